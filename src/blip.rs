@@ -1,0 +1,60 @@
+//! Blip's HTTP side, seen from the gateway. Has never heard of tickets: it carries LIME commands and messages
+//! and sorts what came of them by what the caller may conclude.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::lime::{Command, Reply};
+
+pub mod http;
+pub mod policy;
+
+/// One bot's way to Blip.
+#[async_trait]
+pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
+    /// Sends a command and waits for the reply, until `deadline` at most. A reply that says failure is `Ok`.
+    async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError>;
+
+    /// Hands over a message, as JSON; Blip only promises to try.
+    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<(), BlipError>;
+}
+
+/// What can be concluded from a call that brought no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlipError {
+    /// Nothing was sent: no connection stood. Safe to repeat.
+    #[error("Blip was not reached: {0}")]
+    NotSent(String),
+    /// Our own rate for this bot would be exceeded within the time there is. Nothing was sent.
+    #[error("the bot's quota would be exceeded; room in {} ms", .retry_after.as_millis())]
+    OverQuota {
+        /// When there is room again.
+        retry_after: Duration,
+    },
+    /// Blip refused because of its own quota. Nothing was done.
+    #[error("Blip refused: too many requests (HTTP 429)")]
+    Throttled {
+        /// When Blip said to come again.
+        retry_after: Option<Duration>,
+    },
+    /// Blip does not take the bot's key. Nothing was done.
+    #[error("Blip refused the bot's key (HTTP {status})")]
+    Credential {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Blip refused the request itself. Nothing was done.
+    #[error("Blip refused the request (HTTP {status}): {text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of what it said.
+        text: String,
+    },
+    /// It was, or may have been, sent, and no answer told what became of it.
+    #[error("no answer from Blip: {0}")]
+    Unknown(String),
+}

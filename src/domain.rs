@@ -1,0 +1,15 @@
+//! What a contact center means: tickets, events, and what may be asked of Desk. Pure: no I/O, no `async`, no
+//! clock. [`translate`] is the only code that knows both LIME and these types.
+
+pub mod action;
+pub mod content;
+pub mod event;
+pub mod ticket;
+pub mod translate;
+
+pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
+pub use content::{Content, ContentKind, Location, MediaLink};
+pub use event::{
+    DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, StoredEvent, Seq, place,
+};
+pub use ticket::{Change, Ticket, TicketState, TicketStatus};

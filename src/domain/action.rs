@@ -1,0 +1,239 @@
+//! What a caller may ask of Desk, what became of it, and the rules that need no look at Blip.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::content::Content;
+use super::ticket::{TicketState, TicketStatus};
+
+/// Something asked of Desk about one ticket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Give the ticket to an agent; it becomes Open.
+    Assign {
+        /// The agent's identity, `ana%40empresa.com@blip.ai`.
+        agent_identity: String,
+    },
+    /// Say something to the customer.
+    Send(OutboundMessage),
+    /// End the attendance.
+    Close {
+        /// On whose side.
+        by: CloseBy,
+        /// Labels to set first; empty leaves them.
+        tags: Vec<String>,
+        /// Identity to name as the one who closed; empty leaves it to Blip.
+        closed_by: String,
+        /// Do not hand the customer back to the bot.
+        without_redirect: bool,
+    },
+}
+
+/// A message on its way to the customer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboundMessage {
+    /// What it says, as readers of the log see it.
+    pub content: Content,
+    /// The same as LIME's `content`.
+    pub document: Value,
+    /// Passed on untouched.
+    pub metadata: Map<String, Value>,
+    /// Who speaks; empty for the ticket's agent.
+    pub agent_identity: String,
+}
+
+/// On whose side an attendance ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseBy {
+    /// `ClosedAttendant`
+    Agent,
+    /// `ClosedClient`
+    Customer,
+}
+
+impl CloseBy {
+    /// The status the ticket takes.
+    pub fn status(self) -> TicketStatus {
+        match self {
+            Self::Agent => TicketStatus::ClosedAttendant,
+            Self::Customer => TicketStatus::ClosedClient,
+        }
+    }
+}
+
+/// An action, for whom, and under which conditions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionRequest {
+    /// The bot's short name.
+    pub bot: String,
+    /// The ticket.
+    pub ticket_id: String,
+    /// What is asked.
+    pub action: Action,
+    /// Who asks: the client's name, empty while clients need none.
+    pub principal: String,
+    /// The caller's idempotency key; empty without one.
+    pub request_id: String,
+    /// Refuse if a `ticket.*` or `message.customer` event is newer than this; 0 is no condition.
+    pub if_ticket_sequence: u64,
+}
+
+/// A digest of what was asked: the same request id with another digest is a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 16]);
+
+/// What became of an action.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Blip did it.
+    Done,
+    /// The ticket was closed already, which is what a close is for.
+    AlreadyClosed,
+    /// It did not happen.
+    Failed(Fault),
+    /// It may or may not have happened.
+    Unknown(Fault),
+}
+
+/// Why an action failed, or why its end is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The API's reason, such as `TICKET_CLOSED`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Facts for programs: `blip_code`, `blip_description`, `blip_uri`, `retry_after_ms`.
+    pub metadata: Vec<(String, String)>,
+    /// Nothing happened and the same request may pass later: its request id is free again.
+    pub frees_request_id: bool,
+}
+
+impl Fault {
+    /// A fault without metadata that keeps the request id.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into(), metadata: Vec::new(), frees_request_id: false }
+    }
+
+    /// The same, with a fact for programs.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The same, as one that passes.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.frees_request_id = true;
+        self
+    }
+}
+
+impl Action {
+    /// The name of the rpc.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Assign { .. } => "Assign",
+            Self::Send(_) => "Send",
+            Self::Close { .. } => "Close",
+        }
+    }
+}
+
+impl ActionRequest {
+    /// The digest of everything that is asked, conditions included, bar the request id itself.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let body = match &self.action {
+            Action::Assign { agent_identity } => json!([agent_identity]),
+            Action::Send(message) => json!([
+                message.content.media_type,
+                message.document,
+                message.metadata,
+                message.agent_identity
+            ]),
+            Action::Close { by, tags, closed_by, without_redirect } => {
+                json!([by.status().as_blip(), tags, closed_by, without_redirect])
+            }
+        };
+        let all = json!([self.bot, self.ticket_id, self.action.method(), self.if_ticket_sequence, body]);
+        let digest: [u8; 32] = Sha256::digest(all.to_string()).into();
+        let mut half = [0; 16];
+        half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Fingerprint(half)
+    }
+
+    /// What can be said before Blip is asked: an outcome that needs no asking, or `None` to go on. A ticket we
+    /// never saw is Blip's to judge.
+    pub fn judge(&self, state: &TicketState) -> Option<Outcome> {
+        if self.if_ticket_sequence != 0 && state.activity_sequence > self.if_ticket_sequence {
+            let fault = Fault::new(
+                "TICKET_CHANGED",
+                format!(
+                    "the ticket has moved on to ticket_sequence {}; read the newer events and ask again",
+                    state.activity_sequence
+                ),
+            );
+            return Some(Outcome::Failed(fault.with("ticket_sequence", state.activity_sequence)));
+        }
+        if !state.is_closed() {
+            return None;
+        }
+        match &self.action {
+            Action::Close { .. } => Some(Outcome::AlreadyClosed),
+            Action::Assign { .. } | Action::Send(_) => Some(Outcome::Failed(self.closed(state))),
+        }
+    }
+
+    fn closed(&self, state: &TicketState) -> Fault {
+        let status = state.ticket.as_ref().map(|ticket| ticket.blip_status.clone()).unwrap_or_default();
+        let message = format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
+        Fault::new("TICKET_CLOSED", message).with("ticket_id", &self.ticket_id).with("blip_status", status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ticket::Ticket;
+
+    fn close(request_id: &str) -> ActionRequest {
+        ActionRequest {
+            bot: "suporte".to_owned(),
+            ticket_id: "t".to_owned(),
+            action: Action::Close {
+                by: CloseBy::Agent,
+                tags: vec![],
+                closed_by: String::new(),
+                without_redirect: false,
+            },
+            principal: String::new(),
+            request_id: request_id.to_owned(),
+            if_ticket_sequence: 0,
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_the_question_not_of_its_id() {
+        assert_eq!(close("a").fingerprint(), close("b").fingerprint());
+        let other = ActionRequest { ticket_id: "u".to_owned(), ..close("a") };
+        assert_ne!(close("a").fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn closed_is_closed() {
+        let ticket = Ticket { status: TicketStatus::ClosedClient, ..Ticket::default() };
+        let state = TicketState { ticket: Some(ticket), ..TicketState::default() };
+        assert_eq!(close("a").judge(&state), Some(Outcome::AlreadyClosed));
+        let assign = ActionRequest { action: Action::Assign { agent_identity: "a".to_owned() }, ..close("a") };
+        assert!(matches!(assign.judge(&state), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CLOSED"));
+        assert_eq!(close("a").judge(&TicketState::default()), None);
+    }
+
+    #[test]
+    fn a_condition_looks_at_activity_only() {
+        let request = ActionRequest { if_ticket_sequence: 3, ..close("a") };
+        let state = |activity_sequence| TicketState { last_sequence: 9, activity_sequence, ..TicketState::default() };
+        assert_eq!(request.judge(&state(3)), None);
+        assert!(matches!(request.judge(&state(4)), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CHANGED"));
+    }
+}

@@ -1,0 +1,338 @@
+//! Events: the facts in the log, and how a new fact finds its place in a ticket's history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::content::Content;
+use super::ticket::{Change, Ticket, TicketState};
+
+/// A position in the log: 1 for the first event; 0 is before it. Never used twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+/// What makes two deliveries one event: a digest over bot, ticket, envelope kind, canonical id and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DedupKey(pub [u8; 16]);
+
+/// How an event came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Blip posted it.
+    Webhook,
+    /// A command of ours was accepted by Blip.
+    Command,
+    /// Found missing by reading Blip back.
+    Reconciliation,
+    /// The gateway's own.
+    Gateway,
+}
+
+/// What a reader should know before trusting an event's place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// It may have happened earlier than its place says.
+    pub order_uncertain: bool,
+    /// No document of its ticket had been seen.
+    pub ticket_unknown: bool,
+    /// Its ticket was closed already.
+    pub after_close: bool,
+    /// Blip gave no id; ours stands in, and a repetition would not be recognised.
+    pub synthetic_id: bool,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageStatus {
+    /// Blip's server took it.
+    Accepted,
+    /// It left the server.
+    Dispatched,
+    /// It reached the device.
+    Received,
+    /// It was read.
+    Consumed,
+    /// It will not arrive.
+    Failed,
+    /// A word this build does not know.
+    Unrecognized,
+}
+
+impl MessageStatus {
+    /// Reads Blip's word, whatever its case.
+    pub fn from_blip(word: &str) -> Self {
+        match word.to_ascii_lowercase().as_str() {
+            "accepted" => Self::Accepted,
+            "dispatched" => Self::Dispatched,
+            "received" => Self::Received,
+            "consumed" => Self::Consumed,
+            "failed" => Self::Failed,
+            _ => Self::Unrecognized,
+        }
+    }
+}
+
+/// What an event tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// `ticket.created`
+    TicketCreated(Ticket),
+    /// `ticket.assigned`
+    TicketAssigned(Ticket),
+    /// `ticket.transferred`
+    TicketTransferred(Ticket),
+    /// `ticket.closed`
+    TicketClosed(Ticket),
+    /// `ticket.updated`
+    TicketUpdated {
+        /// The document as it stands after the update.
+        ticket: Ticket,
+        /// The API names of the fields that changed.
+        changed_fields: Vec<String>,
+    },
+    /// `message.customer`
+    CustomerMessage {
+        /// Canonical.
+        message_id: String,
+        /// What the customer said.
+        content: Content,
+        /// As texts; nulls left out.
+        metadata: BTreeMap<String, String>,
+    },
+    /// `message.agent`
+    AgentMessage {
+        /// Canonical.
+        message_id: String,
+        /// What the agent said.
+        content: Content,
+        /// Who spoke; empty when not told.
+        agent_identity: String,
+        /// The command that sent it.
+        command_id: String,
+    },
+    /// `message.status`
+    MessageStatusChanged {
+        /// Canonical id of the message concerned.
+        message_id: String,
+        /// What became of it.
+        status: MessageStatus,
+        /// Blip's reason code; 0 without one.
+        reason_code: i64,
+        /// Blip's reason, for people.
+        reason_description: String,
+    },
+    /// `message.deleted`
+    MessageDeleted {
+        /// Canonical.
+        message_id: String,
+    },
+    /// `customer.typing`
+    CustomerTyping {
+        /// `composing`, `paused`, … as it came.
+        state: String,
+    },
+    /// `ticket.context`
+    TicketContext(Content),
+    /// `unknown`
+    Unknown {
+        /// The envelope's type, where it has one.
+        media_type: String,
+        /// The whole envelope.
+        json: Value,
+    },
+}
+
+impl Payload {
+    /// The stable dotted name.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::TicketCreated(_) => "ticket.created",
+            Self::TicketAssigned(_) => "ticket.assigned",
+            Self::TicketTransferred(_) => "ticket.transferred",
+            Self::TicketClosed(_) => "ticket.closed",
+            Self::TicketUpdated { .. } => "ticket.updated",
+            Self::CustomerMessage { .. } => "message.customer",
+            Self::AgentMessage { .. } => "message.agent",
+            Self::MessageStatusChanged { .. } => "message.status",
+            Self::MessageDeleted { .. } => "message.deleted",
+            Self::CustomerTyping { .. } => "customer.typing",
+            Self::TicketContext(_) => "ticket.context",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Whether `if_ticket_sequence` looks at it: the ticket itself, or the customer's words.
+    fn is_activity(&self) -> bool {
+        let name = self.type_name();
+        name.starts_with("ticket.") || name == "message.customer"
+    }
+}
+
+/// Every type there is, in the order of the API's documentation.
+pub const EVENT_TYPES: [&str; 12] = [
+    "ticket.created",
+    "ticket.assigned",
+    "ticket.transferred",
+    "ticket.closed",
+    "ticket.updated",
+    "ticket.context",
+    "message.customer",
+    "message.agent",
+    "message.status",
+    "message.deleted",
+    "customer.typing",
+    "unknown",
+];
+
+/// A fact on its way into the log: all that is known without the ticket's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// The bot's short name.
+    pub bot: Arc<str>,
+    /// The ticket it belongs to, if any.
+    pub ticket_id: Option<String>,
+    /// What it is recognised by when it comes again; `None` is never a duplicate.
+    pub dedup: Option<DedupKey>,
+    /// How it came to be.
+    pub origin: Origin,
+    /// When it happened, where Blip tells.
+    pub event_time: Option<Timestamp>,
+    /// Canonical envelope id; empty when Blip gave none.
+    pub blip_id: String,
+    /// W3C trace context of the request that brought it; empty without one.
+    pub traceparent: String,
+    /// The customer behind a tunnel, where metadata tells.
+    pub resolved_customer_identity: String,
+    /// What happened.
+    pub fact: Fact,
+    /// The exact body it came in; empty for our own events.
+    pub raw: Bytes,
+}
+
+/// What happened, as far as it can be told without the ticket's history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// A ticket document: what it means depends on what was known.
+    Ticket(Ticket),
+    /// Something that means the same whatever was known.
+    Told(Payload),
+}
+
+/// An event with its place in its ticket's history; `cursor` and position are the log's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Stable for ever.
+    pub id: Uuid,
+    /// The bot's short name.
+    pub bot: Arc<str>,
+    /// Empty when it belongs to no ticket.
+    pub ticket_id: String,
+    /// 1, 2, 3 … per bot and ticket; 0 without a ticket.
+    pub ticket_sequence: u64,
+    /// How it came to be.
+    pub origin: Origin,
+    /// When the log took it; never earlier than its predecessor's.
+    pub receive_time: Timestamp,
+    /// When it happened, where Blip tells.
+    pub event_time: Option<Timestamp>,
+    /// Canonical envelope id; the event's own id when Blip gave none.
+    pub blip_id: String,
+    /// See [`Flags`].
+    pub flags: Flags,
+    /// W3C trace context; empty without one.
+    pub traceparent: String,
+    /// As the ticket stood then.
+    pub customer_identity: String,
+    /// Who is behind a tunnel.
+    pub resolved_customer_identity: String,
+    /// As the ticket stood then.
+    pub team: String,
+    /// As the ticket stood then.
+    pub agent_identity: String,
+    /// What it tells.
+    pub payload: Payload,
+}
+
+/// An event at its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// Its position.
+    pub seq: Seq,
+    /// The event.
+    pub event: Event,
+    /// The exact body it came in; empty for our own events.
+    pub raw: Bytes,
+}
+
+/// Gives a new fact its place: decides what a ticket document meant, numbers the event within its ticket and
+/// moves the ticket's state on. Stores call this inside the transaction that writes both.
+pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Timestamp) -> (Event, Bytes) {
+    let NewEvent { bot, ticket_id, dedup: _, origin, event_time, blip_id, traceparent, resolved_customer_identity, fact, raw } =
+        new;
+    let mut flags = Flags { synthetic_id: blip_id.is_empty(), ..Flags::default() };
+    let has_ticket = ticket_id.is_some();
+    if has_ticket {
+        flags.ticket_unknown = state.ticket.is_none() && !matches!(fact, Fact::Ticket(_));
+        flags.after_close = state.is_closed();
+    }
+    let payload = match fact {
+        Fact::Told(payload) => payload,
+        Fact::Ticket(document) => told(state, document, &mut flags),
+    };
+    let mut ticket_sequence = 0;
+    if has_ticket {
+        state.last_sequence = state.last_sequence.saturating_add(1);
+        ticket_sequence = state.last_sequence;
+        if payload.is_activity() {
+            state.activity_sequence = ticket_sequence;
+        }
+    }
+    let known = state.ticket.as_ref().filter(|_| has_ticket);
+    let as_known = |field: fn(&Ticket) -> &String| known.map(|ticket| field(ticket).clone()).unwrap_or_default();
+    let resolved = if resolved_customer_identity.is_empty() {
+        as_known(|ticket| &ticket.routing_customer_identity)
+    } else {
+        resolved_customer_identity
+    };
+    let event = Event {
+        id,
+        bot,
+        ticket_id: ticket_id.unwrap_or_default(),
+        ticket_sequence,
+        origin,
+        receive_time,
+        event_time,
+        blip_id: if blip_id.is_empty() { id.to_string() } else { blip_id },
+        flags,
+        traceparent,
+        customer_identity: as_known(|ticket| &ticket.customer_identity),
+        resolved_customer_identity: resolved,
+        team: as_known(|ticket| &ticket.team),
+        agent_identity: as_known(|ticket| &ticket.agent_identity),
+        payload,
+    };
+    (event, raw)
+}
+
+fn told(state: &mut TicketState, document: Ticket, flags: &mut Flags) -> Payload {
+    let change = state.apply(&document);
+    let after = state.ticket.clone().unwrap_or_else(|| document.clone());
+    match change {
+        Change::Created => Payload::TicketCreated(after),
+        Change::Assigned => Payload::TicketAssigned(after),
+        Change::Transferred => Payload::TicketTransferred(after),
+        Change::Closed => Payload::TicketClosed(after),
+        Change::Updated(fields) => Payload::TicketUpdated {
+            ticket: after,
+            changed_fields: fields.into_iter().map(str::to_owned).collect(),
+        },
+        Change::Stale => {
+            flags.order_uncertain = true;
+            Payload::TicketUpdated { ticket: document, changed_fields: Vec::new() }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Tickets: the document, its statuses, and what a new document changes in the one we know.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::content::Content;
+
+/// Where an attendance stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TicketStatus {
+    /// The document told none.
+    #[default]
+    Unspecified,
+    /// In the queue.
+    Waiting,
+    /// Given to an agent who has not read it yet.
+    Assigned,
+    /// In attendance.
+    Open,
+    /// Closed by the agent.
+    ClosedAttendant,
+    /// Closed by or for the customer.
+    ClosedClient,
+    /// Closed because the customer went silent.
+    ClosedClientInactivity,
+    /// Closed by a transfer; another ticket goes on.
+    Transferred,
+    /// A word this build does not know.
+    Unrecognized,
+}
+
+impl TicketStatus {
+    /// Every status that has a word on the wire, with the documented spelling.
+    pub const WORDS: [(Self, &'static str); 7] = [
+        (Self::Waiting, "Waiting"),
+        (Self::Assigned, "Assigned"),
+        (Self::Open, "Open"),
+        (Self::ClosedAttendant, "ClosedAttendant"),
+        (Self::ClosedClient, "ClosedClient"),
+        (Self::ClosedClientInactivity, "ClosedClientInactivity"),
+        (Self::Transferred, "Transferred"),
+    ];
+
+    /// Reads Blip's word, whatever its case. Numbers are not public and stay unrecognized.
+    pub fn from_blip(word: &str) -> Self {
+        match Self::WORDS.iter().find(|(_, known)| known.eq_ignore_ascii_case(word.trim())) {
+            Some((status, _)) => *status,
+            None if word.trim().is_empty() => Self::Unspecified,
+            None => Self::Unrecognized,
+        }
+    }
+
+    /// Blip's word; empty where there is none.
+    pub fn as_blip(self) -> &'static str {
+        Self::WORDS.iter().find(|(status, _)| *status == self).map_or("", |(_, word)| word)
+    }
+
+    /// Whether the attendance is over for good.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::ClosedAttendant | Self::ClosedClient | Self::ClosedClientInactivity | Self::Transferred => true,
+            Self::Unspecified | Self::Waiting | Self::Assigned | Self::Open | Self::Unrecognized => false,
+        }
+    }
+}
+
+/// A ticket document. Empty texts and `None` are members the document does not have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ticket {
+    /// Opaque; usually a UUID.
+    pub id: String,
+    /// Where it stands.
+    pub status: TicketStatus,
+    /// The status in Blip's own word.
+    pub blip_status: String,
+    /// The number people see; per bot.
+    pub sequential_id: Option<i64>,
+    /// Shown after the number.
+    pub sequential_suffix: String,
+    /// The customer; a tunnel's address behind a router.
+    pub customer_identity: String,
+    /// The customer's channel.
+    pub customer_domain: String,
+    /// The real customer behind a router, where the document tells.
+    pub routing_customer_identity: String,
+    /// Who attends.
+    pub agent_identity: String,
+    /// The queue.
+    pub team: String,
+    /// Lower is sooner.
+    pub priority: Option<i32>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Who closed it.
+    pub closed_by: String,
+    /// Number of the ticket this one was transferred from.
+    pub parent_sequential_id: Option<i64>,
+    /// Id of the ticket this one was transferred from, where we know it.
+    pub parent_ticket_id: String,
+    /// Usually the id again.
+    pub external_id: String,
+    /// What opened it.
+    pub customer_input: Option<Content>,
+    /// When it was created.
+    pub create_time: Option<Timestamp>,
+    /// When attendance began.
+    pub open_time: Option<Timestamp>,
+    /// When it was closed.
+    pub close_time: Option<Timestamp>,
+    /// When the status last changed.
+    pub status_time: Option<Timestamp>,
+    /// Every other member, as it came.
+    pub more: Map<String, Value>,
+}
+
+/// What a ticket document meant, given what was known before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// First seen, and alive.
+    Created,
+    /// Now Assigned or Open, or with another agent.
+    Assigned,
+    /// Closed by a transfer.
+    Transferred,
+    /// Closed in any other way.
+    Closed,
+    /// Anything else; the fields that changed, by their name in the API, possibly none.
+    Updated(Vec<&'static str>),
+    /// Older than what is known, or reviving a closed ticket: kept as an event, not applied.
+    Stale,
+}
+
+/// What the log knows of one ticket. Outlives retention.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TicketState {
+    /// The newest document; `None` for a ticket known only by its messages.
+    pub ticket: Option<Ticket>,
+    /// The `ticket_sequence` of its newest event.
+    pub last_sequence: u64,
+    /// The `ticket_sequence` of its newest `ticket.*` or `message.customer` event.
+    pub activity_sequence: u64,
+}
+
+impl TicketState {
+    /// Whether the ticket is known to be closed.
+    pub fn is_closed(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.status.is_terminal())
+    }
+
+    /// Merges `document` and says what it changed.
+    pub fn apply(&mut self, document: &Ticket) -> Change {
+        let Some(known) = &mut self.ticket else {
+            self.ticket = Some(document.clone());
+            return match document.status {
+                TicketStatus::Transferred => Change::Transferred,
+                status if status.is_terminal() => Change::Closed,
+                _ => Change::Created,
+            };
+        };
+        if known.refuses(document) {
+            return Change::Stale;
+        }
+        let before = known.clone();
+        let changed = known.merge(document);
+        let status_changed = before.status != known.status;
+        match known.status {
+            TicketStatus::Transferred if status_changed => Change::Transferred,
+            status if status_changed && status.is_terminal() => Change::Closed,
+            TicketStatus::Assigned | TicketStatus::Open
+                if !before.status.is_terminal()
+                    && (status_changed || before.agent_identity != known.agent_identity) =>
+            {
+                Change::Assigned
+            }
+            _ => Change::Updated(changed),
+        }
+    }
+}
+
+impl Ticket {
+    /// Whether `document` speaks of an earlier time: it would revive a closed ticket or undo a newer status.
+    fn refuses(&self, document: &Self) -> bool {
+        let revives = self.status.is_terminal() && !document.status.is_terminal();
+        let earlier = matches!((document.status_time, self.status_time), (Some(theirs), Some(ours)) if theirs < ours);
+        let requeues = document.status == TicketStatus::Waiting
+            && matches!(self.status, TicketStatus::Assigned | TicketStatus::Open)
+            && document.status_time.is_none();
+        revives || earlier || requeues
+    }
+
+    /// Takes over every member the document has; answers the API names of those that changed.
+    fn merge(&mut self, document: &Self) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        let mut take = |name, differs: bool| {
+            if differs {
+                changed.push(name);
+            }
+            differs
+        };
+        if document.status != TicketStatus::Unspecified
+            && take("status", self.blip_status != document.blip_status || self.status != document.status)
+        {
+            self.status = document.status;
+            self.blip_status.clone_from(&document.blip_status);
+        }
+        macro_rules! texts {
+            ($($field:ident),*) => {$(
+                if !document.$field.is_empty() && take(stringify!($field), self.$field != document.$field) {
+                    self.$field.clone_from(&document.$field);
+                }
+            )*};
+        }
+        macro_rules! options {
+            ($($field:ident),*) => {$(
+                if document.$field.is_some() && take(stringify!($field), self.$field != document.$field) {
+                    self.$field.clone_from(&document.$field);
+                }
+            )*};
+        }
+        texts!(sequential_suffix, customer_identity, customer_domain, agent_identity, team, closed_by);
+        texts!(parent_ticket_id, external_id, tags);
+        options!(sequential_id, priority, parent_sequential_id, customer_input);
+        options!(create_time, open_time, close_time, status_time);
+        if !document.routing_customer_identity.is_empty() {
+            self.routing_customer_identity.clone_from(&document.routing_customer_identity);
+        }
+        let differs = document.more.iter().any(|(name, value)| self.more.get(name) != Some(value));
+        if take("more", differs) {
+            self.more.extend(document.more.clone());
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(status: TicketStatus) -> Ticket {
+        Ticket { id: "t".to_owned(), status, blip_status: status.as_blip().to_owned(), ..Ticket::default() }
+    }
+
+    #[test]
+    fn a_ticket_lives_once() {
+        let mut state = TicketState::default();
+        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Created);
+        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Updated(vec![]));
+        let open = Ticket { agent_identity: "ana".to_owned(), ..document(TicketStatus::Open) };
+        assert_eq!(state.apply(&open), Change::Assigned);
+        assert_eq!(state.apply(&open), Change::Updated(vec![]), "the echo of an assignment is no second one");
+        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Stale);
+        assert_eq!(state.apply(&document(TicketStatus::ClosedClient)), Change::Closed);
+        assert_eq!(state.apply(&open), Change::Stale, "a closed ticket stays closed");
+        assert!(state.is_closed());
+    }
+
+    #[test]
+    fn first_seen_dead_is_no_creation() {
+        assert_eq!(TicketState::default().apply(&document(TicketStatus::Transferred)), Change::Transferred);
+        assert_eq!(TicketState::default().apply(&document(TicketStatus::ClosedAttendant)), Change::Closed);
+        assert_eq!(TicketState::default().apply(&document(TicketStatus::Unrecognized)), Change::Created);
+    }
+
+    #[test]
+    fn another_agent_is_another_assignment() {
+        let mut state = TicketState::default();
+        let with = |agent: &str| Ticket { agent_identity: agent.to_owned(), ..document(TicketStatus::Open) };
+        state.apply(&with("ana"));
+        assert_eq!(state.apply(&with("bia")), Change::Assigned);
+    }
+
+    #[test]
+    fn words_ignore_case_and_numbers_are_not_guessed() {
+        assert_eq!(TicketStatus::from_blip("closedattendant"), TicketStatus::ClosedAttendant);
+        assert_eq!(TicketStatus::from_blip("3"), TicketStatus::Unrecognized);
+        assert_eq!(TicketStatus::from_blip(""), TicketStatus::Unspecified);
+    }
+}

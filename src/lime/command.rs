@@ -1,0 +1,172 @@
+//! Commands: what we ask of Desk, and the replies. A reply may say failure over HTTP 200.
+
+use serde_json::{Map, Value, json};
+
+use super::document::{Members, text_of};
+
+/// Which of LIME's verbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Write.
+    Set,
+}
+
+impl Method {
+    /// The verb on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// A relative LIME URI, its parts already percent-encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimeUri(pub String);
+
+/// A command request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    /// Unique per command; the same on every attempt.
+    pub id: String,
+    /// The extension that carries it out, such as `postmaster@desk.msging.net`.
+    pub to: String,
+    /// The verb.
+    pub method: Method,
+    /// What it is about.
+    pub uri: LimeUri,
+    /// The resource and its type.
+    pub resource: Option<(String, Value)>,
+}
+
+impl Command {
+    /// The documented JSON, members in the order of Blip's own samples.
+    pub fn to_json(&self) -> Vec<u8> {
+        let text = |value: &str| Value::from(value).to_string();
+        let mut json = format!(
+            r#"{{"id":{},"to":{},"method":{},"uri":{}"#,
+            text(&self.id),
+            text(&self.to),
+            text(self.method.as_str()),
+            text(&self.uri.0)
+        );
+        if let Some((media_type, resource)) = &self.resource {
+            json.push_str(r#","type":"#);
+            json.push_str(&text(media_type));
+            json.push_str(r#","resource":"#);
+            json.push_str(&resource.to_string());
+        }
+        json.push('}');
+        json.into_bytes()
+    }
+}
+
+/// Why something failed, in Blip's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// A LIME reason code; often missing.
+    pub code: Option<i64>,
+    /// For people; not stable.
+    pub description: String,
+}
+
+impl Reason {
+    /// Reads a reason; `None` for what is not an object.
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let members = Members(value.as_object()?);
+        Some(Self {
+            code: members.integer("code").ok().flatten(),
+            description: members.get("description").map(text_of).unwrap_or_default(),
+        })
+    }
+}
+
+/// What Blip answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The id of the command answered, where the reply says it.
+    pub id: Option<String>,
+    /// How it went.
+    pub status: ReplyStatus,
+}
+
+/// How a command went.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyStatus {
+    /// Done; with the resource, where there is one.
+    Success(Value),
+    /// Refused.
+    Failure(Reason),
+    /// Taken, not done yet.
+    Pending,
+}
+
+/// A reply that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Not JSON.
+    #[error("the reply is not JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// JSON without a known `status`.
+    #[error("the reply has no known status")]
+    NoStatus,
+}
+
+impl Reply {
+    /// Reads the body of a `/commands` answer.
+    pub fn from_json(body: &[u8]) -> Result<Self, Unusable> {
+        let object: Map<String, Value> = serde_json::from_slice(body)?;
+        let members = Members(&object);
+        let status = members.get("status").map(text_of).unwrap_or_default();
+        let status = match status.to_ascii_lowercase().as_str() {
+            "success" => ReplyStatus::Success(members.get("resource").cloned().unwrap_or(Value::Null)),
+            "failure" => {
+                ReplyStatus::Failure(members.get("reason").and_then(Reason::from_value).unwrap_or_default())
+            }
+            "pending" => ReplyStatus::Pending,
+            _ => return Err(Unusable::NoStatus),
+        };
+        Ok(Self { id: members.text("id").ok().flatten(), status })
+    }
+}
+
+/// A message on its way out, as the documented JSON.
+pub fn message_json(id: &str, to: &str, media_type: &str, content: &Value, metadata: &Map<String, Value>) -> Vec<u8> {
+    let mut message = json!({"id": id, "to": to, "type": media_type, "content": content});
+    if !metadata.is_empty()
+        && let Some(object) = message.as_object_mut()
+    {
+        object.insert("metadata".to_owned(), Value::Object(metadata.clone()));
+    }
+    message.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_over_http_200_is_a_failure() {
+        let reply = Reply::from_json(br#"{"method":"set","status":"Failure","id":"1","reason":{"code":"64"}}"#).unwrap();
+        assert_eq!(reply.status, ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }));
+        assert!(Reply::from_json(b"{}").is_err() && Reply::from_json(b"<html>").is_err());
+    }
+
+    #[test]
+    fn the_wire_form_is_the_documented_one() {
+        let command = Command {
+            id: "1".to_owned(),
+            to: "postmaster@desk.msging.net".to_owned(),
+            method: Method::Set,
+            uri: LimeUri("/tickets/change-status".to_owned()),
+            resource: Some(("application/vnd.iris.ticket+json".to_owned(), json!({"id": "t", "status": "Open"}))),
+        };
+        assert_eq!(
+            String::from_utf8(command.to_json()).unwrap(),
+            r#"{"id":"1","to":"postmaster@desk.msging.net","method":"set","uri":"/tickets/change-status","type":"application/vnd.iris.ticket+json","resource":{"id":"t","status":"Open"}}"#
+        );
+    }
+}
