@@ -10,6 +10,6 @@ pub mod translate;
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
 pub use content::{Content, ContentKind, Location, MediaLink};
 pub use event::{
-    DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, StoredEvent, Seq, place,
+    DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, StoredEvent, place,
 };
 pub use ticket::{Change, Ticket, TicketState, TicketStatus};

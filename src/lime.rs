@@ -8,6 +8,6 @@ pub mod envelope;
 pub mod node;
 
 pub use command::{Command, LimeUri, Method, Reason, Reply, ReplyStatus, Unusable};
-pub use document::{Members, MediaType, text_of};
+pub use document::{MediaType, Members, text_of};
 pub use envelope::{Body, Envelope, Message, Notification, Unreadable, canonical_id};
 pub use node::{Identity, Node};

@@ -148,7 +148,7 @@ pub struct NewCommand {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
     /// It is new and now durable; with what the log knows of its ticket.
-    Fresh(CommandRecord, TicketState),
+    Fresh(CommandRecord, Box<TicketState>),
     /// The same request was recorded before; settled or not.
     Known(CommandRecord),
     /// The request id was used for something else.
@@ -278,7 +278,10 @@ impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = [CURSOR_VERSION; 21];
         let (body, check) = bytes.split_at_mut(17);
-        body.iter_mut().skip(1).zip(self.log.0.into_iter().chain(self.seq.0.to_be_bytes())).for_each(|(to, from)| *to = from);
+        body.iter_mut()
+            .skip(1)
+            .zip(self.log.0.into_iter().chain(self.seq.0.to_be_bytes()))
+            .for_each(|(to, from)| *to = from);
         check.copy_from_slice(&crc32fast::hash(body).to_be_bytes());
         out.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }

@@ -15,7 +15,7 @@ pub enum Action {
         agent_identity: String,
     },
     /// Say something to the customer.
-    Send(OutboundMessage),
+    Send(Box<OutboundMessage>),
     /// End the attendance.
     Close {
         /// On whose side.
@@ -111,12 +111,17 @@ pub struct Fault {
 impl Fault {
     /// A fault without metadata that keeps the request id.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into(), metadata: Vec::new(), frees_request_id: false }
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+            metadata: Vec::new(),
+            frees_request_id: false,
+        }
     }
 
     /// The same, with a fact for programs.
     #[must_use]
-    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, key: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.metadata.push((key.to_owned(), value.to_string()));
         self
     }
@@ -173,7 +178,7 @@ impl ActionRequest {
                     state.activity_sequence
                 ),
             );
-            return Some(Outcome::Failed(fault.with("ticket_sequence", state.activity_sequence)));
+            return Some(Outcome::Failed(fault.with("ticket_sequence", &state.activity_sequence)));
         }
         if !state.is_closed() {
             return None;
@@ -187,7 +192,7 @@ impl ActionRequest {
     fn closed(&self, state: &TicketState) -> Fault {
         let status = state.ticket.as_ref().map(|ticket| ticket.blip_status.clone()).unwrap_or_default();
         let message = format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
-        Fault::new("TICKET_CLOSED", message).with("ticket_id", &self.ticket_id).with("blip_status", status)
+        Fault::new("TICKET_CLOSED", message).with("ticket_id", &self.ticket_id).with("blip_status", &status)
     }
 }
 
@@ -224,16 +229,22 @@ mod tests {
         let ticket = Ticket { status: TicketStatus::ClosedClient, ..Ticket::default() };
         let state = TicketState { ticket: Some(ticket), ..TicketState::default() };
         assert_eq!(close("a").judge(&state), Some(Outcome::AlreadyClosed));
-        let assign = ActionRequest { action: Action::Assign { agent_identity: "a".to_owned() }, ..close("a") };
-        assert!(matches!(assign.judge(&state), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CLOSED"));
+        let assign =
+            ActionRequest { action: Action::Assign { agent_identity: "a".to_owned() }, ..close("a") };
+        assert!(
+            matches!(assign.judge(&state), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CLOSED")
+        );
         assert_eq!(close("a").judge(&TicketState::default()), None);
     }
 
     #[test]
     fn a_condition_looks_at_activity_only() {
         let request = ActionRequest { if_ticket_sequence: 3, ..close("a") };
-        let state = |activity_sequence| TicketState { last_sequence: 9, activity_sequence, ..TicketState::default() };
+        let state =
+            |activity_sequence| TicketState { last_sequence: 9, activity_sequence, ..TicketState::default() };
         assert_eq!(request.judge(&state(3)), None);
-        assert!(matches!(request.judge(&state(4)), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CHANGED"));
+        assert!(
+            matches!(request.judge(&state(4)), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CHANGED")
+        );
     }
 }

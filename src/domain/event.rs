@@ -33,6 +33,7 @@ pub enum Origin {
 }
 
 /// What a reader should know before trusting an event's place.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, as the API tells them")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags {
     /// It may have happened earlier than its place says.
@@ -271,8 +272,18 @@ pub struct StoredEvent {
 /// Gives a new fact its place: decides what a ticket document meant, numbers the event within its ticket and
 /// moves the ticket's state on. Stores call this inside the transaction that writes both.
 pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Timestamp) -> (Event, Bytes) {
-    let NewEvent { bot, ticket_id, dedup: _, origin, event_time, blip_id, traceparent, resolved_customer_identity, fact, raw } =
-        new;
+    let NewEvent {
+        bot,
+        ticket_id,
+        dedup: _,
+        origin,
+        event_time,
+        blip_id,
+        traceparent,
+        resolved_customer_identity,
+        fact,
+        raw,
+    } = new;
     let mut flags = Flags { synthetic_id: blip_id.is_empty(), ..Flags::default() };
     let has_ticket = ticket_id.is_some();
     if has_ticket {
@@ -292,7 +303,8 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
         }
     }
     let known = state.ticket.as_ref().filter(|_| has_ticket);
-    let as_known = |field: fn(&Ticket) -> &String| known.map(|ticket| field(ticket).clone()).unwrap_or_default();
+    let as_known =
+        |field: fn(&Ticket) -> &String| known.map(|ticket| field(ticket).clone()).unwrap_or_default();
     let resolved = if resolved_customer_identity.is_empty() {
         as_known(|ticket| &ticket.routing_customer_identity)
     } else {

@@ -58,7 +58,9 @@ impl TicketStatus {
     /// Whether the attendance is over for good.
     pub fn is_terminal(self) -> bool {
         match self {
-            Self::ClosedAttendant | Self::ClosedClient | Self::ClosedClientInactivity | Self::Transferred => true,
+            Self::ClosedAttendant | Self::ClosedClient | Self::ClosedClientInactivity | Self::Transferred => {
+                true
+            }
             Self::Unspecified | Self::Waiting | Self::Assigned | Self::Open | Self::Unrecognized => false,
         }
     }
@@ -130,6 +132,12 @@ pub enum Change {
     Stale,
 }
 
+impl Change {
+    fn ended(status: TicketStatus) -> Self {
+        if status == TicketStatus::Transferred { Self::Transferred } else { Self::Closed }
+    }
+}
+
 /// What the log knows of one ticket. Outlives retention.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TicketState {
@@ -151,11 +159,8 @@ impl TicketState {
     pub fn apply(&mut self, document: &Ticket) -> Change {
         let Some(known) = &mut self.ticket else {
             self.ticket = Some(document.clone());
-            return match document.status {
-                TicketStatus::Transferred => Change::Transferred,
-                status if status.is_terminal() => Change::Closed,
-                _ => Change::Created,
-            };
+            let status = document.status;
+            return if status.is_terminal() { Change::ended(status) } else { Change::Created };
         };
         if known.refuses(document) {
             return Change::Stale;
@@ -163,16 +168,13 @@ impl TicketState {
         let before = known.clone();
         let changed = known.merge(document);
         let status_changed = before.status != known.status;
-        match known.status {
-            TicketStatus::Transferred if status_changed => Change::Transferred,
-            status if status_changed && status.is_terminal() => Change::Closed,
-            TicketStatus::Assigned | TicketStatus::Open
-                if !before.status.is_terminal()
-                    && (status_changed || before.agent_identity != known.agent_identity) =>
-            {
-                Change::Assigned
-            }
-            _ => Change::Updated(changed),
+        let attended = matches!(known.status, TicketStatus::Assigned | TicketStatus::Open);
+        if status_changed && known.status.is_terminal() {
+            Change::ended(known.status)
+        } else if attended && (status_changed || before.agent_identity != known.agent_identity) {
+            Change::Assigned
+        } else {
+            Change::Updated(changed)
         }
     }
 }
@@ -181,7 +183,8 @@ impl Ticket {
     /// Whether `document` speaks of an earlier time: it would revive a closed ticket or undo a newer status.
     fn refuses(&self, document: &Self) -> bool {
         let revives = self.status.is_terminal() && !document.status.is_terminal();
-        let earlier = matches!((document.status_time, self.status_time), (Some(theirs), Some(ours)) if theirs < ours);
+        let earlier =
+            matches!((document.status_time, self.status_time), (Some(theirs), Some(ours)) if theirs < ours);
         let requeues = document.status == TicketStatus::Waiting
             && matches!(self.status, TicketStatus::Assigned | TicketStatus::Open)
             && document.status_time.is_none();

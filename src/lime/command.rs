@@ -134,7 +134,13 @@ impl Reply {
 }
 
 /// A message on its way out, as the documented JSON.
-pub fn message_json(id: &str, to: &str, media_type: &str, content: &Value, metadata: &Map<String, Value>) -> Vec<u8> {
+pub fn message_json(
+    id: &str,
+    to: &str,
+    media_type: &str,
+    content: &Value,
+    metadata: &Map<String, Value>,
+) -> Vec<u8> {
     let mut message = json!({"id": id, "to": to, "type": media_type, "content": content});
     if !metadata.is_empty()
         && let Some(object) = message.as_object_mut()
@@ -150,7 +156,9 @@ mod tests {
 
     #[test]
     fn a_failure_over_http_200_is_a_failure() {
-        let reply = Reply::from_json(br#"{"method":"set","status":"Failure","id":"1","reason":{"code":"64"}}"#).unwrap();
+        let reply =
+            Reply::from_json(br#"{"method":"set","status":"Failure","id":"1","reason":{"code":"64"}}"#)
+                .unwrap();
         assert_eq!(reply.status, ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }));
         assert!(Reply::from_json(b"{}").is_err() && Reply::from_json(b"<html>").is_err());
     }
@@ -162,7 +170,10 @@ mod tests {
             to: "postmaster@desk.msging.net".to_owned(),
             method: Method::Set,
             uri: LimeUri("/tickets/change-status".to_owned()),
-            resource: Some(("application/vnd.iris.ticket+json".to_owned(), json!({"id": "t", "status": "Open"}))),
+            resource: Some((
+                "application/vnd.iris.ticket+json".to_owned(),
+                json!({"id": "t", "status": "Open"}),
+            )),
         };
         assert_eq!(
             String::from_utf8(command.to_json()).unwrap(),

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn metadata_keeps_what_is_not_text() {
-        let envelope = Envelope::from_json(br##"{"metadata":{"#a":null,"#b":true,"#c":"x"},"from":null}"##).unwrap();
+        let envelope =
+            Envelope::from_json(br##"{"metadata":{"#a":null,"#b":true,"#c":"x"},"from":null}"##).unwrap();
         assert_eq!(envelope.metadata.len(), 2);
         assert_eq!(envelope.metadata.get("#b").map(String::as_str), Some("true"));
         assert_eq!(envelope.from, None);
@@ -153,7 +154,14 @@ mod tests {
 
     #[test]
     fn forwarding_prefixes_fall_off() {
-        for (raw, canonical) in [("fwd:fwd:a", "a"), ("a", "a"), ("fwd:", ""), ("FWD: fwd:  x ", "x"), ("çfwd:a", "çfwd:a"), ("fw", "fw")] {
+        for (raw, canonical) in [
+            ("fwd:fwd:a", "a"),
+            ("a", "a"),
+            ("fwd:", ""),
+            ("FWD: fwd:  x ", "x"),
+            ("çfwd:a", "çfwd:a"),
+            ("fw", "fw"),
+        ] {
             assert_eq!(canonical_id(raw), canonical, "{raw}");
         }
     }

@@ -128,10 +128,19 @@ mod tests {
             ("@domain", "", "domain", None),
             ("a@b/", "a", "b", Some("")),
             ("a@b/c@d/e", "a", "b", Some("c@d/e")),
-            ("1654%40messenger.gw.msging.net@desk.msging.net", "1654%40messenger.gw.msging.net", "desk.msging.net", None),
+            (
+                "1654%40messenger.gw.msging.net@desk.msging.net",
+                "1654%40messenger.gw.msging.net",
+                "desk.msging.net",
+                None,
+            ),
         ] {
             let node = Node::parse(text).unwrap();
-            assert_eq!((node.identity.name.as_str(), node.identity.domain.as_str()), (name, domain), "{text}");
+            assert_eq!(
+                (node.identity.name.as_str(), node.identity.domain.as_str()),
+                (name, domain),
+                "{text}"
+            );
             assert_eq!(node.instance.as_deref(), instance, "{text}");
             assert_eq!(node.to_string(), text);
         }
