@@ -1,1 +1,2 @@
+//! The binary: see [`deskgate`].
 fn main() {}

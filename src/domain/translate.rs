@@ -1,1 +1,15 @@
-//! To come.
+//! Envelope → event, action → what is sent, reply → outcome. The only code that knows both LIME and the
+//! domain. Never fails and never loses an id: what it cannot read becomes `unknown`, with the whole envelope.
+
+mod inbound;
+mod outbound;
+
+pub use inbound::{Suspicion, Translated, event_of, ticket_of};
+pub use outbound::{
+    Judgement, Step, content_document, has_message, outcome_of, read_back, steps_of, ticket_confirms,
+};
+
+/// Desk's domain: the only sender of a custom attendance channel.
+pub const DESK: &str = "desk.msging.net";
+/// Who carries out desk commands.
+pub const DESK_POSTMASTER: &str = "postmaster@desk.msging.net";

@@ -1,0 +1,388 @@
+//! What Blip posted, as an event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::DESK;
+use crate::domain::content::{Content, ContentKind, Location, MediaLink};
+use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
+use crate::domain::ticket::{Ticket, TicketStatus};
+use crate::lime::document::{self, Members, Misfit, parse_date};
+use crate::lime::{Body, Envelope, MediaType, Message, Node, Notification, canonical_id, text_of};
+
+/// A new event, and what an operator should be told about how it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translated {
+    /// The event.
+    pub event: NewEvent,
+    /// Set where the envelope looks like a mistake in the setup.
+    pub suspicion: Option<Suspicion>,
+}
+
+/// A likely mistake in the setup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// The sender is no desk ticket: the body of a data webhook, or of a bot's own messages.
+    NotFromDesk,
+    /// The ids in the envelope name different tickets; the document's own won.
+    TicketIdsDiffer,
+}
+
+/// Turns an envelope into an event of `bot`, keeping `raw` as it came.
+pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
+    let Envelope { id, from, to, metadata, body } = envelope;
+    let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
+    let from_desk = from.as_ref().and_then(desk_ticket);
+    let foreign = from.is_some() && from_desk.is_none();
+    let (about, suspicion) = match body {
+        Body::Notification(notification) => {
+            let ticket_id = from_desk.or_else(|| to.as_ref().and_then(desk_ticket));
+            (About::notification(notification, ticket_id, &blip_id), None)
+        }
+        Body::Message(message) if !foreign => {
+            let about = About::message(message, from_desk.clone(), &blip_id, &metadata, &raw);
+            let differ = from_desk.is_some() && about.ticket_id != from_desk;
+            (about, differ.then_some(Suspicion::TicketIdsDiffer))
+        }
+        Body::Message(message) => {
+            let media_type = message.media_type.as_str().to_owned();
+            let parsed = Value::Array(vec![media_type.clone().into(), message.content]);
+            (About::unknown(None, media_type, &raw, "message", parsed), Some(Suspicion::NotFromDesk))
+        }
+        Body::Other(object) => {
+            let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
+            let suspicion = (foreign || from.is_none()).then_some(Suspicion::NotFromDesk);
+            (About::unknown(from_desk, media_type, &raw, "other", Value::Object(object)), suspicion)
+        }
+    };
+    let About { ticket_id, fact, kind, parsed } = about;
+    let dedup = (!blip_id.is_empty())
+        .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
+    let event_time = match &fact {
+        Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
+        Fact::Told(_) => time_of(&metadata),
+    };
+    let traceparent = if traceparent.is_empty() {
+        metadata.get("traceparent").cloned().unwrap_or_default()
+    } else {
+        traceparent
+    };
+    let event = NewEvent {
+        bot,
+        ticket_id,
+        dedup,
+        origin: Origin::Webhook,
+        event_time,
+        blip_id,
+        traceparent,
+        resolved_customer_identity: metadata.get("#tunnel.originator").cloned().unwrap_or_default(),
+        fact,
+        raw,
+    };
+    Translated { event, suspicion }
+}
+
+/// What an envelope is about: the parts that differ by kind.
+struct About {
+    ticket_id: Option<String>,
+    fact: Fact,
+    kind: &'static str,
+    /// What, beside the ids, makes two deliveries one.
+    parsed: Value,
+}
+
+impl About {
+    fn told(ticket_id: Option<String>, payload: Payload, kind: &'static str, parsed: Value) -> Self {
+        Self { ticket_id, fact: Fact::Told(payload), kind, parsed }
+    }
+
+    fn unknown(
+        ticket_id: Option<String>,
+        media_type: String,
+        raw: &Bytes,
+        kind: &'static str,
+        parsed: Value,
+    ) -> Self {
+        let json = serde_json::from_slice(raw).unwrap_or(Value::Null);
+        Self::told(ticket_id, Payload::Unknown { media_type, json }, kind, parsed)
+    }
+
+    fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
+        let Notification { event, reason } = notification;
+        let reason = reason.unwrap_or_default();
+        let parsed = Value::Array(vec![
+            event.to_ascii_lowercase().into(),
+            reason.code.into(),
+            reason.description.clone().into(),
+        ]);
+        let payload = Payload::MessageStatusChanged {
+            message_id: blip_id.to_owned(),
+            status: MessageStatus::from_blip(&event),
+            reason_code: reason.code.unwrap_or_default(),
+            reason_description: reason.description,
+        };
+        Self::told(ticket_id, payload, "notification", parsed)
+    }
+
+    fn message(
+        message: Message,
+        from_desk: Option<String>,
+        blip_id: &str,
+        metadata: &BTreeMap<String, String>,
+        raw: &Bytes,
+    ) -> Self {
+        let Message { media_type, content } = message;
+        let parsed = Value::Array(vec![media_type.essence().into(), content.clone()]);
+        let kind = "message";
+        if let Some(ticket) = ticket_in(&media_type, &content) {
+            let ticket_id = if ticket.id.is_empty() { from_desk } else { Some(ticket.id.clone()) };
+            if let Some(ticket_id) = ticket_id {
+                let ticket = Ticket { id: ticket_id.clone(), ..ticket };
+                return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
+            }
+            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+        }
+        let Some(ticket_id) = from_desk else {
+            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+        };
+        let message_id = blip_id.to_owned();
+        let payload = if media_type.essence() == document::CHAT_STATE {
+            let state = content.as_object().and_then(|object| Members(object).text("state").ok().flatten());
+            Payload::CustomerTyping { state: state.unwrap_or_else(|| text_of(&content)) }
+        } else if media_type.essence() == document::DELETED {
+            Payload::MessageDeleted { message_id }
+        } else if blip_id.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("context:")) {
+            Payload::TicketContext(content_of(&media_type, content))
+        } else {
+            let content = content_of(&media_type, content);
+            Payload::CustomerMessage { message_id, content, metadata: metadata.clone() }
+        };
+        Self::told(Some(ticket_id), payload, kind, parsed)
+    }
+}
+
+/// The ticket a desk node stands for.
+fn desk_ticket(node: &Node) -> Option<String> {
+    let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
+    (named && !node.identity.name.eq_ignore_ascii_case("postmaster")).then(|| node.identity.name.clone())
+}
+
+/// The ticket document a message carries, itself or as the context of a redirect.
+fn ticket_in(media_type: &MediaType, content: &Value) -> Option<Ticket> {
+    let object = content.as_object()?;
+    match media_type.essence() {
+        document::TICKET => Some(ticket_of(object)),
+        document::REDIRECT => {
+            let container = Members(Members(object).get("context")?.as_object()?);
+            let inner = MediaType::new(&container.text("type").ok().flatten()?);
+            let value = container.get("value").and_then(Value::as_object);
+            value.filter(|_| inner.essence() == document::TICKET).map(ticket_of)
+        }
+        _ => None,
+    }
+}
+
+/// Every member with a place of its own in [`Ticket`].
+const TICKET_MEMBERS: [&str; 20] = [
+    "id",
+    "status",
+    "sequentialId",
+    "sequentialSuffix",
+    "customerIdentity",
+    "customerDomain",
+    "routingCustomerIdentity",
+    "agentIdentity",
+    "team",
+    "priority",
+    "tags",
+    "closedBy",
+    "parentSequentialId",
+    "externalId",
+    "customerInput",
+    "storageDate",
+    "openDate",
+    "closeDate",
+    "statusDate",
+    "parentTicketId",
+];
+
+/// Reads a ticket document. A member that is not what its place asks for stays in `more`.
+pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
+    let members = Members(object);
+    let mut more = members.rest(&TICKET_MEMBERS);
+    let mut odd = |name: &str| {
+        if let Some(value) = members.get(name) {
+            more.insert(name.to_owned(), value.clone());
+        }
+    };
+    let mut text = |name| {
+        members
+            .text(name)
+            .unwrap_or_else(|Misfit| {
+                odd(name);
+                None
+            })
+            .unwrap_or_default()
+    };
+    let (id, blip_status) = (text("id"), text("status"));
+    let (sequential_suffix, team, closed_by) = (text("sequentialSuffix"), text("team"), text("closedBy"));
+    let (customer_identity, customer_domain) = (text("customerIdentity"), text("customerDomain"));
+    let (routing_customer_identity, agent_identity) =
+        (text("routingCustomerIdentity"), text("agentIdentity"));
+    let (external_id, parent_ticket_id) = (text("externalId"), text("parentTicketId"));
+    let mut integer = |name| {
+        members.integer(name).unwrap_or_else(|Misfit| {
+            odd(name);
+            None
+        })
+    };
+    let (sequential_id, parent_sequential_id) = (integer("sequentialId"), integer("parentSequentialId"));
+    let priority = integer("priority").and_then(|number| i32::try_from(number).ok());
+    let mut date = |name| {
+        members.date(name).unwrap_or_else(|Misfit| {
+            odd(name);
+            None
+        })
+    };
+    let (create_time, open_time) = (date("storageDate"), date("openDate"));
+    let (close_time, status_time) = (date("closeDate"), date("statusDate"));
+    let tags = tags_of(members, &mut odd);
+    let customer_input = customer_input_of(members, &mut odd);
+    Ticket {
+        id,
+        status: TicketStatus::from_blip(&blip_status),
+        blip_status,
+        sequential_id,
+        sequential_suffix,
+        customer_identity,
+        customer_domain,
+        routing_customer_identity,
+        agent_identity,
+        team,
+        priority,
+        tags,
+        closed_by,
+        parent_sequential_id,
+        parent_ticket_id,
+        external_id,
+        customer_input,
+        create_time,
+        open_time,
+        close_time,
+        status_time,
+        more,
+    }
+}
+
+fn tags_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Vec<String> {
+    match members.get("tags") {
+        Some(Value::Array(tags)) => tags.iter().map(text_of).collect(),
+        Some(_) => {
+            odd("tags");
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// What opened a ticket: `{type, value}`, or `{}`, or nothing.
+fn customer_input_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Option<Content> {
+    match members.get("customerInput") {
+        None => None,
+        Some(Value::Object(object)) if object.is_empty() => None,
+        Some(Value::Object(object)) => {
+            let container = Members(object);
+            let media_type = MediaType::new(&container.text("type").ok().flatten().unwrap_or_default());
+            Some(content_of(&media_type, container.get("value").cloned().unwrap_or_default()))
+        }
+        Some(_) => {
+            odd("customerInput");
+            None
+        }
+    }
+}
+
+/// The typed reading of a document; JSON where there is none, or where it does not fit.
+pub(super) fn content_of(media_type: &MediaType, value: Value) -> Content {
+    let typed = match (media_type.essence(), &value) {
+        (document::TEXT, _) => Some((ContentKind::Text(text_of(&value)), Map::new())),
+        (document::MEDIA_LINK, Value::Object(object)) => media_of(object).ok(),
+        (document::LOCATION, Value::Object(object)) => location_of(object).ok(),
+        _ => None,
+    };
+    let (kind, more) = typed.unwrap_or((ContentKind::Json(value), Map::new()));
+    Content { media_type: media_type.as_str().to_owned(), kind, more }
+}
+
+fn media_of(object: &Map<String, Value>) -> Result<(ContentKind, Map<String, Value>), Misfit> {
+    let members = Members(object);
+    let text = |name| members.text(name).map(Option::unwrap_or_default);
+    let uri = text("uri")?;
+    if uri.is_empty() {
+        return Err(Misfit);
+    }
+    let media = MediaLink {
+        uri,
+        mime_type: text("type")?,
+        title: text("title")?,
+        text: text("text")?,
+        size_bytes: members.integer("size")?.unwrap_or_default(),
+        preview_uri: text("previewUri")?,
+        preview_mime_type: text("previewType")?,
+        aspect_ratio: text("aspectRatio")?,
+        authorization_realm: text("authorizationRealm")?,
+    };
+    let known = [
+        "uri",
+        "type",
+        "title",
+        "text",
+        "size",
+        "previewUri",
+        "previewType",
+        "aspectRatio",
+        "authorizationRealm",
+    ];
+    Ok((ContentKind::Media(media), members.rest(&known)))
+}
+
+fn location_of(object: &Map<String, Value>) -> Result<(ContentKind, Map<String, Value>), Misfit> {
+    let members = Members(object);
+    let location = Location {
+        latitude: members.number("latitude")?.ok_or(Misfit)?,
+        longitude: members.number("longitude")?.ok_or(Misfit)?,
+        altitude: members.number("altitude")?,
+        text: members.text("text")?.unwrap_or_default(),
+    };
+    Ok((ContentKind::Location(location), members.rest(&["latitude", "longitude", "altitude", "text"])))
+}
+
+/// When a message was made, from the metadata that tells, the most exact first.
+fn time_of(metadata: &BTreeMap<String, String>) -> Option<Timestamp> {
+    let number = |key: &str| metadata.get(key).and_then(|text| text.trim().parse::<i64>().ok());
+    let millis = |key| number(key).and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    millis("#envelope.timestamp")
+        .or_else(|| millis("date_created"))
+        .or_else(|| metadata.get("#envelope.storageDate").and_then(|text| parse_date(text)))
+        .or_else(|| number("#wa.timestamp").and_then(|seconds| Timestamp::from_second(seconds).ok()))
+}
+
+/// The digest of what makes two deliveries one; metadata is left out, members sort by name.
+fn dedup_key(bot: &str, ticket_id: &str, kind: &str, blip_id: &str, parsed: &Value) -> DedupKey {
+    let mut hash = Sha256::new();
+    for part in [bot, ticket_id, kind, blip_id] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    // A JSON value always serializes; its objects are ordered maps, so equal values give equal text.
+    hash.update(parsed.to_string());
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    DedupKey(half)
+}

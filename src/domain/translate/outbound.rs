@@ -1,0 +1,220 @@
+//! What is asked of Desk, as LIME; and what a reply, or a look back, says became of it.
+
+use serde_json::{Value, json};
+
+use super::inbound::ticket_of;
+use super::{DESK, DESK_POSTMASTER};
+use crate::domain::action::{Action, Fault, OutboundMessage, Outcome};
+use crate::domain::content::{Content, ContentKind, MediaLink};
+use crate::domain::ticket::{Ticket, TicketStatus};
+use crate::lime::command::message_json;
+use crate::lime::document::{self, Members};
+use crate::lime::node::encode_component;
+use crate::lime::{Command, LimeUri, Method, Reason, Reply, ReplyStatus, canonical_id};
+
+/// One thing to send; an action is one or more, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A command; `sets_state` where sending it twice is sending it once.
+    Command {
+        /// What to send.
+        command: Command,
+        /// Safe to repeat.
+        sets_state: bool,
+    },
+    /// A message, as JSON; never repeated once perhaps sent.
+    Message(Vec<u8>),
+}
+
+/// What to send for `action`, under ids derived from `id`: every attempt carries the same.
+pub fn steps_of(id: &str, ticket_id: &str, action: &Action) -> Vec<Step> {
+    let set = |id: String, uri: String, resource: Value| Step::Command {
+        command: Command {
+            id,
+            to: DESK_POSTMASTER.to_owned(),
+            method: Method::Set,
+            uri: LimeUri(uri),
+            resource: Some((document::TICKET.to_owned(), resource)),
+        },
+        sets_state: true,
+    };
+    match action {
+        Action::Assign { agent_identity } => {
+            let resource = json!({"id": ticket_id, "status": "Open", "agentIdentity": agent_identity});
+            vec![set(id.to_owned(), "/tickets/change-status".to_owned(), resource)]
+        }
+        Action::Send(message) => {
+            let OutboundMessage { content, document, metadata, agent_identity: _ } = message.as_ref();
+            let to = format!("{ticket_id}@{DESK}/Webhook");
+            vec![Step::Message(message_json(id, &to, &content.media_type, document, metadata))]
+        }
+        Action::Close { by, tags, closed_by, without_redirect } => {
+            let mut steps = Vec::new();
+            if !tags.is_empty() {
+                let uri = format!("/tickets/{}/change-tags", encode_component(ticket_id));
+                steps.push(set(format!("{id}-tags"), uri, json!({"id": ticket_id, "tags": tags})));
+            }
+            let mut resource = json!({"id": ticket_id, "status": by.status().as_blip()});
+            if !closed_by.is_empty()
+                && let Some(object) = resource.as_object_mut()
+            {
+                object.insert("closedBy".to_owned(), closed_by.as_str().into());
+            }
+            let uri = if *without_redirect {
+                "/tickets/change-status-without-redirect"
+            } else {
+                "/tickets/change-status"
+            };
+            steps.push(set(id.to_owned(), uri.to_owned(), resource));
+            steps
+        }
+    }
+}
+
+/// What a reply says of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// The step is done: go on.
+    Done,
+    /// The action ends here.
+    Ends(Outcome),
+    /// Blip took it and did not say how it ended: look.
+    Pending,
+    /// Refused as an invalid argument, which a closed ticket may be: look at the ticket, then decide.
+    PerhapsClosed(Fault),
+}
+
+/// Reads a reply to a step of `action`. A close that finds the ticket closed has what it wanted.
+pub fn outcome_of(action: &Action, uri: &str, reply: &Reply) -> Judgement {
+    match &reply.status {
+        ReplyStatus::Success(_) => Judgement::Done,
+        ReplyStatus::Pending => Judgement::Pending,
+        ReplyStatus::Failure(reason) => {
+            let closing = matches!(action, Action::Close { .. });
+            match reason.code {
+                Some(64) if closing => Judgement::Ends(Outcome::AlreadyClosed),
+                Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action, uri, reason)),
+                _ => Judgement::Ends(Outcome::Failed(refusal(action, uri, reason))),
+            }
+        }
+    }
+}
+
+/// The fault a LIME reason stands for.
+fn refusal(action: &Action, uri: &str, reason: &Reason) -> Fault {
+    let code = reason.code.unwrap_or_default();
+    let (name, passing) = match code {
+        13 | 31 | 32 | 35 => ("BLIP_CREDENTIAL_REJECTED", true),
+        34 | 85 => ("BLIP_QUOTA_EXCEEDED", true),
+        11 | 12 | 14 | 41 | 51 | 81 => ("BLIP_UNAVAILABLE", true),
+        16 | 86 => ("OUTCOME_UNKNOWN", false),
+        33 | 42..=44 | 67 | 83 => ("TICKET_NOT_FOUND", false),
+        71 | 82 => ("CONTENT_NOT_SUPPORTED", false),
+        _ => ("BLIP_REJECTED", false),
+    };
+    let said = if reason.description.is_empty() { "no description" } else { &reason.description };
+    let code_text = reason.code.map_or_else(|| "without a code".to_owned(), |code| format!("code {code}"));
+    let message = format!("Blip refused {}: {said} ({code_text})", action.method());
+    let mut fault =
+        Fault::new(name, message).with("blip_description", &reason.description).with("blip_uri", uri);
+    if let Some(code) = reason.code {
+        fault = fault.with("blip_code", &code);
+    }
+    if passing { fault.passing() } else { fault }
+}
+
+/// The command that tells what became of `action`.
+pub fn read_back(id: &str, ticket_id: &str, action: &Action) -> Command {
+    let ticket = encode_component(ticket_id);
+    let uri = match action {
+        Action::Assign { .. } | Action::Close { .. } => format!("/ticket/{ticket}"),
+        Action::Send(_) => {
+            format!("/tickets/{ticket}/messages?$take=100&$ascending=false&getFromOwnerIfTunnel=true")
+        }
+    };
+    Command {
+        id: format!("{id}-look"),
+        to: DESK_POSTMASTER.to_owned(),
+        method: Method::Get,
+        uri: LimeUri(uri),
+        resource: None,
+    }
+}
+
+/// The ticket in a reply to `get /ticket/{id}`, where it shows that `action` took effect.
+pub fn ticket_confirms(action: &Action, resource: &Value) -> (Option<Ticket>, bool) {
+    let Some(ticket) = resource.as_object().map(ticket_of) else { return (None, false) };
+    let confirms = match action {
+        Action::Assign { agent_identity } => {
+            matches!(ticket.status, TicketStatus::Open | TicketStatus::Assigned)
+                && ticket.agent_identity.eq_ignore_ascii_case(agent_identity)
+        }
+        Action::Close { .. } => ticket.status.is_terminal(),
+        Action::Send(_) => false,
+    };
+    (Some(ticket), confirms)
+}
+
+/// Whether the reply to `get /tickets/{id}/messages` holds a message of this id.
+pub fn has_message(resource: &Value, id: &str) -> bool {
+    let items =
+        resource.as_object().and_then(|object| Members(object).get("items")).and_then(Value::as_array);
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .any(|item| Members(item).text("id").ok().flatten().is_some_and(|found| canonical_id(&found) == id))
+}
+
+/// Content as LIME's `content` member, in the documented form.
+pub fn content_document(content: &Content) -> Value {
+    let mut object = content.more.clone();
+    let mut put = |name: &str, value: Value| {
+        object.insert(name.to_owned(), value);
+    };
+    match &content.kind {
+        ContentKind::Text(text) => return text.as_str().into(),
+        ContentKind::Json(value) => return value.clone(),
+        ContentKind::Media(media) => {
+            let MediaLink {
+                uri,
+                mime_type,
+                title,
+                text,
+                size_bytes,
+                preview_uri,
+                preview_mime_type,
+                aspect_ratio,
+                authorization_realm,
+            } = media;
+            let texts = [
+                ("uri", uri),
+                ("type", mime_type),
+                ("title", title),
+                ("text", text),
+                ("previewUri", preview_uri),
+                ("previewType", preview_mime_type),
+                ("aspectRatio", aspect_ratio),
+                ("authorizationRealm", authorization_realm),
+            ];
+            texts
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .for_each(|(name, value)| put(name, value.as_str().into()));
+            if *size_bytes > 0 {
+                put("size", (*size_bytes).into());
+            }
+        }
+        ContentKind::Location(location) => {
+            put("latitude", location.latitude.into());
+            put("longitude", location.longitude.into());
+            if let Some(altitude) = location.altitude {
+                put("altitude", altitude.into());
+            }
+            if !location.text.is_empty() {
+                put("text", location.text.as_str().into());
+            }
+        }
+    }
+    Value::Object(object)
+}
