@@ -8,6 +8,8 @@
 pub mod blip;
 pub mod clock;
 pub mod domain;
+pub mod gateway;
+pub mod grpc;
 pub mod lime;
 pub mod shutdown;
 pub mod store;
