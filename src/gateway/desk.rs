@@ -57,7 +57,7 @@ pub enum DeskError {
     #[error("request_id was used before, for another {} (command {})", .0.command.method, .0.command.id)]
     Conflict(Box<CommandRecord>),
     /// It was recorded, and it failed, or its end is not known: see the record's outcome.
-    #[error("{}", ended(.0))]
+    #[error("{}", ended(record))]
     Ended {
         /// The record.
         record: Box<CommandRecord>,
