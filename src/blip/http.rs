@@ -1,1 +1,179 @@
-//! To come.
+//! Blip over HTTP: the bot's key, a deadline and a size limit on every call, its quota, and what each way of
+//! failing allows to conclude.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::policy::{Bucket, Rates};
+use super::{BlipApi, BlipError};
+use crate::lime::{Command, Reply};
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much of an answer is read.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How much of a refusal is told on.
+const REFUSAL_CHARS_MAX: usize = 200;
+/// How long Blip refuses after its quota was exceeded, where it does not say (R§10).
+const PENALTY: Duration = Duration::from_mins(2);
+
+/// Where the current value of the bot's `Authorization` header comes from; asked on every call, so that a
+/// rotated key is used at once.
+pub type Authorization = Arc<dyn Fn() -> Option<HeaderValue> + Send + Sync>;
+
+/// A client for any number of bots.
+pub fn client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(64)
+        .user_agent(concat!("deskgate/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// One bot's way to Blip.
+pub struct HttpBlip {
+    client: Client,
+    commands_url: String,
+    messages_url: String,
+    authorization: Authorization,
+    commands: Mutex<Bucket>,
+    messages: Mutex<Bucket>,
+}
+
+impl fmt::Debug for HttpBlip {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("HttpBlip").field("commands_url", &self.commands_url).finish_non_exhaustive()
+    }
+}
+
+impl HttpBlip {
+    /// A bot at the HTTP endpoint `base_url` of its contract.
+    pub fn new(client: Client, base_url: &str, authorization: Authorization, rates: Rates) -> Self {
+        let base = base_url.trim_end_matches('/');
+        Self {
+            client,
+            commands_url: format!("{base}/commands"),
+            messages_url: format!("{base}/messages"),
+            authorization,
+            commands: Mutex::new(Bucket::new(rates.commands)),
+            messages: Mutex::new(Bucket::new(rates.messages)),
+        }
+    }
+
+    /// Waits for quota, posts, and answers the body of a 2xx.
+    async fn post(
+        &self,
+        url: &str,
+        bucket: &Mutex<Bucket>,
+        json: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, BlipError> {
+        let ready = lock(bucket)
+            .take(Instant::now(), deadline)
+            .map_err(|retry_after| BlipError::OverQuota { retry_after })?;
+        sleep_until(ready).await;
+        let authorization = (self.authorization)()
+            .ok_or_else(|| BlipError::NotSent("the bot's key is not known".to_owned()))?;
+        let request = self
+            .client
+            .post(url)
+            .header(AUTHORIZATION, authorization)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(json);
+        let exchange = async {
+            let response = request.send().await.map_err(|error| sort(&error))?;
+            let status = response.status();
+            let retry_after = retry_after(&response);
+            let body = read(response).await?;
+            Ok((status, retry_after, body))
+        };
+        let (status, retry_after, body) = timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
+            Err(BlipError::Unknown("the time ran out while waiting for it".to_owned()))
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            lock(bucket).pause(Instant::now() + retry_after.unwrap_or(PENALTY));
+        }
+        Err(refusal(status, retry_after, &body))
+    }
+}
+
+#[async_trait]
+impl BlipApi for HttpBlip {
+    async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
+        let body = self.post(&self.commands_url, &self.commands, command.to_json(), deadline).await?;
+        let reply = Reply::from_json(&body).map_err(|unusable| BlipError::Unknown(unusable.to_string()))?;
+        match &reply.id {
+            Some(id) if *id != command.id => {
+                Err(BlipError::Unknown("the reply is to another command".to_owned()))
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<(), BlipError> {
+        self.post(&self.messages_url, &self.messages, json, deadline).await.map(drop)
+    }
+}
+
+fn lock(bucket: &Mutex<Bucket>) -> std::sync::MutexGuard<'_, Bucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a failed exchange allows to conclude: only where no connection stood is it sure that nothing was sent.
+fn sort(error: &reqwest::Error) -> BlipError {
+    let text = causes(error);
+    if error.is_connect() || error.is_builder() { BlipError::NotSent(text) } else { BlipError::Unknown(text) }
+}
+
+/// An error and its causes in one line; never with the URL's query or any header.
+fn causes(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    if causes.is_empty() { "the exchange broke off".to_owned() } else { causes.join(": ") }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, BlipError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| BlipError::Unknown(causes(&error)))? {
+        if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
+            return Err(BlipError::Unknown(format!("the answer is over {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> BlipError {
+    let code = status.as_u16();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        BlipError::Throttled { retry_after }
+    } else if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        BlipError::Credential { status: code }
+    } else if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        BlipError::Unknown(format!("HTTP {code}"))
+    } else {
+        let text = String::from_utf8_lossy(body).chars().take(REFUSAL_CHARS_MAX).collect();
+        BlipError::Refused { status: code, text }
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}

@@ -292,7 +292,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     }
     let payload = match fact {
         Fact::Told(payload) => payload,
-        Fact::Ticket(document) => told(state, document, &mut flags),
+        Fact::Ticket(document) => told(state, document, origin, &mut flags),
     };
     let mut ticket_sequence = 0;
     if has_ticket {
@@ -330,8 +330,12 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     (event, raw)
 }
 
-fn told(state: &mut TicketState, document: Ticket, flags: &mut Flags) -> Payload {
-    let change = state.apply(&document);
+/// What a ticket document tells. A command that Blip took says itself what it did, whatever was known before.
+fn told(state: &mut TicketState, document: Ticket, origin: Origin, flags: &mut Flags) -> Payload {
+    let mut change = state.apply(&document);
+    if origin == Origin::Command && matches!(change, Change::Created | Change::Updated(_)) {
+        change = if document.status.is_terminal() { Change::Closed } else { Change::Assigned };
+    }
     let after = state.ticket.clone().unwrap_or_else(|| document.clone());
     match change {
         Change::Created => Payload::TicketCreated(after),

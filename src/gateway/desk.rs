@@ -1,17 +1,42 @@
 //! Action → outcome, at most once per request id: recorded before anything is sent, one per ticket at a time,
 //! looked for when in doubt, and settled together with the event that tells the log's readers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::domain::{ActionRequest, Fault, Ticket, TicketState};
-use crate::store::{AppendError, CommandKey, CommandRecord, ReadError};
+use crate::blip::BlipApi;
+use crate::clock::Ids;
+use crate::domain::{ActionRequest, Fault, Outcome, Ticket, translate};
+use crate::lime::ReplyStatus;
+use crate::shutdown::Shutdown;
+use crate::store::{AppendError, CommandKey, CommandRecord, EventLog, Ledger, ReadError};
+
+use super::lanes::Lanes;
+
+mod carry;
+mod memo;
+mod recover;
+mod run;
 
 /// The way out.
 #[derive(Debug, Clone)]
 pub struct Desk {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Arc<dyn EventLog>,
+    ledger: Arc<dyn Ledger>,
+    bots: BTreeMap<String, Arc<dyn BlipApi>>,
+    ids: Arc<dyn Ids>,
+    shutdown: Shutdown,
+    /// Callers of one request id, by principal and id.
+    requests: Lanes<(String, String)>,
+    /// Commands of one ticket, by bot and ticket.
+    tickets: Lanes<(String, String)>,
 }
 
 /// An action that did what was asked.
@@ -76,7 +101,6 @@ pub enum DeskError {
 }
 
 fn ended(record: &CommandRecord) -> String {
-    use crate::domain::Outcome;
     match record.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => fault.message.clone(),
         Some(Outcome::Done | Outcome::AlreadyClosed) | None => {
@@ -86,23 +110,68 @@ fn ended(record: &CommandRecord) -> String {
 }
 
 impl Desk {
-    /// Carries out an action, or answers what became of it before. Ends a little before `deadline`; hanging up
-    /// changes nothing.
+    /// The way out for `bots`, by short name.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        ledger: Arc<dyn Ledger>,
+        bots: BTreeMap<String, Arc<dyn BlipApi>>,
+        ids: Arc<dyn Ids>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let (requests, tickets) = (Lanes::default(), Lanes::default());
+        Self { inner: Arc::new(Inner { log, ledger, bots, ids, shutdown, requests, tickets }) }
+    }
+
+    /// Carries out an action, or answers what became of it before. Ends by `deadline`; hanging up changes
+    /// nothing, as the work is a task of its own.
     pub async fn execute(&self, request: ActionRequest, deadline: Instant) -> Result<Done, DeskError> {
-        let _ = (request, deadline, &self.inner);
-        Err(DeskError::BotNeeded { candidates: Vec::new() })
+        let inner = &self.inner;
+        inner.api(&request.bot)?;
+        if inner.shutdown.is_draining() {
+            let fault = Fault::new("STREAM_DRAINING", "the gateway is stopping; ask again in a moment");
+            return Err(DeskError::Fault(fault.passing()));
+        }
+        let task = inner.shutdown.spawn(Arc::clone(inner).run(request, deadline));
+        match tokio::time::timeout_at(deadline, task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(join)) => Err(DeskError::Fault(unknown(format!("the command's task broke off: {join}")))),
+            Err(_) => Err(DeskError::Fault(unknown(
+                "the time ran out before the command's end was known; GetCommand by request_id tells it later",
+            ))),
+        }
     }
 
     /// Says what [`execute`](Self::execute) would refuse without asking Blip; records and sends nothing.
+    /// Answers the ticket as the log knows it.
     pub async fn validate(&self, request: &ActionRequest) -> Result<Option<Ticket>, DeskError> {
-        let _ = request;
-        Ok(None)
+        self.inner.api(&request.bot)?;
+        let state = self.inner.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
+        match request.judge(&state) {
+            Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => Err(DeskError::Fault(fault)),
+            Some(Outcome::Done | Outcome::AlreadyClosed) | None => Ok(state.ticket),
+        }
     }
 
     /// The bot a request is about: the one named, else the only one that has the ticket, else the only one.
     pub async fn bot_of(&self, bot: &str, ticket_id: &str) -> Result<String, DeskError> {
-        let _ = ticket_id;
-        Ok(bot.to_owned())
+        let inner = &self.inner;
+        if !bot.is_empty() {
+            return inner.api(bot).map(|_| bot.to_owned());
+        }
+        let mut bots = inner.bots.keys();
+        if let (Some(only), None) = (bots.next(), bots.next()) {
+            return Ok(only.clone());
+        }
+        let mut having = inner.log.bots_of(ticket_id).await?;
+        having.retain(|name| inner.bots.contains_key(name));
+        match (having.pop(), having.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(DeskError::BotNeeded { candidates: inner.bots.keys().cloned().collect() }),
+            (Some(last), false) => {
+                having.push(last);
+                Err(DeskError::BotNeeded { candidates: having })
+            }
+        }
     }
 
     /// A ticket as the log knows it, or as Blip does if `fresh` or never seen. `None` if neither knows it.
@@ -113,13 +182,59 @@ impl Desk {
         fresh: bool,
         deadline: Instant,
     ) -> Result<Option<TicketView>, DeskError> {
-        let _ = (bot, ticket_id, fresh, deadline, TicketState::default());
-        Ok(None)
+        let api = self.inner.api(bot)?;
+        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+        let ticket_sequence = state.last_sequence;
+        match state.ticket {
+            Some(ticket) if !fresh => Ok(Some(TicketView { ticket, ticket_sequence, fresh: false })),
+            _ => {
+                let id = self.inner.ids.next().to_string();
+                let command = translate::get_ticket(&id, ticket_id);
+                let reply = api
+                    .command(&command, deadline)
+                    .await
+                    .map_err(|error| DeskError::Fault(carry::fault_of(&error, &command.uri.0)))?;
+                match reply.status {
+                    ReplyStatus::Success(resource) => Ok(resource.as_object().map(|object| TicketView {
+                        ticket: translate::ticket_of(object),
+                        ticket_sequence,
+                        fresh: true,
+                    })),
+                    ReplyStatus::Failure(reason) if reason.code == Some(67) => Ok(None),
+                    ReplyStatus::Failure(reason) => {
+                        Err(DeskError::Fault(translate::refusal("GetTicket", &command.uri.0, &reason)))
+                    }
+                    ReplyStatus::Pending => {
+                        Err(DeskError::Fault(Fault::new("BLIP_UNAVAILABLE", "Blip did not answer").passing()))
+                    }
+                }
+            }
+        }
     }
 
     /// A recorded command.
     pub async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, DeskError> {
-        let _ = key;
-        Ok(None)
+        Ok(self.inner.ledger.command(key).await?)
     }
+
+    /// Looks, in the background, for what became of commands that an earlier process began and did not
+    /// settle. Nothing is sent again.
+    pub fn recover(&self) {
+        let inner = Arc::clone(&self.inner);
+        drop(self.inner.shutdown.spawn(inner.recover()));
+    }
+}
+
+impl Inner {
+    fn api(&self, bot: &str) -> Result<Arc<dyn BlipApi>, DeskError> {
+        self.bots.get(bot).cloned().ok_or_else(|| DeskError::BotUnknown {
+            bot: bot.to_owned(),
+            known: self.bots.keys().cloned().collect(),
+        })
+    }
+}
+
+/// The fault of an end that is not known.
+fn unknown(message: impl Into<String>) -> Fault {
+    Fault::new("OUTCOME_UNKNOWN", message)
 }

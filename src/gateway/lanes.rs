@@ -38,14 +38,11 @@ impl<K: Eq + Hash> Lanes<K> {
             if lanes.len() >= SWEEP_AT_MIN && lanes.len() == lanes.capacity() {
                 lanes.retain(|_, lane| lane.strong_count() > 0);
             }
-            match lanes.get(&key).and_then(Weak::upgrade) {
-                Some(lane) => lane,
-                None => {
-                    let lane = Arc::new(AsyncMutex::new(()));
-                    lanes.insert(key, Arc::downgrade(&lane));
-                    lane
-                }
-            }
+            lanes.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lane = Arc::new(AsyncMutex::new(()));
+                lanes.insert(key, Arc::downgrade(&lane));
+                lane
+            })
         };
         lane.lock_owned().await
     }

@@ -308,7 +308,7 @@ fn customer_input_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Option
 }
 
 /// The typed reading of a document; JSON where there is none, or where it does not fit.
-pub(super) fn content_of(media_type: &MediaType, value: Value) -> Content {
+pub fn content_of(media_type: &MediaType, value: Value) -> Content {
     let typed = match (media_type.essence(), &value) {
         (document::TEXT, _) => Some((ContentKind::Text(text_of(&value)), Map::new())),
         (document::MEDIA_LINK, Value::Object(object)) => media_of(object).ok(),

@@ -93,15 +93,15 @@ pub fn outcome_of(action: &Action, uri: &str, reply: &Reply) -> Judgement {
             let closing = matches!(action, Action::Close { .. });
             match reason.code {
                 Some(64) if closing => Judgement::Ends(Outcome::AlreadyClosed),
-                Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action, uri, reason)),
-                _ => Judgement::Ends(Outcome::Failed(refusal(action, uri, reason))),
+                Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action.method(), uri, reason)),
+                _ => Judgement::Ends(Outcome::Failed(refusal(action.method(), uri, reason))),
             }
         }
     }
 }
 
 /// The fault a LIME reason stands for.
-fn refusal(action: &Action, uri: &str, reason: &Reason) -> Fault {
+pub fn refusal(method: &str, uri: &str, reason: &Reason) -> Fault {
     let code = reason.code.unwrap_or_default();
     let (name, passing) = match code {
         13 | 31 | 32 | 35 => ("BLIP_CREDENTIAL_REJECTED", true),
@@ -114,7 +114,7 @@ fn refusal(action: &Action, uri: &str, reason: &Reason) -> Fault {
     };
     let said = if reason.description.is_empty() { "no description" } else { &reason.description };
     let code_text = reason.code.map_or_else(|| "without a code".to_owned(), |code| format!("code {code}"));
-    let message = format!("Blip refused {}: {said} ({code_text})", action.method());
+    let message = format!("Blip refused {method}: {said} ({code_text})");
     let mut fault =
         Fault::new(name, message).with("blip_description", &reason.description).with("blip_uri", uri);
     if let Some(code) = reason.code {
@@ -125,20 +125,24 @@ fn refusal(action: &Action, uri: &str, reason: &Reason) -> Fault {
 
 /// The command that tells what became of `action`.
 pub fn read_back(id: &str, ticket_id: &str, action: &Action) -> Command {
-    let ticket = encode_component(ticket_id);
-    let uri = match action {
-        Action::Assign { .. } | Action::Close { .. } => format!("/ticket/{ticket}"),
+    let id = format!("{id}-look");
+    match action {
+        Action::Assign { .. } | Action::Close { .. } => get_ticket(&id, ticket_id),
         Action::Send(_) => {
-            format!("/tickets/{ticket}/messages?$take=100&$ascending=false&getFromOwnerIfTunnel=true")
+            let ticket = encode_component(ticket_id);
+            let query = "$take=100&$ascending=false&getFromOwnerIfTunnel=true";
+            get(id, format!("/tickets/{ticket}/messages?{query}"))
         }
-    };
-    Command {
-        id: format!("{id}-look"),
-        to: DESK_POSTMASTER.to_owned(),
-        method: Method::Get,
-        uri: LimeUri(uri),
-        resource: None,
     }
+}
+
+/// The command that reads one ticket: the singular form, as the plural answers 62 (R§4.1).
+pub fn get_ticket(id: &str, ticket_id: &str) -> Command {
+    get(id.to_owned(), format!("/ticket/{}", encode_component(ticket_id)))
+}
+
+fn get(id: String, uri: String) -> Command {
+    Command { id, to: DESK_POSTMASTER.to_owned(), method: Method::Get, uri: LimeUri(uri), resource: None }
 }
 
 /// The ticket in a reply to `get /ticket/{id}`, where it shows that `action` took effect.

@@ -1,0 +1,204 @@
+//! The life of one command, from the request lane to its settled record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::domain::{
+    Action, ActionRequest, Fact, Fault, NewEvent, Origin, OutboundMessage, Outcome, Payload, Ticket,
+    TicketState, TicketStatus,
+};
+use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
+
+use super::carry::Carrier;
+use super::{DeskError, Done, Inner, memo, unknown};
+
+/// How long the store may take to record an end before the caller is told that it is not known.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause before an end is recorded again after the store could not.
+const SETTLE_PAUSE: Duration = Duration::from_millis(250);
+
+impl Inner {
+    /// Begins, carries out and settles a command, or answers what became of it before.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        request: ActionRequest,
+        deadline: Instant,
+    ) -> Result<Done, DeskError> {
+        let _request_turn = if request.request_id.is_empty() {
+            None
+        } else {
+            let key = (request.principal.clone(), request.request_id.clone());
+            let Ok(turn) = timeout_at(deadline, self.requests.turn(key)).await else {
+                return Err(DeskError::Fault(unknown("the first request with this id still runs")));
+            };
+            Some(turn)
+        };
+        if let Some(earlier) = self.earlier(&request).await? {
+            return self.answer_again(earlier).await;
+        }
+        let key = (request.bot.clone(), request.ticket_id.clone());
+        let Ok(_ticket_turn) = timeout_at(deadline, self.tickets.turn(key)).await else {
+            let fault =
+                Fault::new("QUOTA_EXCEEDED", "earlier commands of this ticket took all the time there was");
+            return Err(DeskError::Fault(fault.with("retry_after_ms", &1000).passing()));
+        };
+        let command = new_command(self.ids.next(), &request);
+        let (record, state) = match self.ledger.begin(command).await? {
+            Begun::Fresh(record, state) => (record, *state),
+            Begun::Known(record) => return self.answer_again(record).await,
+            Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
+        };
+        let id = record.command.id;
+        let (outcome, attempts) = match request.judge(&state) {
+            Some(outcome) => (outcome, 0),
+            None => self.carry_out(id, &request, deadline).await?,
+        };
+        let events = match outcome {
+            Outcome::Done => vec![echo(id, &request.bot, &request.ticket_id, &request.action, &state)],
+            Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => Vec::new(),
+        };
+        let record = self.settle(id, End { outcome, attempts }, events).await?;
+        self.answer(record, false).await
+    }
+
+    async fn carry_out(
+        &self,
+        id: Uuid,
+        request: &ActionRequest,
+        deadline: Instant,
+    ) -> Result<(Outcome, u32), DeskError> {
+        let api = self.api(&request.bot)?;
+        let id = id.to_string();
+        let mut carrier = Carrier {
+            api: api.as_ref(),
+            id: &id,
+            ticket_id: &request.ticket_id,
+            action: &request.action,
+            deadline,
+            attempts: 0,
+        };
+        let outcome = carrier.carry().await;
+        Ok((outcome, carrier.attempts))
+    }
+
+    /// The command an earlier request of this id began, so that its repetition need not wait for the ticket.
+    async fn earlier(&self, request: &ActionRequest) -> Result<Option<CommandRecord>, DeskError> {
+        if request.request_id.is_empty() {
+            return Ok(None);
+        }
+        let key = CommandKey::Request {
+            principal: request.principal.clone(),
+            request_id: request.request_id.clone(),
+        };
+        let found = self.ledger.command(key).await?;
+        match found {
+            Some(record) if record.command.fingerprint != request.fingerprint() => {
+                Err(DeskError::Conflict(Box::new(record)))
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn answer_again(&self, record: CommandRecord) -> Result<Done, DeskError> {
+        self.answer(record, true).await
+    }
+
+    async fn answer(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
+        match record.end.as_ref().map(|end| &end.outcome) {
+            Some(Outcome::Done | Outcome::AlreadyClosed) => {
+                let command = &record.command;
+                let state = match command.method.as_str() {
+                    "Send" => None,
+                    _ => self.log.ticket(&command.bot, &command.ticket_id).await?,
+                };
+                Ok(Done { ticket: state.and_then(|state| state.ticket), record, replayed })
+            }
+            Some(Outcome::Failed(_) | Outcome::Unknown(_)) | None => {
+                Err(DeskError::Ended { record: Box::new(record), replayed })
+            }
+        }
+    }
+
+    /// Records an end, trying on while the store cannot: what Blip did must not be forgotten.
+    pub(super) async fn settle(
+        &self,
+        id: Uuid,
+        end: End,
+        events: Vec<NewEvent>,
+    ) -> Result<CommandRecord, DeskError> {
+        let give_up = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            let error = match self.ledger.settle(id, end.clone(), events.clone()).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            tracing::error!(command.id = %id, %error, "a command's end could not be recorded");
+            let passing = matches!(error, AppendError::Busy | AppendError::Full);
+            if !passing || Instant::now() >= give_up || self.shutdown.hard().is_cancelled() {
+                let fault = unknown(format!(
+                    "the command was carried out, but its end could not be recorded: {error}"
+                ));
+                return Err(DeskError::Fault(fault.with("command_id", &id)));
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+    }
+}
+
+fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
+    NewCommand {
+        id,
+        method: request.action.method().to_owned(),
+        bot: request.bot.clone(),
+        ticket_id: request.ticket_id.clone(),
+        principal: request.principal.clone(),
+        request_id: request.request_id.clone(),
+        fingerprint: request.fingerprint(),
+        memo: memo::write(&request.action),
+    }
+}
+
+/// The event that tells the log's readers what a command did.
+pub(super) fn echo(id: Uuid, bot: &str, ticket_id: &str, action: &Action, state: &TicketState) -> NewEvent {
+    let document = |status: TicketStatus| Ticket {
+        id: ticket_id.to_owned(),
+        status,
+        blip_status: status.as_blip().to_owned(),
+        ..Ticket::default()
+    };
+    let fact = match action {
+        Action::Assign { agent_identity } => {
+            Fact::Ticket(Ticket { agent_identity: agent_identity.clone(), ..document(TicketStatus::Open) })
+        }
+        Action::Close { by, tags, closed_by, without_redirect: _ } => {
+            Fact::Ticket(Ticket { tags: tags.clone(), closed_by: closed_by.clone(), ..document(by.status()) })
+        }
+        Action::Send(message) => {
+            let OutboundMessage { content, agent_identity, document: _, metadata: _ } = message.as_ref();
+            let attending =
+                || state.ticket.as_ref().map(|ticket| ticket.agent_identity.clone()).unwrap_or_default();
+            Fact::Told(Payload::AgentMessage {
+                message_id: id.to_string(),
+                content: content.clone(),
+                agent_identity: if agent_identity.is_empty() { attending() } else { agent_identity.clone() },
+                command_id: id.to_string(),
+            })
+        }
+    };
+    NewEvent {
+        bot: Arc::from(bot),
+        ticket_id: Some(ticket_id.to_owned()),
+        dedup: None,
+        origin: Origin::Command,
+        event_time: None,
+        blip_id: id.to_string(),
+        traceparent: String::new(),
+        resolved_customer_identity: String::new(),
+        fact,
+        raw: Bytes::new(),
+    }
+}
