@@ -1,0 +1,132 @@
+//! What Deskgate costs, as ratios to simple programs measured in the same run: `cargo bench --bench ratios`.
+//! `docs/PERFORMANCE.md` tells what each row means. Nothing here asserts a time.
+
+#![expect(clippy::disallowed_methods, reason = "load generators and yardsticks end with their process")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table and the progress are the output")]
+
+mod crew;
+mod load;
+mod machine;
+mod process;
+mod rows;
+mod stats;
+mod stream;
+mod table;
+mod webhooks;
+mod yardstick;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::table::Line;
+
+/// Measures Deskgate against its yardsticks and prints the table.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Shorter rounds and smaller sizes: shows that everything can be measured, not how fast it is.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only this row; may be repeated.
+    #[arg(long = "row", value_name = "N")]
+    rows: Vec<u8>,
+
+    /// How many rounds each ratio is the median of.
+    #[arg(long)]
+    rounds: Option<usize>,
+
+    /// Where the stores lie; a disk in memory would make durability free.
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    dir: PathBuf,
+
+    /// Given by cargo; without it, as under `cargo test`, nothing is measured.
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    /// Be this server of ours instead.
+    #[arg(long, hide = true, requires = "argument")]
+    yardstick: Option<String>,
+
+    /// What that server works on.
+    #[arg(long, hide = true)]
+    argument: Option<PathBuf>,
+}
+
+/// How much is measured.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    quick: bool,
+    rows: Vec<u8>,
+    rounds: usize,
+    /// A folder for stores, on the disk to be measured.
+    scratch: PathBuf,
+}
+
+impl Settings {
+    fn wants(&self, row: u8) -> bool {
+        self.rows.is_empty() || self.rows.contains(&row)
+    }
+
+    /// One or the other, in a quick run.
+    fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// How long one measurement takes.
+    fn window(&self) -> Duration {
+        self.pick(Duration::from_secs(2), Duration::from_millis(500))
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let (Some(kind), Some(argument)) = (&args.yardstick, &args.argument) {
+        return yardstick::run(kind, argument);
+    }
+    if !args.bench {
+        println!("nothing is measured here: cargo bench --bench ratios");
+        return Ok(());
+    }
+    let scratch = tempfile::tempdir_in(&args.dir)?;
+    let settings = Settings {
+        quick: args.quick,
+        rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1),
+        rows: args.rows,
+        scratch: scratch.path().to_owned(),
+    };
+    println!("{}", machine::line());
+    let lines = measure(&settings)?;
+    println!("\n{}", table::head());
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn measure(settings: &Settings) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    if (1..=3).any(|row| settings.wants(row)) {
+        lines.extend(rows::ingest::run(settings)?);
+    }
+    if settings.wants(4) {
+        lines.extend(rows::fanout::run(settings)?);
+    }
+    if settings.wants(5) {
+        lines.push(rows::idle::run(settings)?);
+    }
+    if settings.wants(6) {
+        lines.extend(rows::latency::run(settings)?);
+    }
+    if settings.wants(7) {
+        lines.push(rows::replay::run(settings)?);
+    }
+    Ok(lines)
+}
+
+/// Tells how far the run is.
+fn progress(what: &str) {
+    eprintln!("  {what}");
+}

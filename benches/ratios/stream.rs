@@ -1,0 +1,226 @@
+//! The reading side: a bare HTTP/2 client that counts gRPC messages and decodes none. The same for ours and for
+//! the yardsticks, so what it costs weighs on both alike.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use deskgate::grpc::pb;
+use h2::RecvStream;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, StatusCode};
+use prost::Message;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, sleep};
+
+use crate::crew::{Board, Crew};
+use crate::load::share;
+
+/// What one stream may have under way unread; what usual gRPC clients grow to.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// The same for a connection of a hundred streams and more.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Bytes before each gRPC message: a flag and a length.
+const PREFIX: usize = 5;
+
+/// How often a crew looks whether it should stop.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A `SubscribeRequest` as it goes over the wire.
+pub(crate) fn framed(request: &pb::SubscribeRequest) -> Result<Bytes> {
+    let length = u32::try_from(request.encoded_len())?;
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(length);
+    request.encode(&mut framed)?;
+    Ok(framed.freeze())
+}
+
+/// One HTTP/2 connection, driven by the runtime it was opened on.
+#[derive(Debug, Clone)]
+pub(crate) struct Channel {
+    requests: SendRequest<Bytes>,
+}
+
+impl Channel {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
+        let socket = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        socket.set_nodelay(true)?;
+        let (requests, connection) = h2::client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake::<_, Bytes>(socket)
+            .await?;
+        // Ends with the connection; an error shows in every stream.
+        let _detached = tokio::spawn(connection);
+        Ok(Self { requests })
+    }
+
+    /// Opens a stream; returns once its headers are here.
+    pub(crate) async fn subscribe(&self, request: Bytes) -> Result<Subscription> {
+        let mut requests = self.requests.clone().ready().await?;
+        let head = Request::post("http://localhost/deskgate.v1.EventService/Subscribe")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())?;
+        let (answer, mut body) = requests.send_request(head, false)?;
+        body.send_data(request, true)?;
+        let answer = answer.await?;
+        ensure!(answer.status() == StatusCode::OK, "a stream was answered {}", answer.status());
+        if answer.headers().contains_key("grpc-status") {
+            bail!("a stream was refused: {:?}", answer.headers());
+        }
+        Ok(Subscription { body: answer.into_body(), count: Counter::default() })
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    body: RecvStream,
+    count: Counter,
+}
+
+/// One DATA frame.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    /// How many messages end in it.
+    pub(crate) messages: u64,
+}
+
+impl Subscription {
+    /// The next frame; `None` once the stream has ended with `OK`, any other end is an error.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Frame>> {
+        let Some(bytes) = self.body.data().await else {
+            return match self.body.trailers().await? {
+                Some(trailers) if is_ok(&trailers) => Ok(None),
+                end => bail!("a stream ended with {end:?}"),
+            };
+        };
+        let bytes = bytes?;
+        self.body.flow_control().release_capacity(bytes.len())?;
+        let messages = self.count.feed(&bytes);
+        Ok(Some(Frame { bytes, messages }))
+    }
+
+    /// Reads to the end.
+    pub(crate) async fn drain(&mut self) -> Result<u64> {
+        let mut messages = 0;
+        while let Some(frame) = self.frame().await? {
+            messages += frame.messages;
+        }
+        Ok(messages)
+    }
+}
+
+fn is_ok(trailers: &HeaderMap) -> bool {
+    trailers.get("grpc-status").is_some_and(|status| status == "0")
+}
+
+/// Counts messages in a stream of bytes by their prefixes alone.
+#[derive(Debug, Default)]
+struct Counter {
+    prefix: [u8; PREFIX],
+    /// How much of the prefix is here.
+    have: usize,
+    /// How much of the message is still to come.
+    missing: usize,
+}
+
+impl Counter {
+    fn feed(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut messages = 0;
+        loop {
+            if self.have < PREFIX {
+                let Some((byte, rest)) = bytes.split_first() else { return messages };
+                if let Some(place) = self.prefix.get_mut(self.have) {
+                    *place = *byte;
+                }
+                (self.have, bytes) = (self.have + 1, rest);
+                if self.have < PREFIX {
+                    continue;
+                }
+                let [_flag, length @ ..] = self.prefix;
+                self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            }
+            let here = self.missing.min(bytes.len());
+            bytes = bytes.get(here..).unwrap_or_default();
+            self.missing -= here;
+            if self.missing > 0 {
+                return messages;
+            }
+            (self.have, messages) = (0, messages + 1);
+        }
+    }
+}
+
+/// What each stream of a fleet does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Habit {
+    /// Reads to the end, and begins again.
+    Repeat,
+    /// Is content once it has headers, then reads whatever comes.
+    Hold,
+    /// Is content once it has a first message, then reads whatever comes.
+    HoldAfterFirst,
+}
+
+/// Keeps `streams` streams open over `connections` connections until the crew is told to stop.
+pub(crate) fn fleet(
+    address: SocketAddr,
+    (connections, streams): (usize, usize),
+    request: &Bytes,
+    habit: Habit,
+) -> Result<Crew> {
+    let request = request.clone();
+    let crew = Crew::start(move |index, board| {
+        let per_connection = streams / connections;
+        sail(address, (share(connections, index), per_connection), request.clone(), habit, board)
+    });
+    crew.wait_ready(streams)?;
+    Ok(crew)
+}
+
+async fn sail(
+    address: SocketAddr,
+    (connections, streams): (usize, usize),
+    request: Bytes,
+    habit: Habit,
+    board: Board,
+) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let channel = Channel::connect(address).await?;
+        for _ in 0..streams {
+            tasks.spawn(follow(channel.clone(), request.clone(), habit, board.clone()));
+        }
+    }
+    while !board.is_stopped() {
+        tokio::select! {
+            Some(ended) = tasks.join_next() => ended??,
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn follow(channel: Channel, request: Bytes, habit: Habit, board: Board) -> Result<()> {
+    let mut begun = false;
+    loop {
+        let mut stream = channel.subscribe(request.clone()).await?;
+        if matches!(habit, Habit::HoldAfterFirst) {
+            stream.frame().await?.context("a stream ended before its first message")?;
+        }
+        if !std::mem::replace(&mut begun, true) {
+            board.ready();
+        }
+        while let Some(frame) = stream.frame().await? {
+            board.add(frame.messages);
+        }
+        ensure!(matches!(habit, Habit::Repeat), "a stream that should stay ended");
+    }
+}
