@@ -11,5 +11,6 @@ pub mod domain;
 pub mod gateway;
 pub mod grpc;
 pub mod lime;
+pub mod sandbox;
 pub mod shutdown;
 pub mod store;
