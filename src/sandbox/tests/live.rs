@@ -248,13 +248,13 @@ async fn failures_statuses_and_hangs_happen_as_often_as_asked() {
     let envelope = assign("a2", &ticket);
     let hanging = world.blip("/commands", &envelope);
     let mut watch = world.handle.watch();
-    let come = async {
+    let arrival = async {
         while !world.handle.shared.state().desk.effects.contains_key("a2") {
             watch.changed().await.unwrap();
         }
         world.cancel.cancel();
     };
-    let (hung, ()) = tokio::join!(hanging, come);
+    let (hung, ()) = tokio::join!(hanging, arrival);
     assert!(hung.is_err());
     world.stop().await;
 }
