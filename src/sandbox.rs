@@ -21,6 +21,7 @@
 //! | `POST /customers/{identity}/close` | closes from the customer's side: optional `status` (`ClosedClient`), `announce` (true: post the ticket's document). Answers `ticket_id`, `status`, `delivery` |
 //! | `GET /customers`, `GET /customers/{identity}` | who there is: `active_ticket_id`, `tickets`, `received` (from agents), `thread`, `chatstates` |
 //! | `GET /state` | everything: `tickets`, `customers`, `effects` by envelope id, `requests`, `deliveries`, `faults`, `settings`, … |
+//! | `GET /changes/{revision}` | waits (20 s at most) until `revision`, which `GET /state` shows, is past this one: to wait for an effect without polling |
 //! | `POST /webhooks` | posts the body, whatever it is, to the gateway. Answers `delivery` |
 //! | `PUT /webhook` | sets the target: `url`, and optionally `header_name` with `header_value` |
 //! | `GET`, `PUT /settings` | `announce_new` (true), `announce_changes` (false), `announce_receipts` (false), `deliver_while_waiting` (true), `quota` (null, or `messages`, `notifications`, `commands` a second, `penalty_ms`) |

@@ -276,23 +276,32 @@ fn add_attendants(desk: &mut Desk, resource: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn contacts(desk: &Desk, command: &Command, path: &[&str]) -> Answer {
-    let (method, ["contacts", identity]) = (command.method.as_str(), path) else {
-        return Err(Refusal::not_supported());
-    };
-    if method != "get" {
-        return Err(Refusal::not_supported());
+fn contacts(desk: &mut Desk, command: &Command, path: &[&str]) -> Answer {
+    match (command.method.as_str(), path) {
+        ("get", ["contacts", identity]) => contact(desk, identity),
+        ("set" | "merge", ["contacts"]) => {
+            let identity = command.text("identity").filter(|identity| identity.contains('@'));
+            let identity = identity.ok_or_else(|| Refusal::new(25, "The contact identity is required"))?;
+            desk.ensure_customer(&identity, None, None);
+            if let (Some(customer), Some(name)) = (desk.customer_mut(&identity), command.text("name")) {
+                customer.name = name;
+            }
+            desk.applied(&command.id, |effects| &mut effects.other_changes);
+            Ok(None)
+        }
+        _ => Err(Refusal::not_supported()),
     }
+}
+
+fn contact(desk: &Desk, identity: &str) -> Answer {
     let customer = desk.customer(identity).ok_or_else(Refusal::not_found)?;
     let mut extras = Map::new();
     if let Some(originator) = &customer.originator {
         extras.insert("tunnel.owner".to_owned(), json!("router@msging.net"));
         extras.insert("tunnel.originator".to_owned(), json!(originator));
     }
-    Ok(Some(Document::new(
-        CONTACT,
-        json!({ "identity": customer.identity, "name": customer.name, "extras": extras }),
-    )))
+    let contact = json!({ "identity": customer.identity, "name": customer.name, "extras": extras });
+    Ok(Some(Document::new(CONTACT, contact)))
 }
 
 fn tunnels(desk: &Desk, command: &Command, path: &[&str]) -> Answer {

@@ -2,6 +2,7 @@
 //! [`crate::sandbox`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,6 +20,9 @@ use super::ticket::{Customer, Direction};
 use super::webhooks::{post_raw, release_held};
 use super::{ControlError, WebhookConfig};
 
+/// How long `GET /changes/{revision}` waits.
+const CHANGES_WAIT: Duration = Duration::from_secs(20);
+
 /// The paths of the control side.
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -27,6 +31,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/customers/{identity}/messages", post(say))
         .route("/customers/{identity}/close", post(close))
         .route("/state", get(everything))
+        .route("/changes/{revision}", get(changes))
         .route("/webhooks", post(raw_webhook))
         .route("/webhook", put(set_webhook))
         .route("/settings", get(settings).put(set_settings))
@@ -122,7 +127,9 @@ fn view(state: &Inner, customer: &Customer) -> Value {
 
 async fn everything(State(shared): App) -> Response {
     let state = shared.state();
+    let revision = *shared.watch().borrow();
     answer(&json!({
+        "revision": revision,
         "bot": { "name": shared.bot.name, "identity": shared.bot.identity },
         "webhook": webhook_view(&state),
         "settings": state.settings,
@@ -135,6 +142,19 @@ async fn everything(State(shared): App) -> Response {
         "requests": state.requests,
         "deliveries": state.deliveries,
     }))
+}
+
+/// Waits until the revision is past the one given, and tells the new one; for a while only.
+async fn changes(State(shared): App, Path(revision): Path<u64>) -> Response {
+    let mut watch = shared.watch();
+    tokio::select! {
+        // Its sender lives as long as the sandbox.
+        _ = watch.wait_for(|now| *now > revision) => {}
+        () = tokio::time::sleep(CHANGES_WAIT) => {}
+        () = shared.stop.cancelled() => {}
+    }
+    let revision = *watch.borrow();
+    answer(&json!({ "revision": revision }))
 }
 
 /// The target; the header's value is a secret of somebody's.
@@ -208,8 +228,8 @@ async fn clear_faults(State(shared): App) -> Response {
 
 async fn no_such_path() -> ControlError {
     ControlError::NotFound(
-        "no such path; Blip's are POST /commands, /messages, /notifications, ours /customers, /state, /webhooks, \
-         /webhook, /settings, /faults"
+        "no such path; Blip's are POST /commands, /messages, /notifications, ours /customers, /state, \
+         /changes, /webhooks, /webhook, /settings, /faults"
             .into(),
     )
 }

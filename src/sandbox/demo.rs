@@ -9,11 +9,17 @@ use tokio_util::sync::CancellationToken;
 use super::ControlError;
 use super::handle::{Handle, Opening, Saying};
 
-/// Between two things a customer says.
-const PAUSE: Duration = Duration::from_millis(1_500);
+/// How fast the play goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two things a customer says.
+    pub(crate) pause: Duration,
+    /// From the end of a conversation to the next customer.
+    pub(crate) next: Duration,
+}
 
-/// From the end of a conversation to the next customer.
-const NEXT: Duration = Duration::from_secs(8);
+/// A pace people can follow.
+const HUMAN: Pace = Pace { pause: Duration::from_millis(1_500), next: Duration::from_secs(8) };
 
 /// The people of the story, and what opens their conversation.
 const CUSTOMERS: [(&str, &str, &str); 3] = [
@@ -32,12 +38,16 @@ const ANSWERS: [&str; 4] = [
 
 /// Plays until cancelled. Errors end the conversation, never the play.
 pub async fn demo(handle: Handle, cancel: CancellationToken) {
+    play(handle, cancel, HUMAN).await;
+}
+
+pub(crate) async fn play(handle: Handle, cancel: CancellationToken, pace: Pace) {
     let play = async {
         for (name, text, team) in CUSTOMERS.into_iter().cycle() {
-            if let Err(error) = conversation(&handle, name, text, team).await {
+            if let Err(error) = conversation(&handle, (name, text, team), pace).await {
                 tracing::warn!(%error, "the demo's conversation broke off");
             }
-            tokio::time::sleep(NEXT).await;
+            tokio::time::sleep(pace.next).await;
         }
     };
     tokio::select! {
@@ -46,7 +56,11 @@ pub async fn demo(handle: Handle, cancel: CancellationToken) {
     }
 }
 
-async fn conversation(handle: &Handle, name: &str, text: &str, team: &str) -> Result<(), ControlError> {
+async fn conversation(
+    handle: &Handle,
+    (name, text, team): (&str, &str, &str),
+    pace: Pace,
+) -> Result<(), ControlError> {
     let opened = handle
         .open(Opening {
             name: Some(name.to_owned()),
@@ -59,7 +73,7 @@ async fn conversation(handle: &Handle, name: &str, text: &str, team: &str) -> Re
     tracing::info!(ticket.id = %opened.ticket_id, delivery = opened.delivery.status, "a customer came");
     let mut changes = handle.watch();
     for (media_type, content) in story() {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pace.pause).await;
         if handle.attendance(&customer).is_none() {
             return Ok(());
         }
@@ -73,7 +87,7 @@ async fn conversation(handle: &Handle, name: &str, text: &str, team: &str) -> Re
         let greeting = agent_now != agent && agent_now.is_some();
         if greeting || heard_now > heard {
             (agent, heard) = (agent_now, heard_now);
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pace.pause).await;
             let words = if greeting { Some("Olá! Tem alguém aí?") } else { answers.next() };
             if handle.attendance(&customer).is_some() {
                 say(handle, &customer, "text/plain", json!(words)).await?;

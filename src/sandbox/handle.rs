@@ -181,7 +181,7 @@ impl Handle {
         let team = team.map_err(|_refusal| bad("team: no such team; GET /state lists them"))?;
         let channel = if known { domain.as_deref() } else { None };
         state.desk.ensure_customer(&identity, name.as_deref(), channel);
-        self.hear_input(&mut state, &identity, input.as_ref());
+        hear_input(&mut state, &identity, input.as_ref());
         let ticket = state.desk.open(
             NewTicket {
                 customer_identity: identity,
@@ -203,21 +203,6 @@ impl Handle {
             delivery: Report::bare("not_posted"),
         };
         Ok((opened, report))
-    }
-
-    /// What opens a ticket was said to the bot before, and is part of the conversation.
-    #[expect(clippy::unused_self, reason = "reads with its callers")]
-    fn hear_input(&self, state: &mut State, identity: &str, input: Option<&Value>) {
-        let Some(input) = input else { return };
-        let id = state.desk.ids.uuid();
-        let incoming = Incoming {
-            id: Some(id),
-            ticket_id: None,
-            media_type: input.get("type").and_then(Value::as_str).unwrap_or("text/plain").to_owned(),
-            content: input.get("value").cloned().unwrap_or_default(),
-            metadata: None,
-        };
-        state.desk.hear(identity, incoming, now());
     }
 
     fn utter(&self, customer: &str, saying: Saying) -> Result<(Said, Pending), ControlError> {
@@ -294,6 +279,20 @@ async fn outcome(report: Pending) -> Report {
         None => Report::bare("not_posted"),
         Some(report) => report.await.unwrap_or_else(|_closed| Report::bare("failed")),
     }
+}
+
+/// What opens a ticket was said to the bot before, and is part of the conversation.
+fn hear_input(state: &mut State, identity: &str, input: Option<&Value>) {
+    let Some(input) = input else { return };
+    let id = state.desk.ids.uuid();
+    let incoming = Incoming {
+        id: Some(id),
+        ticket_id: None,
+        media_type: input.get("type").and_then(Value::as_str).unwrap_or("text/plain").to_owned(),
+        content: input.get("value").cloned().unwrap_or_default(),
+        metadata: None,
+    };
+    state.desk.hear(identity, incoming, now());
 }
 
 fn active<'a>(state: &'a State, customer: &str) -> Result<&'a super::ticket::Ticket, ControlError> {

@@ -97,6 +97,7 @@ impl Desk {
 
     /// The customer's newest ticket that is not closed.
     pub(crate) fn active_ticket(&self, identity: &str) -> Option<&Ticket> {
+        self.customer(identity)?;
         self.tickets
             .iter()
             .rev()

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock::{Clock, SystemClock};
+
 use super::BotConfig;
 use super::WebhookConfig;
 use super::faults::{Faults, Kind, On};
@@ -177,9 +179,9 @@ impl Shared {
     }
 }
 
-/// The time, read here and nowhere else.
+/// The time: records of a stand-in carry the machine's own.
 pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
+    SystemClock.now()
 }
 
 /// The time as records show it.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,7 +13,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::sandbox::{BotConfig, Config, Sandbox, WebhookConfig, client};
+use crate::sandbox::commands::execute;
+use crate::sandbox::demo::{Pace, play};
+use crate::sandbox::lime::Command;
+use crate::sandbox::{BotConfig, Closing, Config, Handle, Sandbox, WebhookConfig, client, shared};
 
 /// What a gateway got: bodies, with the value of the header that proves the poster.
 type Inbox = Arc<Mutex<Vec<(String, String)>>>;
@@ -23,6 +27,7 @@ struct World {
     inbox: Inbox,
     cancel: CancellationToken,
     tracker: TaskTracker,
+    handle: Handle,
 }
 
 impl World {
@@ -50,10 +55,10 @@ impl World {
         })
         .await
         .unwrap();
-        let address = sandbox.local_addr();
+        let (address, handle) = (sandbox.local_addr(), sandbox.handle());
         let stop = cancel.clone();
         tracker.spawn(async move { sandbox.serve(stop).await.unwrap() });
-        Self { address, client: client().unwrap(), inbox, cancel, tracker }
+        Self { address, client: client().unwrap(), inbox, cancel, tracker, handle }
     }
 
     async fn stop(self) {
@@ -93,6 +98,15 @@ impl World {
         let id =
             |body: String| serde_json::from_str::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned();
         self.bodies().into_iter().map(id).collect()
+    }
+
+    /// Waits until the gateway has got this many webhooks, and they are recorded.
+    async fn webhooks(&self, count: usize) -> Vec<String> {
+        let mut watch = self.handle.watch();
+        while self.handle.shared.state().deliveries.len() < count {
+            watch.changed().await.unwrap();
+        }
+        self.ids()
     }
 
     /// Opens a conversation: the customer, and the ticket.
@@ -233,7 +247,14 @@ async fn failures_statuses_and_hangs_happen_as_often_as_asked() {
     world.control("/faults", &json!({"on": "commands", "kind": "hang"})).await;
     let envelope = assign("a2", &ticket);
     let hanging = world.blip("/commands", &envelope);
-    let (hung, ()) = tokio::join!(hanging, async { world.cancel.cancel() });
+    let mut watch = world.handle.watch();
+    let arrival = async {
+        while !world.handle.shared.state().desk.effects.contains_key("a2") {
+            watch.changed().await.unwrap();
+        }
+        world.cancel.cancel();
+    };
+    let (hung, ()) = tokio::join!(hanging, arrival);
     assert!(hung.is_err());
     world.stop().await;
 }
@@ -257,4 +278,62 @@ async fn over_the_quota_is_429_for_a_while() {
     assert_eq!(raw["delivery"]["http_status"], 200);
     assert_eq!(world.bodies(), [r#"["anything"]"#]);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn changes_are_announced_when_the_settings_say_so() {
+    let world = World::start().await;
+    let (_, ticket) = world.open().await;
+    world.blip("/commands", &assign("a1", &ticket)).await.unwrap();
+    world.call("PUT", "/settings", &json!({"announce_changes": true, "announce_receipts": true})).await;
+    world.blip("/commands", &assign("a2", &ticket)).await.unwrap();
+    let message = json!({"id": "m", "to": format!("{ticket}@desk.msging.net/Webhook"), "type": "text/plain",
+                         "content": "olá"});
+    world.blip("/messages", &message).await.unwrap();
+    let ids = world.webhooks(4).await;
+    assert_eq!(ids[1..], [&format!("Ticket:{ticket}:Open"), "fwd:fwd:m", "fwd:fwd:m"]);
+    let transfer = json!({"id": "t", "to": "postmaster@desk.msging.net", "method": "set",
+                          "uri": format!("/tickets/{ticket}/transfer"), "resource": {"team": "Vendas"}});
+    let (_, answer) = world.blip("/commands", &transfer).await.unwrap();
+    let new = answer["resource"]["id"].as_str().unwrap();
+    let ids = world.webhooks(6).await;
+    assert!(ids.contains(&format!("Ticket:{ticket}:Transferred")), "{ids:?}");
+    assert!(ids.contains(&format!("Ticket:{new}:Waiting")), "{ids:?}");
+    let (_, state) = world.call("GET", "/state", &json!({})).await;
+    let before = state["revision"].as_u64().unwrap() - 1;
+    let (_, changes) = world.call("GET", &format!("/changes/{before}"), &json!({})).await;
+    assert_eq!(changes["revision"], state["revision"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_demo_answers_and_comes_back() {
+    let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    let handle = Sandbox::bind(config).await.unwrap().handle();
+    let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
+    let hasty = Pace { pause: Duration::ZERO, next: Duration::ZERO };
+    let playing = tracker.spawn(play(handle.clone(), cancel.clone(), hasty));
+    let mut watch = handle.watch();
+    let said = |at: usize| {
+        let state = handle.shared.state();
+        state.desk.customers().get(at).map_or(0, |customer| customer.thread.len())
+    };
+    while said(0) < 5 {
+        watch.changed().await.unwrap();
+    }
+    let customer = handle.shared.state().desk.customers()[0].identity.clone();
+    let ticket = handle.shared.state().desk.tickets()[0].id.clone();
+    assert_eq!(handle.attendance(&customer), Some(("Waiting", None)));
+    let command = Command::read(&assign("a", &ticket)).unwrap();
+    execute(&mut handle.shared.state().desk, &command, shared::now()).unwrap();
+    handle.shared.changed();
+    while said(0) < 6 {
+        watch.changed().await.unwrap();
+    }
+    handle.close(&customer, Closing::default()).await.unwrap();
+    while said(1) < 2 {
+        watch.changed().await.unwrap();
+    }
+    cancel.cancel();
+    playing.await.unwrap();
 }
