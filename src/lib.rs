@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod blip;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod gateway;
 pub mod grpc;
