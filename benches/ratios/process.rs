@@ -29,7 +29,7 @@ pub(crate) struct Server {
     pub(crate) webhook: SocketAddr,
     /// Where it serves gRPC, or what stands for it.
     pub(crate) grpc: SocketAddr,
-    #[expect(dead_code, reason = "held until the server is gone")]
+    /// Removed once the server is gone.
     folder: Option<TempDir>,
 }
 
@@ -139,6 +139,7 @@ fn config_text(store: &Path) -> String {
 listen = "127.0.0.1:0"
 [grpc]
 listen = "127.0.0.1:0"
+streams_max = 20000
 [admin]
 listen = "127.0.0.1:0"
 [store]

@@ -32,8 +32,8 @@ async fn serve(kind: &str, argument: &Path) -> Result<()> {
             let router = http::append(argument)?;
             http::serve(announced(listener)?, router).await
         }
-        "one-commit" => {
-            let router = ours::one_commit(argument)?;
+        "one-commit" | "group-commit" => {
+            let router = ours::one_commit(argument, if kind == "one-commit" {1} else {512})?;
             http::serve(announced(listener)?, router).await
         }
         "frames" => {

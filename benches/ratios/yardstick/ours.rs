@@ -18,8 +18,8 @@ use super::http::PATH;
 use crate::webhooks::{BOT, TOKEN};
 
 /// Durable ingest as it is, but that no two events share a commit.
-pub(super) fn one_commit(folder: &Path) -> Result<Router> {
-    let config = Config { batch_max: 1, ..Config::new(folder.join("deskgate.db")) };
+pub(super) fn one_commit(folder: &Path, n: usize) -> Result<Router> {
+    let config = Config { batch_max: n, ..Config::new(folder.join("deskgate.db")) };
     Ok(ingest_into(Arc::new(SqliteLog::open(config, Arc::new(SystemClock), Arc::new(SystemIds))?)))
 }
 
