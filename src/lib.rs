@@ -5,6 +5,7 @@
 //! subscriber. **Out:** an rpc becomes an action, `gateway::desk` records it in the ledger before anything is
 //! sent, [`blip`] carries it, and its end is recorded together with the event that tells the log's readers.
 
+pub mod admin;
 pub mod auth;
 pub mod blip;
 pub mod clock;
@@ -16,4 +17,5 @@ pub mod lime;
 pub mod sandbox;
 pub mod shutdown;
 pub mod store;
+pub mod telemetry;
 pub mod webhook;
