@@ -5,11 +5,14 @@
 //! subscriber. **Out:** an rpc becomes an action, `gateway::desk` records it in the ledger before anything is
 //! sent, [`blip`] carries it, and its end is recorded together with the event that tells the log's readers.
 
+pub mod auth;
 pub mod blip;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod gateway;
 pub mod grpc;
 pub mod lime;
+pub mod sandbox;
 pub mod shutdown;
 pub mod store;

@@ -22,6 +22,12 @@ impl Shutdown {
         Self::default()
     }
 
+    /// The same stop with tasks of its own, which are drained after the others.
+    #[must_use]
+    pub fn later(&self) -> Self {
+        Self { tasks: TaskTracker::new(), ..self.clone() }
+    }
+
     /// Cancelled when no new work may begin.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft

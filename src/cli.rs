@@ -1,0 +1,71 @@
+//! The command line: flags, their environment twins, and what each command does. The operator's commands are
+//! clients of the public API.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+mod check;
+mod sandbox;
+mod serve;
+mod tail;
+
+/// The gRPC gateway between Take Blip's Desk and your own contact-center systems.
+///
+/// Blip posts a custom attendance channel's webhooks to deskgate; your software subscribes to them as typed gRPC
+/// events, and answers with Assign, Send and Close. Nothing that Blip heard 200 for is lost.
+#[derive(Debug, Parser)]
+#[command(name = "deskgate", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it now: a stand-in for Blip Desk and a gateway wired to it, no configuration.
+    Sandbox(sandbox::SandboxArgs),
+    /// Run the gateway.
+    Serve(serve::ServeArgs),
+    /// Validate a configuration and print what was understood, secrets masked.
+    Check(check::CheckArgs),
+    /// Follow the events of a running gateway.
+    Tail(tail::TailArgs),
+}
+
+/// Where the gateway listens and stores, for every command that runs one. Flag, environment, file, default: the
+/// first that is given counts.
+#[derive(Debug, Clone, Default, Args)]
+struct Listeners {
+    /// Where Blip posts webhooks, such as 127.0.0.1:8080; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", env = "DESKGATE_WEBHOOK_LISTEN")]
+    webhook_listen: Option<String>,
+    /// Where gRPC clients connect, such as 127.0.0.1:50051.
+    #[arg(long, value_name = "ADDR", env = "DESKGATE_GRPC_LISTEN")]
+    grpc_listen: Option<String>,
+    /// Where /livez, /readyz and /metrics are served, such as 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDR", env = "DESKGATE_ADMIN_LISTEN")]
+    admin_listen: Option<String>,
+    /// Write the addresses in use to this file, as JSON, once all listeners are bound.
+    #[arg(long, value_name = "FILE", env = "DESKGATE_ADDRESSES_FILE")]
+    addresses_file: Option<PathBuf>,
+    /// error, warn, info, debug or trace; also per module, such as info,deskgate::gateway=debug.
+    #[arg(long, value_name = "LEVEL", env = "DESKGATE_LOG_LEVEL")]
+    log_level: Option<String>,
+    /// text for people, json for machines.
+    #[arg(long, value_name = "FORMAT", env = "DESKGATE_LOG_FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Cli {
+    /// Carries out the command.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Sandbox(args) => sandbox::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
+        }
+    }
+}

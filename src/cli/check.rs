@@ -1,0 +1,49 @@
+//! `deskgate check`: what a configuration means, before it is run.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Listeners;
+use super::serve::Configuration;
+use crate::app;
+use crate::config::{Env, SecretStore};
+
+/// How long a bot's key is tried.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 when the configuration can be served, else 1 with every fault, its key and its fix.")]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Also ask Blip whether it takes each bot's key.
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
+    let config = args.configuration.load(&Listeners::default())?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", config.describe())?;
+    for warning in &config.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    if !args.online {
+        return Ok(());
+    }
+    let secrets = SecretStore::new(&config, &Env)?;
+    let mut refused = 0_usize;
+    for (bot, api) in app::blip_of(&config, &secrets)? {
+        match app::try_key(api.as_ref(), TRIAL_TIMEOUT).await {
+            Ok(()) => writeln!(out, "bots[{bot}]: Blip takes the key")?,
+            Err(error) => {
+                refused = refused.saturating_add(1);
+                writeln!(out, "bots[{bot}]: {error}; compare `url` and the key with the bot's HTTP endpoint in the portal")?;
+            }
+        }
+    }
+    anyhow::ensure!(refused == 0, "{refused} of {} bots cannot speak to Blip", config.bots.len());
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! `deskgate sandbox`: a stand-in for Blip Desk, and a gateway wired to it, with nothing to configure.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use uuid::Uuid;
+
+use super::Listeners;
+use super::serve::{announce, stop_on_signals};
+use crate::app::{Addresses, App};
+use crate::config::{Config, Log, MapSource, SecretStore};
+use crate::sandbox::{self, BotConfig, Sandbox, WebhookConfig};
+use crate::shutdown::Shutdown;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  deskgate sandbox --demo          a scripted customer writes at once, and answers what you send
+  deskgate sandbox                 you are the customer: curl the addresses that are printed
+  deskgate sandbox --desk-only     only the stand-in, for a gateway of your own")]
+pub(super) struct SandboxArgs {
+    /// Also play a scripted customer.
+    #[arg(long)]
+    demo: bool,
+    /// Run only the stand-in for Blip Desk.
+    #[arg(long, conflicts_with_all = ["demo", "data_dir"])]
+    desk_only: bool,
+    /// Where the stand-in listens.
+    #[arg(long, value_name = "ADDR", env = "DESKGATE_DESK_LISTEN", default_value = "127.0.0.1:8090")]
+    desk_listen: SocketAddr,
+    /// Keep the gateway's database here; without it, in a temporary folder that goes at the end.
+    #[arg(long, value_name = "FOLDER", env = "DESKGATE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The stand-in bot's identity.
+    #[arg(long, value_name = "IDENTITY", env = "DESKGATE_SANDBOX_IDENTITY", default_value = "sandbox@msging.net")]
+    identity: String,
+    /// The key the stand-in asks for, as in `Authorization: Key …`.
+    #[arg(long, value_name = "KEY", env = "DESKGATE_SANDBOX_KEY", default_value = "c2FuZGJveDpzYW5kYm94")]
+    key: String,
+    #[command(flatten)]
+    listeners: Listeners,
+}
+
+pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
+    let log = Log {
+        level: args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned()),
+        ..Log::default()
+    };
+    crate::telemetry::init(&log.with_format(args.listeners.log_format.as_deref())?)?;
+    let shutdown = Shutdown::new();
+    stop_on_signals(&shutdown)?;
+    let desk = Sandbox::bind(sandbox::Config {
+        listen: args.desk_listen,
+        bot: BotConfig { name: "sandbox".to_owned(), identity: args.identity.clone(), key: args.key.clone() },
+        ..sandbox::Config::default()
+    })
+    .await?;
+    if args.desk_only { desk_only(&args, desk, &shutdown).await } else { whole(args, desk, shutdown).await }
+}
+
+/// The stand-in alone.
+async fn desk_only(args: &SandboxArgs, desk: Sandbox, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let address = desk.local_addr();
+    let mut out = io::stdout().lock();
+    writeln!(out, "The stand-in for Blip Desk is at http://{address}; its key is `{}`.", args.key)?;
+    writeln!(out, "Point it at a gateway, then open a conversation:\n")?;
+    writeln!(out, "  curl -X PUT http://{address}/webhook -d '{{\"url\": \"http://127.0.0.1:8080/webhooks/BOT/TOKEN\"}}'")?;
+    writeln!(out, "  curl http://{address}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
+    drop(out);
+    let addresses = Addresses { desk: Some(address), ..Addresses::default() };
+    announce(&addresses, args.listeners.addresses_file.as_deref())?;
+    desk.serve(shutdown.soft().clone()).await?;
+    Ok(())
+}
+
+/// The stand-in and a gateway wired to it.
+async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (folder, temporary) = match &args.data_dir {
+        Some(folder) => (folder.clone(), false),
+        None => (std::env::temp_dir().join(format!("deskgate-sandbox-{}", Uuid::now_v7())), true),
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let token = Uuid::new_v4().simple().to_string();
+    let source = MapSource::new().with_var("KEY", &args.key).with_var("TOKEN", &token);
+    let file = configuration(&args, desk.local_addr(), &folder);
+    let config = Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
+    let secrets = Arc::new(SecretStore::new(&config, &source)?);
+    let app = App::start(config, secrets, Arc::new(source), shutdown.clone()).await?;
+    let addresses = Addresses { desk: Some(desk.local_addr()), ..app.addresses().clone() };
+    if let Some(webhook) = addresses.webhook {
+        let url = format!("http://{webhook}/webhooks/sandbox");
+        desk.set_webhook(WebhookConfig { url, header: Some(("Authorization".to_owned(), format!("Key {token}"))) });
+    }
+    let handle = desk.handle();
+    let serving = desk.serve(shutdown.soft().clone());
+    shutdown.spawn_service("sandbox desk", async move { Ok(serving.await?) });
+    announce(&addresses, args.listeners.addresses_file.as_deref())?;
+    welcome(&addresses, args.demo, temporary, &folder)?;
+    if args.demo {
+        drop(shutdown.spawn(sandbox::demo(handle, shutdown.soft().clone())));
+    }
+    let finished = app.finish().await;
+    if temporary && let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::warn!(folder = %folder.display(), %error, "the temporary folder could not be removed");
+    }
+    finished
+}
+
+fn configuration(args: &SandboxArgs, desk: SocketAddr, folder: &std::path::Path) -> String {
+    let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    format!(
+        "[store]\npath = {}\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\nkey_env = \"KEY\"\n\
+         webhook_token_env = [\"TOKEN\"]\nrates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
+        text(&folder.join("deskgate.db").display().to_string()),
+        text(&args.identity),
+    )
+}
+
+/// The lines to paste.
+fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::path::Path) -> io::Result<()> {
+    let show = |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let (grpc, desk, admin) = (show(addresses.grpc), show(addresses.desk), show(addresses.admin));
+    let mut out = io::stdout().lock();
+    let fate = if temporary { "gone at the end" } else { "kept" };
+    writeln!(out, "\nDeskgate and a stand-in for Blip Desk are running; the log is in {} ({fate}).", folder.display())?;
+    writeln!(out, "\nWatch the events, from the first one on:\n")?;
+    writeln!(out, "  grpcurl -plaintext -d '{{\"start\": {{\"earliest\": true}}}}' {grpc} deskgate.v1.EventService/Subscribe")?;
+    writeln!(out, "\nAnswer, with a ticket_id from there:\n")?;
+    let ticket = "TICKET_ID";
+    for (method, body) in [
+        ("Assign", format!("{{\"ticket_id\": \"{ticket}\", \"agent\": \"ana@empresa.com\"}}")),
+        ("Send", format!("{{\"ticket_id\": \"{ticket}\", \"text\": \"Como posso ajudar?\"}}")),
+        ("Close", format!("{{\"ticket_id\": \"{ticket}\"}}")),
+    ] {
+        writeln!(out, "  grpcurl -plaintext -d '{body}' {grpc} deskgate.v1.TicketService/{method}")?;
+    }
+    writeln!(out, "\nAll there is: grpcurl -plaintext {grpc} list; deskgate tail --server http://{grpc}")?;
+    if demo {
+        writeln!(out, "A scripted customer is writing now. To be one yourself:\n")?;
+    } else {
+        writeln!(out, "Nobody is writing yet. Be the customer:\n")?;
+    }
+    writeln!(out, "  curl http://{desk}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
+    writeln!(out, "  curl http://{desk}/customers/CUSTOMER_IDENTITY/messages -d '{{\"text\": \"Segunda via do boleto\"}}'")?;
+    writeln!(out, "\nMetrics and health: http://{admin}/metrics, /readyz. Ctrl-C ends it all.\n")?;
+    out.flush()
+}

@@ -1,0 +1,320 @@
+//! `deskgate tail`: follows a gateway's events, and goes on where it was when the gateway is restarted.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::grpc::pb;
+use crate::grpc::pb::event_service_client::EventServiceClient;
+use pb::content::Kind;
+use pb::event::Payload;
+use pb::start_position::Position;
+use pb::subscribe_response::Message as Told;
+
+/// The longest pause between two attempts to connect.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How much of a text one line shows.
+const TEXT_CHARS_MAX: usize = 120;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  deskgate tail                                   everything from now on
+  deskgate tail --from 15m --type 'ticket.*'      the tickets of the last quarter of an hour, and on
+  deskgate tail --from earliest --stop --json     the whole log as JSON lines, then end")]
+pub(super) struct TailArgs {
+    /// The gateway's gRPC address.
+    #[arg(long, value_name = "URL", env = "DESKGATE_SERVER", default_value = "http://127.0.0.1:50051")]
+    server: String,
+    /// Where to begin: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
+    #[arg(long, value_name = "POSITION", default_value = "latest")]
+    from: String,
+    /// Only this bot; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    bot: Vec<String>,
+    /// Only this ticket; may be repeated.
+    #[arg(long, value_name = "ID")]
+    ticket: Vec<String>,
+    /// Only this type, such as message.customer or ticket.*; may be repeated.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// End after this many events.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    limit: u32,
+    /// End when the newest event has been shown.
+    #[arg(long)]
+    stop: bool,
+    /// Protobuf JSON, one event a line, for scripts.
+    #[arg(long)]
+    json: bool,
+    /// With --json: include the exact body that Blip posted.
+    #[arg(long, requires = "json")]
+    raw: bool,
+}
+
+pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
+    let endpoint = Endpoint::from_shared(args.server.clone())
+        .with_context(|| format!("--server {}: not a URL such as http://127.0.0.1:50051", args.server))?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20));
+    let mut tail = Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let before = tail.shown;
+        match tail.follow(&endpoint).await {
+            Ok(()) => return Ok(()),
+            Err(Broken::Ends(error)) => return Err(error),
+            Err(Broken::Passes(_)) if tail.out.closed => return Ok(()),
+            Err(Broken::Passes(why)) => {
+                if !tail.connected {
+                    bail!("no gateway answers at {}: {why}", args.server);
+                }
+                if tail.shown > before {
+                    pause = Duration::from_millis(200);
+                }
+                writeln!(io::stderr(), "-- {why}; going on where we were")?;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Why a stream ended before it was asked to.
+enum Broken {
+    /// Connecting again may help.
+    Passes(String),
+    /// It will not.
+    Ends(anyhow::Error),
+}
+
+struct Tail {
+    request: pb::SubscribeRequest,
+    out: Output,
+    shown: u32,
+    connected: bool,
+}
+
+impl Tail {
+    /// One stream, to its end. The request's position moves with what was shown.
+    async fn follow(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
+        let channel: Channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
+        let limit = self.request.limit;
+        let mut client = EventServiceClient::new(channel);
+        let mut request = self.request.clone();
+        if limit > 0 {
+            request.limit = limit.saturating_sub(self.shown);
+        }
+        let mut stream = client.subscribe(request).await.map_err(|status| sort(&status))?.into_inner();
+        loop {
+            let Some(response) = stream.message().await.map_err(|status| sort(&status))? else { return Ok(()) };
+            self.connected = true;
+            let cursor = match response.message {
+                None => continue,
+                Some(Told::Event(event)) => {
+                    self.shown = self.shown.saturating_add(1);
+                    self.out.event(&event).map_err(|error| self.out.broken(&error))?;
+                    event.cursor
+                }
+                Some(Told::Started(started)) => started.cursor,
+                Some(Told::Checkpoint(checkpoint)) => checkpoint.cursor,
+                Some(Told::CaughtUp(caught_up)) => caught_up.cursor,
+                Some(Told::FellBehind(fell_behind)) => fell_behind.cursor,
+                Some(Told::Gap(gap)) => {
+                    let _ = writeln!(io::stderr(), "-- gap: events are missing here ({})", gap.reason);
+                    gap.to_cursor
+                }
+                Some(Told::GoingAway(going)) => going.resume_cursor,
+            };
+            self.request.start = Some(pb::StartPosition { position: Some(Position::AfterCursor(cursor)) });
+        }
+    }
+}
+
+fn request(args: &TailArgs) -> anyhow::Result<pb::SubscribeRequest> {
+    let position = match args.from.as_str() {
+        "latest" => Position::Latest(true),
+        "earliest" => Position::Earliest(true),
+        text => match age(text) {
+            Some(seconds) => Position::Ago(prost_types::Duration { seconds, nanos: 0 }),
+            None if text.len() >= 16 => Position::AfterCursor(text.to_owned()),
+            None => bail!("--from {text}: not latest, earliest, an age such as 15m, 2h or 7d, nor a cursor"),
+        },
+    };
+    let view = if args.raw { pb::EventView::Raw } else { pb::EventView::Full };
+    Ok(pb::SubscribeRequest {
+        filter: Some(pb::EventFilter {
+            bots: args.bot.clone(),
+            types: args.types.clone(),
+            ticket_ids: args.ticket.clone(),
+            ..pb::EventFilter::default()
+        }),
+        start: Some(pb::StartPosition { position: Some(position) }),
+        view: view.into(),
+        limit: args.limit,
+        stop_when_caught_up: args.stop,
+        client_name: "deskgate tail".to_owned(),
+        ..pb::SubscribeRequest::default()
+    })
+}
+
+/// Seconds of `90s`, `15m`, `2h` or `7d`.
+fn age(text: &str) -> Option<i64> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let digits = text.get(..text.len().checked_sub(1)?)?;
+    digits.parse::<u32>().ok().and_then(|number| i64::from(number).checked_mul(unit))
+}
+
+fn sort(status: &tonic::Status) -> Broken {
+    let said = match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    };
+    if matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal) {
+        Broken::Passes(said)
+    } else {
+        Broken::Ends(anyhow::anyhow!("{said} ({:?})", status.code()))
+    }
+}
+
+fn cause_of(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Where events are shown.
+struct Output {
+    json: Option<DescriptorPool>,
+    color: bool,
+    closed: bool,
+}
+
+impl Output {
+    fn new(json: bool) -> anyhow::Result<Self> {
+        let json = json.then(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET)).transpose()?;
+        Ok(Self { json, color: io::stdout().is_terminal(), closed: false })
+    }
+
+    fn event(&self, event: &pb::Event) -> anyhow::Result<()> {
+        let line = match &self.json {
+            Some(pool) => as_json(pool, event)?,
+            None => readable(event, self.color),
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{line}")?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// A closed pipe is the reader's way to say enough.
+    fn broken(&mut self, error: &anyhow::Error) -> Broken {
+        let pipe = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        self.closed = pipe;
+        if pipe { Broken::Passes(String::new()) } else { Broken::Ends(anyhow::anyhow!("{error}")) }
+    }
+}
+
+fn as_json(pool: &DescriptorPool, event: &pb::Event) -> anyhow::Result<String> {
+    let descriptor = pool.get_message_by_name("deskgate.v1.Event").context("the API has no Event")?;
+    let message = DynamicMessage::decode(descriptor, event.encode_to_vec().as_slice())?;
+    let mut json = serde_json::Serializer::new(Vec::new());
+    message.serialize_with_options(&mut json, &SerializeOptions::new().stringify_64_bit_integers(true))?;
+    Ok(String::from_utf8(json.into_inner())?)
+}
+
+/// One line: time, bot, ticket and place in it, type, and what it says.
+fn readable(event: &pb::Event, color: bool) -> String {
+    let time = event
+        .receive_time
+        .and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok())
+        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default();
+    let (dim, bold, plain) = if color { ("\x1b[2m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+    let place = match event.ticket_sequence {
+        0 => String::new(),
+        sequence => format!("{} #{sequence}", event.ticket_id),
+    };
+    let says = printable(&says(event.payload.as_ref()));
+    format!("{dim}{time}{plain} {} {dim}{}{plain} {bold}{:<18}{plain} {says}", event.bot, printable(&place), event.r#type)
+}
+
+fn says(payload: Option<&Payload>) -> String {
+    let ticket = |ticket: &Option<pb::Ticket>| {
+        ticket.as_ref().map(|ticket| {
+            let number = ticket.sequential_id.map(|number| format!("no. {number} ")).unwrap_or_default();
+            let who = [&ticket.customer_identity, &ticket.team, &ticket.agent_identity];
+            let who: Vec<_> = who.into_iter().filter(|text| !text.is_empty()).map(String::as_str).collect();
+            format!("{number}{} {}", ticket.blip_status, who.join(" · "))
+        })
+    };
+    match payload {
+        None => String::new(),
+        Some(Payload::TicketCreated(told)) => ticket(&told.ticket).unwrap_or_default(),
+        Some(Payload::TicketAssigned(told)) => ticket(&told.ticket).unwrap_or_default(),
+        Some(Payload::TicketTransferred(told)) => ticket(&told.ticket).unwrap_or_default(),
+        Some(Payload::TicketClosed(told)) => ticket(&told.ticket).unwrap_or_default(),
+        Some(Payload::TicketUpdated(told)) => {
+            format!("{} ({})", ticket(&told.ticket).unwrap_or_default(), told.changed_fields.join(", "))
+        }
+        Some(Payload::CustomerMessage(told)) => content(told.content.as_ref()),
+        Some(Payload::AgentMessage(told)) => content(told.content.as_ref()),
+        Some(Payload::TicketContext(told)) => content(told.content.as_ref()),
+        Some(Payload::MessageStatusChanged(told)) => {
+            format!("{} {} {}", told.message_id, told.status().as_str_name(), told.reason_description)
+        }
+        Some(Payload::CustomerTyping(told)) => told.state.clone(),
+        Some(Payload::MessageDeleted(told)) => told.message_id.clone(),
+        Some(Payload::Unknown(told)) => told.media_type.clone(),
+    }
+}
+
+fn content(content: Option<&pb::Content>) -> String {
+    let Some(content) = content else { return String::new() };
+    match &content.kind {
+        Some(Kind::Text(text)) => format!("“{text}”"),
+        Some(Kind::Media(media)) => format!("[{}] {} {}", media.mime_type, media.title, media.text),
+        Some(Kind::Location(place)) => format!("[place] {}, {} {}", place.latitude, place.longitude, place.text),
+        Some(Kind::Json(_)) | None => format!("[{}]", content.media_type),
+    }
+}
+
+/// A text without line breaks, control characters or great length: a customer's words must not steer a terminal.
+fn printable(text: &str) -> String {
+    let mut line: String =
+        text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(TEXT_CHARS_MAX).collect();
+    if text.chars().nth(TEXT_CHARS_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        assert_eq!((age("90s"), age("2h"), age("7d")), (Some(90), Some(7_200), Some(604_800)));
+        assert_eq!((age("h"), age("-1h"), age("é"), age("")), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_customers_words_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc"), "a [2Jb c");
+        assert_eq!(printable(&"x".repeat(500)).chars().count(), TEXT_CHARS_MAX + 1);
+    }
+}

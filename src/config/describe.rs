@@ -1,0 +1,77 @@
+//! What was understood, in the file's own form: reading it again gives the same configuration. Of secrets it tells
+//! only where they come from.
+
+use super::units::{show_duration, show_size};
+use super::{Bot, Config, LogFormat, SecretRef};
+
+pub(super) fn describe(config: &Config) -> String {
+    let Config { webhook, grpc, admin, store, bots, log, warnings } = config;
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let mut lines = vec![
+        "[webhook]".to_owned(),
+        format!("listen = {}", quoted(&webhook.listen.to_string())),
+        format!("body_limit = {}", quoted(&show_size(webhook.body_bytes_max))),
+        format!("insecure = {}\n\n[grpc]", webhook.insecure),
+        format!("listen = {}", quoted(&grpc.listen.to_string())),
+        format!("streams_max = {}", grpc.streams_max),
+        format!("insecure = {}\n\n[admin]", grpc.insecure),
+        format!("listen = {}", quoted(&admin.listen.to_string())),
+        format!("insecure = {}\n\n[store]", admin.insecure),
+        "kind = \"sqlite\"".to_owned(),
+        format!("path = {}", quoted(&store.path.display().to_string())),
+        format!("retention = {}", quoted(&show_duration(store.retention))),
+        format!("queue_max = {}\n\n[log]", store.queue_max),
+        format!("level = {}", quoted(&log.level)),
+        format!("format = {}", quoted(format)),
+    ];
+    lines.extend(bots.iter().flat_map(bot));
+    if !warnings.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(warnings.iter().map(|warning| format!("# warning: {warning}")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn bot(bot: &Bot) -> Vec<String> {
+    let Bot { name, identity, url, key, webhook_tokens, webhook_headers, rates } = bot;
+    let (key_name, key_place) = place(key);
+    let mut lines = vec![
+        "\n[[bots]]".to_owned(),
+        format!("name = {}", quoted(name)),
+        format!("identity = {}", quoted(&identity.to_string())),
+        format!("url = {}", quoted(url)),
+        format!("key_{key_name} = {} # set ({key})", quoted(&key_place)),
+    ];
+    for kind in ["env", "file"] {
+        let places: Vec<_> = webhook_tokens.iter().map(place).filter(|(found, _)| *found == kind).collect();
+        if !places.is_empty() {
+            let places = list(places.iter().map(|(_, place)| place.as_str()));
+            lines.push(format!("webhook_token_{kind} = {places} # set"));
+        }
+    }
+    lines.push(format!("webhook_header = {}", list(webhook_headers.iter().map(http::HeaderName::as_str))));
+    lines.push(format!(
+        "rates = {{ messages = {}, notifications = {}, commands = {} }}",
+        rates.messages, rates.notifications, rates.commands
+    ));
+    lines
+}
+
+fn place(secret: &SecretRef) -> (&'static str, String) {
+    match secret {
+        SecretRef::Env(name) => ("env", name.clone()),
+        SecretRef::File(path) => ("file", path.display().to_string()),
+    }
+}
+
+fn list<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    format!("[{}]", texts.map(quoted).collect::<Vec<_>>().join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

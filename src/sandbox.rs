@@ -1,0 +1,274 @@
+//! The sandbox: a stand-in for Blip Desk over real HTTP, to develop against and to test with.
+//!
+//! It keeps tickets with Blip's rules, answers Blip's three paths as Blip does, posts webhooks to a gateway as
+//! Blip does, counts the effects of every envelope id, and misbehaves on demand. It was written from the
+//! wire reference with types of its own, and must never name the gateway's: what both got wrong would look right.
+//! It keeps everything in memory, forgets it at the end, and is no place for real customers.
+//!
+//! # Blip's side
+//!
+//! `POST /commands`, `/messages`, `/notifications`, with `Authorization: Key {key}`. 401 without the key, 400 for a
+//! malformed envelope, 429 over the quota; else 200 with a LIME response (a failure is 200 too), or 202.
+//!
+//! # The control side
+//!
+//! Plain JSON, no key; errors are `{"error": "…"}` with 400, 404 or 409.
+//!
+//! | request | does |
+//! |---|---|
+//! | `POST /customers` | opens a conversation, posts the ticket. Body, all optional: `name`, `identity`, `domain`, `text` or `content: {type, value}`, `team`, `priority`. Answers `customer_identity`, `ticket_id`, `sequential_id`, `delivery` |
+//! | `POST /customers/{identity}/messages` | says something: `text`, or `type` and `content`; optional `id` (without `fwd:`), `metadata`. Answers `id`, `envelope_id`, `ticket_id`, `delivery` |
+//! | `POST /customers/{identity}/close` | closes from the customer's side: optional `status` (`ClosedClient`), `announce` (true: post the ticket's document). Answers `ticket_id`, `status`, `delivery` |
+//! | `GET /customers`, `GET /customers/{identity}` | who there is: `active_ticket_id`, `tickets`, `received` (from agents), `thread`, `chatstates` |
+//! | `GET /state` | everything: `tickets`, `customers`, `effects` by envelope id, `requests`, `deliveries`, `faults`, `settings`, … |
+//! | `GET /changes/{revision}` | waits (20 s at most) until `revision`, which `GET /state` shows, is past this one: to wait for an effect without polling |
+//! | `POST /webhooks` | posts the body, whatever it is, to the gateway. Answers `delivery` |
+//! | `PUT /webhook` | sets the target: `url`, and optionally `header_name` with `header_value` |
+//! | `GET`, `PUT /settings` | `announce_new` (true), `announce_changes` (false), `announce_receipts` (false), `deliver_while_waiting` (true), `quota` (null, or `messages`, `notifications`, `commands` a second, `penalty_ms`) |
+//! | `GET`, `POST`, `DELETE /faults` | lists, lays, clears faults; clearing also lets go of what is held back |
+//!
+//! `delivery` is `{status, http_status?, error?}` with a status `delivered`, `refused`, `failed`, `held`, `lost`,
+//! `not_posted` or `no_webhook`. An answer comes once the webhook's fate is known; a failed one is not repeated.
+//!
+//! A fault is `{"on": "commands" | "messages" | "notifications" | "webhooks", "match"?: {method?, uri_contains?,
+//! id_contains?, type_contains?}, "times"?: 1, "kind": …}`, the kind one of
+//!
+//! | kind | what happens |
+//! |---|---|
+//! | `{"delay": {"ms", "applied"?}}` | a late answer (or webhook) |
+//! | `{"status": {"code", "body"?, "retry_after"?, "applied"?}}` | an HTTP status |
+//! | `"drop_before"`, `"drop_after"` | the connection is reset with no answer, before or after the effect |
+//! | `{"failure": {"code"?, "description"?, "applied"?}}` | 200 with a LIME failure |
+//! | `{"hang": {"applied"?}}` | no answer, ever |
+//! | `"duplicate"`, `"reorder"`, `"lose"` | a webhook posted twice; held back until the ticket's next; not posted |
+//!
+//! With `"applied": true` the envelope takes effect first. `{"kind": "delay", "ms": 50}` is as good.
+//!
+//! # Where Blip is silent
+//!
+//! Every new ticket is posted, also one made by a command or a transfer; changes are not, unless the settings say
+//! so. A message to a closed ticket is accepted and vanishes. Ids are not deduplicated. An unknown team is 67, an
+//! unknown status 24, an assignment without agent 21. Tags may change until the ticket is frozen.
+
+mod commands;
+mod connection;
+mod control;
+mod conversation;
+mod demo;
+mod directory;
+mod faults;
+mod filter;
+mod handle;
+mod http;
+mod ids;
+mod lime;
+mod model;
+mod quota;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod webhooks;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use demo::demo;
+pub use handle::{Closed, Closing, Container, Handle, Opened, Opening, Said, Saying};
+pub use webhooks::Report;
+
+use connection::{Cuttable, Cutter};
+use shared::Shared;
+
+/// How long requests may take to end once the sandbox is told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What a sandbox is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The bot whose desk it is.
+    pub bot: BotConfig,
+    /// Where webhooks go; may be set later.
+    pub webhook: Option<WebhookConfig>,
+    /// How many `fwd:` stand before a customer's message id.
+    pub forward_prefixes: u8,
+    /// Makes ids repeat from run to run.
+    pub seed: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
+            bot: BotConfig {
+                name: "sandbox".into(),
+                identity: "sandbox@msging.net".into(),
+                key: "c2FuZGJveDpzYW5kYm94".into(),
+            },
+            webhook: None,
+            forward_prefixes: 2,
+            seed: None,
+        }
+    }
+}
+
+/// The bot whose desk the sandbox is.
+#[derive(Clone, Debug)]
+pub struct BotConfig {
+    /// Its short name.
+    pub name: String,
+    /// Its identity.
+    pub identity: String,
+    /// Its key: what must follow `Authorization: Key `.
+    pub key: String,
+}
+
+/// Where webhooks are posted.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// The whole URL; plain http only.
+    pub url: String,
+    /// A header that shows who posts: name and value.
+    pub header: Option<(String, String)>,
+}
+
+impl WebhookConfig {
+    fn check(&self) -> Result<(), String> {
+        let url = reqwest::Url::parse(&self.url).map_err(|error| format!("url: {error}"))?;
+        if url.scheme() != "http" {
+            return Err(format!("url: plain http only, not {}", url.scheme()));
+        }
+        let Some((name, value)) = &self.header else { return Ok(()) };
+        axum::http::HeaderName::try_from(name).map_err(|error| format!("header_name: {error}"))?;
+        axum::http::HeaderValue::try_from(value).map_err(|error| format!("header_value: {error}"))?;
+        Ok(())
+    }
+}
+
+/// Why a sandbox cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The address is taken, or not ours.
+    #[error("the sandbox cannot listen on {address}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The webhook's target makes no sense.
+    #[error("the sandbox's webhook: {0}")]
+    Webhook(String),
+    /// There is no HTTP client to post with.
+    #[error("the sandbox has no HTTP client")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The listener failed.
+    #[error("the sandbox stopped serving")]
+    Serve(#[source] io::Error),
+}
+
+/// Why the control side, or a [`Handle`], did not do as told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done now.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// A sandbox that listens, and begins to answer with [`Sandbox::serve`].
+#[derive(Debug)]
+pub struct Sandbox {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Sandbox {
+    /// Binds the listener.
+    pub async fn bind(config: Config) -> Result<Self, SandboxError> {
+        let Config { listen, mut bot, webhook, forward_prefixes, seed } = config;
+        if let Some(webhook) = &webhook {
+            webhook.check().map_err(SandboxError::Webhook)?;
+        }
+        if let Some((scheme, key)) = bot.key.split_once(' ')
+            && scheme.eq_ignore_ascii_case("key")
+        {
+            bot.key = key.trim().to_owned();
+        }
+        let failed = |source| SandboxError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let client = client().map_err(SandboxError::Client)?;
+        let seed = seed.unwrap_or_else(ids::any_seed);
+        let shared = Arc::new(Shared::new(bot, seed, webhook, forward_prefixes, client));
+        Ok(Self { listener, address, shared })
+    }
+
+    /// Where it listens.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sets where webhooks are posted from now on.
+    pub fn set_webhook(&self, webhook: WebhookConfig) {
+        self.handle().set_webhook(webhook);
+    }
+
+    /// To act on it from within the process, before and while it serves.
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Answers until cancelled, then lets requests end for a moment. What a fault left hanging is cut.
+    pub async fn serve(self, cancel: CancellationToken) -> Result<(), SandboxError> {
+        let Self { listener, shared, .. } = self;
+        let routes: Router = http::router().merge(control::router()).with_state(Arc::clone(&shared));
+        let service = routes.into_make_service_with_connect_info::<Cutter>();
+        let stop = shared.stop.clone();
+        let serving = axum::serve(Cuttable(listener), service).with_graceful_shutdown({
+            let stop = stop.clone();
+            async move { stop.cancelled().await }
+        });
+        let overdue = async {
+            cancel.cancelled().await;
+            stop.cancel();
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(SandboxError::Serve)?,
+            () = overdue => {}
+        }
+        stop.cancel();
+        shared.tracker.close();
+        if tokio::time::timeout(GRACE, shared.tracker.wait()).await.is_err() {
+            tracing::warn!("the sandbox left requests behind");
+        }
+        Ok(())
+    }
+}
+
+/// A client that names its crypto provider, as none need be installed, though it never speaks TLS.
+fn client() -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let redirects = reqwest::redirect::Policy::none();
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().redirect(redirects).build()?)
+}

@@ -1,0 +1,209 @@
+//! Commands: what reaches Desk, what the caller is told, what the log then holds.
+
+use deskgate::grpc::pb;
+use pb::get_command_request::Key;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::support::{World, message, reason_of, ticket};
+
+fn options(request_id: &str) -> Option<pb::CommandOptions> {
+    Some(pb::CommandOptions { request_id: request_id.to_owned(), ..Default::default() })
+}
+
+fn send(ticket_id: &str, text: &str, request_id: &str) -> pb::SendRequest {
+    pb::SendRequest {
+        ticket_id: ticket_id.to_owned(),
+        text: text.to_owned(),
+        options: options(request_id),
+        ..Default::default()
+    }
+}
+
+/// How often the envelopes of one command took effect at the stand-in Desk.
+fn effects(state: &Value, command_id: &str) -> u64 {
+    state["effects"][command_id]["applied"].as_u64().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_from_the_first_word_to_the_end() {
+    let world = World::start().await;
+    let (customer, ticket_id) = world.customer("Bom dia").await;
+    let mut tickets = world.tickets().await;
+    let assigned = tickets
+        .assign(pb::AssignRequest { ticket_id: ticket_id.clone(), agent: "ana@empresa.com".to_owned(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    let ticket = assigned.ticket.unwrap();
+    assert_eq!((ticket.status(), ticket.agent_identity.as_str()), (pb::TicketStatus::Open, "ana%40empresa.com@blip.ai"));
+    let sent = tickets.send(send(&ticket_id, "Como posso ajudar?", "r-1")).await.unwrap().into_inner();
+    assert_eq!(sent.receipt.as_ref().unwrap().state(), pb::CommandState::Succeeded);
+    world.desk(&format!("/customers/{customer}/messages"), json!({"text": "Segunda via"})).await;
+    let closed = tickets
+        .close(pb::CloseRequest { ticket_id: ticket_id.clone(), tags: vec!["boleto".to_owned()], ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!closed.already_closed);
+    assert_eq!(closed.ticket.unwrap().status(), pb::TicketStatus::ClosedAttendant);
+
+    let events = world.all_events().await;
+    let types: Vec<_> = events.iter().map(|event| event.r#type.as_str()).collect();
+    assert_eq!(types, ["ticket.created", "ticket.assigned", "message.agent", "message.customer", "ticket.closed"]);
+    assert!(events.iter().zip(1..).all(|(event, sequence)| event.ticket_sequence == sequence));
+    assert_eq!(events[2].blip_id, sent.message_id);
+    assert_eq!(events[2].agent_identity, "ana%40empresa.com@blip.ai");
+    let state = world.desk_state().await;
+    let received: Vec<_> = state["customers"].as_array().unwrap().iter().find(|known| known["identity"] == customer.as_str()).unwrap()
+        ["received"].as_array().unwrap().clone();
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert_eq!(received[0]["content"], "Como posso ajudar?");
+
+    let status = tickets.send(send(&ticket_id, "Mais alguma coisa?", "r-2")).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::FailedPrecondition, "TICKET_CLOSED"));
+    let again = pb::CloseRequest { ticket_id: ticket_id.clone(), ..Default::default() };
+    assert!(tickets.close(again).await.unwrap().into_inner().already_closed);
+    let got = tickets.get_ticket(pb::GetTicketRequest { ticket_id: ticket_id.clone(), fresh: true, ..Default::default() });
+    let got = got.await.unwrap().into_inner();
+    assert!(got.fresh);
+    assert_eq!(got.ticket.unwrap().tags, ["boleto"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_is_one_effect_and_one_answer() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut tickets = world.tickets().await;
+        let request = send(&ticket_id, "uma vez", "once");
+        calls.spawn(async move { tickets.send(request).await.unwrap().into_inner() });
+    }
+    let answers = calls.join_all().await;
+    let ids: std::collections::BTreeSet<_> = answers.iter().map(|answer| answer.message_id.clone()).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(answers.iter().filter(|answer| !answer.receipt.as_ref().unwrap().replayed).count(), 1);
+    assert_eq!(effects(&world.desk_state().await, ids.first().unwrap()), 1);
+
+    let mut tickets = world.tickets().await;
+    let status = tickets.send(send(&ticket_id, "outra coisa", "once")).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::AlreadyExists, "REQUEST_ID_CONFLICT"));
+    let found = tickets.get_command(pb::GetCommandRequest { key: Some(Key::RequestId("once".to_owned())) }).await;
+    let command = found.unwrap().into_inner().command.unwrap();
+    assert_eq!((command.method.as_str(), command.receipt.unwrap().state()), ("Send", pb::CommandState::Succeeded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_and_trials_change_nothing() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut tickets = world.tickets().await;
+    let mut request = send(&ticket_id, "ensaio", "trial");
+    request.options.as_mut().unwrap().validate_only = true;
+    tickets.send(request).await.unwrap();
+    let status =
+        tickets.get_command(pb::GetCommandRequest { key: Some(Key::RequestId("trial".to_owned())) }).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "COMMAND_NOT_FOUND"));
+
+    world.post(message(&ticket_id, "m", "mais uma coisa")).await;
+    let mut request = send(&ticket_id, "resposta", "late");
+    request.options.as_mut().unwrap().if_ticket_sequence = 1;
+    let status = tickets.send(request).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::Aborted, "TICKET_CHANGED"));
+    assert_eq!(metadata["ticket_sequence"], "2");
+    assert!(world.all_events().await.iter().all(|event| event.r#type != "message.agent"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_over_http_200_are_failures() {
+    let world = World::start().await;
+    let mut tickets = world.tickets().await;
+    let assign = |ticket_id: &str| pb::AssignRequest {
+        ticket_id: ticket_id.to_owned(),
+        agent: "ana@empresa.com".to_owned(),
+        ..Default::default()
+    };
+    let status = tickets.assign(assign("nobody")).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::NotFound, "TICKET_NOT_FOUND"));
+    assert_eq!((metadata["blip_code"].as_str(), metadata["blip_uri"].as_str()), ("67", "/tickets/change-status"));
+
+    let (_, ticket_id) = world.customer("oi").await;
+    let fault = json!({"on": "commands", "match": {"method": "set"}, "kind": {"failure": {"description": "sem motivo"}}});
+    world.desk("/faults", fault).await;
+    let status = tickets.assign(assign(&ticket_id)).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::FailedPrecondition, "BLIP_REJECTED"));
+    assert_eq!(metadata["blip_description"], "sem motivo");
+
+    // Closed without a word to us: Blip refuses, and the ticket itself says why.
+    let (customer, ticket_id) = world.customer("oi").await;
+    world.desk(&format!("/customers/{customer}/close"), json!({"announce": false})).await;
+    let status = tickets.assign(assign(&ticket_id)).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::FailedPrecondition, "TICKET_CLOSED"));
+    let close = pb::CloseRequest { ticket_id, ..Default::default() };
+    assert!(tickets.close(close).await.unwrap().into_inner().already_closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_looked_for_and_never_sent_twice() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut tickets = world.tickets().await;
+    world.desk("/faults", json!({"on": "messages", "kind": "drop_after"})).await;
+    let sent = tickets.send(send(&ticket_id, "chegou", "in-doubt")).await.unwrap().into_inner();
+    assert_eq!(effects(&world.desk_state().await, &sent.message_id), 1);
+
+    world.desk("/faults", json!({"on": "messages", "kind": "drop_before"})).await;
+    let status = tickets.send(send(&ticket_id, "nunca chegou", "lost")).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::Unknown, "OUTCOME_UNKNOWN"));
+    assert_eq!(effects(&world.desk_state().await, &metadata["command_id"]), 0);
+    let again = tickets.send(send(&ticket_id, "nunca chegou", "lost")).await.unwrap_err();
+    assert_eq!(reason_of(&again).0, "OUTCOME_UNKNOWN", "the same id asks nothing again");
+    assert_eq!(effects(&world.desk_state().await, &metadata["command_id"]), 0);
+
+    world.desk("/faults", json!({"on": "commands", "match": {"method": "set"}, "kind": "drop_after"})).await;
+    let close = pb::CloseRequest { ticket_id: ticket_id.clone(), ..Default::default() };
+    let closed = tickets.close(close).await.unwrap().into_inner();
+    assert_eq!(closed.ticket.unwrap().status(), pb::TicketStatus::ClosedAttendant);
+    let types: Vec<_> = world.all_events().await.into_iter().map(|event| event.r#type).collect();
+    assert_eq!(types, ["ticket.created", "message.agent", "ticket.closed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_without_effect_frees_its_request_id() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut tickets = world.tickets().await;
+    world.desk("/faults", json!({"on": "messages", "kind": {"status": {"code": 401}}})).await;
+    let status = tickets.send(send(&ticket_id, "oi", "again")).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason_of(&status).0.as_str()),
+        (Code::FailedPrecondition, "BLIP_CREDENTIAL_REJECTED")
+    );
+    let sent = tickets.send(send(&ticket_id, "oi", "again")).await.unwrap().into_inner();
+    assert!(!sent.receipt.unwrap().replayed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_fields_are_all_named() {
+    let world = World::start().await;
+    let mut tickets = world.tickets().await;
+    let status = tickets.assign(pb::AssignRequest::default()).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    let fields: Vec<_> = {
+        use tonic_types::StatusExt;
+        let details = status.get_error_details();
+        details.bad_request().unwrap().field_violations.iter().map(|violation| violation.field.clone()).collect()
+    };
+    assert_eq!(fields, ["ticket_id", "agent"]);
+    world.post(ticket("t", "Waiting")).await;
+    let status = tickets.send(send("t", "", "x")).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    let bot = pb::SendRequest { bot: "nobody".to_owned(), ..send("t", "oi", "x") };
+    let status = tickets.send(bot).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "BOT_UNKNOWN"));
+}

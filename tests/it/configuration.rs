@@ -1,0 +1,56 @@
+//! Configuration: every fault named with its key and its fix, no secret printed.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::support::configuration;
+
+fn check(configuration: &str, environment: &[(&str, &str)]) -> (bool, String) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("deskgate.toml");
+    fs::write(&file, configuration).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_deskgate"));
+    command.args(["check", "--config"]).arg(&file).env_clear().envs(environment.iter().copied());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.success(), format!("{}{}", String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()))
+}
+
+const SECRETS: [(&str, &str); 2] = [("SUPORTE_BLIP_KEY", "s3cr3t-key"), ("SUPORTE_WEBHOOK_TOKEN", "s3cr3t-token")];
+
+#[test]
+fn a_good_one_is_told_back_without_its_secrets() {
+    let (good, said) = check(&configuration("127.0.0.1:1", ""), &SECRETS);
+    assert!(good, "{said}");
+    assert!(said.contains("suporte@msging.net") && said.contains("SUPORTE_BLIP_KEY"), "{said}");
+    assert!(!said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn every_fault_names_its_key() {
+    for (more, expected) in [
+        ("[store]\nretentoin = \"7d\"", "store.retention"),
+        ("[storage]\npath = \"x\"", "store"),
+        ("[store]\nretention = \"soon\"", "store.retention"),
+        ("[store]\nkind = \"jetstream\"", "store.kind"),
+        ("[[clients]]\nname = \"crm\"", "clients"),
+    ] {
+        let (good, said) = check(&configuration("127.0.0.1:1", more), &SECRETS);
+        assert!(!good && said.contains(expected), "{more}: {said}");
+    }
+    let public = configuration("127.0.0.1:1", "").replace("[grpc]\nlisten = \"127.0.0.1:0\"", "[grpc]\nlisten = \"0.0.0.0:0\"");
+    let (good, said) = check(&public, &SECRETS);
+    assert!(!good && said.contains("grpc.listen") && said.contains("grpc.insecure"), "{said}");
+    let (good, said) = check(&configuration("127.0.0.1:1", ""), &[]);
+    assert!(!good && said.contains("SUPORTE_BLIP_KEY") && said.contains("SUPORTE_WEBHOOK_TOKEN"), "{said}");
+}
+
+#[test]
+fn help_teaches() {
+    for command in [vec!["--help"], vec!["serve", "--help"], vec!["sandbox", "--help"], vec!["tail", "--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_deskgate")).args(&command).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && help.len() > 300, "{command:?}: {help}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Stopping: what was accepted is finished, every stream is told where to go on, nothing new begins.
+
+use std::os::unix::process::ExitStatusExt;
+
+use deskgate::grpc::pb;
+use pb::subscribe_response::Message as Told;
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::{World, message, reason_of, ticket};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_tells_each_stream_and_exits_0() {
+    let mut world = World::start().await;
+    world.post(ticket("t", "Waiting")).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = world.events().await.subscribe(pb::SubscribeRequest::default()).await.unwrap().into_inner();
+        stream.message().await.unwrap();
+        streams.push(stream);
+    }
+    world.gateway.signal("TERM");
+    let mut resume = Vec::new();
+    for stream in &mut streams {
+        let mut going = None;
+        let status = loop {
+            match stream.message().await {
+                Ok(Some(response)) => {
+                    if let Some(Told::GoingAway(told)) = response.message {
+                        assert!(going.replace(told).is_none(), "told once");
+                    }
+                }
+                Ok(None) => panic!("a planned end is not OK"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::Unavailable, "STREAM_DRAINING"));
+        resume.push(going.expect("GoingAway before the end").resume_cursor);
+    }
+    assert!(world.gateway.wait().success());
+    world.restart().await;
+    world.post(message("t", "m", "oi")).await;
+    for cursor in resume {
+        let position = pb::start_position::Position::AfterCursor(cursor);
+        let request = pb::SubscribeRequest {
+            start: Some(crate::support::at(position)),
+            stop_when_caught_up: true,
+            ..Default::default()
+        };
+        assert_eq!(world.read(request).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_flight_is_finished_and_new_webhooks_hear_503() {
+    let mut world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    world.desk("/faults", json!({"on": "messages", "kind": {"delay": {"ms": 1500}}})).await;
+    let mut tickets = world.tickets().await;
+    let request = pb::SendRequest { ticket_id, text: "até logo".to_owned(), ..Default::default() };
+    let call = tokio::spawn(async move { tickets.send(request).await });
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    world.gateway.signal("TERM");
+    world.gateway.wait_for_log("stopping");
+    let answer = world.http.post(world.webhook_url()).header("Authorization", crate::support::TOKEN);
+    let answer = answer.body(message("t", "late", "oi")).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let receipt = call.await.unwrap().unwrap().into_inner().receipt.unwrap();
+    assert_eq!(receipt.state(), pb::CommandState::Succeeded);
+    assert!(world.gateway.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_aborts() {
+    let mut world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    world.desk("/faults", json!({"on": "messages", "kind": {"hang": {}}})).await;
+    let mut tickets = world.tickets().await;
+    let request = pb::SendRequest { ticket_id, text: "oi".to_owned(), ..Default::default() };
+    let call = tokio::spawn(async move { tickets.send(request).await });
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    world.gateway.signal("TERM");
+    world.gateway.wait_for_log("stopping");
+    world.gateway.signal("TERM");
+    let status = world.gateway.wait();
+    assert!(!status.success() || status.signal().is_some(), "{status:?}");
+    call.await.unwrap().unwrap_err();
+}
