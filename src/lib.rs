@@ -6,8 +6,10 @@
 //! sent, [`blip`] carries it, and its end is recorded together with the event that tells the log's readers.
 
 pub mod admin;
+pub mod app;
 pub mod auth;
 pub mod blip;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

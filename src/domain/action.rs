@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::content::Content;
 use super::ticket::{TicketState, TicketStatus};
+use crate::lime::Identity;
 
 /// Something asked of Desk about one ticket.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,24 @@ impl CloseBy {
             Self::Agent => TicketStatus::ClosedAttendant,
             Self::Customer => TicketStatus::ClosedClient,
         }
+    }
+}
+
+/// The identity of an agent given as people write it: an e-mail is encoded, an identity of Blip's stays as it
+/// is, and so does whatever is neither.
+///
+/// ```
+/// # use deskgate::domain::action::agent_identity_of;
+/// assert_eq!(agent_identity_of("ana@empresa.com"), "ana%40empresa.com@blip.ai");
+/// assert_eq!(agent_identity_of("ana%40empresa.com@blip.ai"), "ana%40empresa.com@blip.ai");
+/// ```
+pub fn agent_identity_of(text: &str) -> String {
+    let text = text.trim();
+    match text.split_once('@') {
+        Some((name, domain)) if !name.contains('%') && !domain.eq_ignore_ascii_case("blip.ai") => {
+            Identity::agent(text).to_string()
+        }
+        Some(_) | None => text.to_owned(),
     }
 }
 
