@@ -25,31 +25,32 @@ pub(crate) fn run(kind: &str, argument: &Path) -> Result<()> {
 }
 
 async fn serve(kind: &str, argument: &Path) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    match kind {
-        "bare" => http::serve(announced(listener)?, http::bare()).await,
-        "append" => {
-            let router = http::append(argument)?;
-            http::serve(announced(listener)?, router).await
-        }
-        "one-commit" | "group-commit" => {
-            let router = ours::one_commit(argument, if kind == "one-commit" {1} else {512})?;
-            http::serve(announced(listener)?, router).await
-        }
-        "frames" => {
-            let frames = frames::read_frames(argument)?;
-            frames::serve(announced(listener)?, frames).await
-        }
-        "nothing" => frames::serve(announced(listener)?, frames::Script::Nothing).await,
-        other => bail!("no yardstick is called {other}"),
+    let first = TcpListener::bind("127.0.0.1:0").await?;
+    let second = TcpListener::bind("127.0.0.1:0").await?;
+    // What can fail comes before what the parent takes for readiness.
+    let router = match kind {
+        "bare" => Some(http::bare()),
+        "append" => Some(http::append(argument)?),
+        _ => None,
+    };
+    let script = match kind {
+        "frames" => Some(frames::read(argument)?),
+        "nothing" => Some(frames::Script::Nothing),
+        _ => None,
+    };
+    announce(&first, &second)?;
+    match (kind, router, script) {
+        (_, Some(router), _) => http::serve(first, router).await,
+        (_, _, Some(script)) => frames::serve(second, script).await,
+        ("one-commit", ..) => ours::one_commit(first, argument).await,
+        ("memory", ..) => ours::in_memory(first, second).await,
+        (other, ..) => bail!("no yardstick is called {other}"),
     }
 }
 
-/// Tells the parent where we listen: one address for both kinds of traffic, as a yardstick has one kind.
-fn announced(listener: TcpListener) -> Result<TcpListener> {
-    let address = listener.local_addr()?;
+/// Tells the parent where webhooks and where streams are served, by those that serve them.
+fn announce(webhooks: &TcpListener, streams: &TcpListener) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{address} {address}")?;
-    out.flush()?;
-    Ok(listener)
+    writeln!(out, "{} {}", webhooks.local_addr()?, streams.local_addr()?)?;
+    Ok(out.flush()?)
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     let (frames, messages) = record(&ours, &request)?;
     ensure!(messages >= EVENTS, "a stream got {messages} messages only");
     let file = settings.scratch.join("frames");
-    frames::write_frames(&file, &frames)?;
+    frames::write(&file, &frames)?;
     let yardstick = Server::yardstick("frames", &file)?;
     let a_frame = real(messages) / real(u64::try_from(frames.len())?);
     let mut lines = Vec::new();

@@ -147,11 +147,13 @@ async fn arrivals(subscription: &mut Subscription, flights: &Flights, count: usi
     Ok(arrived)
 }
 
-/// A database like the store's, with a table and nothing else.
+/// A database set up as the store's is, with a table and nothing else.
 fn bare_database(path: &Path) -> Result<Database> {
     let database = Database::open(path)?;
+    database.pragma_update(None, "page_size", 8_192)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     database.execute_batch("CREATE TABLE bare (seq INTEGER PRIMARY KEY, record BLOB NOT NULL)")?;
     Ok(database)
 }

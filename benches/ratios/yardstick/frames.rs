@@ -20,8 +20,8 @@ pub(super) enum Script {
     Nothing,
 }
 
-/// Writes frames down for [`read_frames`].
-pub(crate) fn write_frames(file: &Path, frames: &[Bytes]) -> Result<()> {
+/// Writes frames down for [`read`].
+pub(crate) fn write(file: &Path, frames: &[Bytes]) -> Result<()> {
     let mut text = Vec::new();
     for frame in frames {
         text.extend_from_slice(&u32::try_from(frame.len())?.to_be_bytes());
@@ -30,7 +30,7 @@ pub(crate) fn write_frames(file: &Path, frames: &[Bytes]) -> Result<()> {
     Ok(std::fs::write(file, text)?)
 }
 
-pub(super) fn read_frames(file: &Path) -> Result<Script> {
+pub(super) fn read(file: &Path) -> Result<Script> {
     let mut rest = Bytes::from(std::fs::read(file)?);
     let mut frames = Vec::new();
     while !rest.is_empty() {

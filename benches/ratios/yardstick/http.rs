@@ -22,7 +22,7 @@ const BATCH_MAX: usize = 1_024;
 /// The same as ours is meant to queue.
 const QUEUE_MAX: usize = 8_192;
 
-pub(super) const PATH: &str = "/webhooks/{bot}";
+const PATH: &str = "/webhooks/{bot}";
 
 /// Answers 200 to whatever is posted.
 pub(super) fn bare() -> Router {

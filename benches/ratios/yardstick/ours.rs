@@ -1,40 +1,71 @@
 //! Our own parts with one thing changed: a commit for every event, or a log in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use deskgate::clock::{SystemClock, SystemIds};
-use deskgate::gateway::ingest::{Ingest, Received};
-use deskgate::store::EventLog;
+use deskgate::auth::{BotKeys, Keys};
+use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
+use deskgate::gateway::desk::Desk;
+use deskgate::gateway::ingest::Ingest;
+use deskgate::grpc::{self, Limits, Parts};
+use deskgate::shutdown::Shutdown;
+use deskgate::store::memory::MemoryLog;
 use deskgate::store::sqlite::{Config, SqliteLog};
+use deskgate::store::{EventLog, Ledger};
+use deskgate::webhook::{self, Webhook, WebhookMetrics};
+use http::header::AUTHORIZATION;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use super::http::PATH;
 use crate::webhooks::{BOT, TOKEN};
 
-/// Durable ingest as it is, but that no two events share a commit.
-pub(super) fn one_commit(folder: &Path, n: usize) -> Result<Router> {
-    let config = Config { batch_max: n, ..Config::new(folder.join("deskgate.db")) };
-    Ok(ingest_into(Arc::new(SqliteLog::open(config, Arc::new(SystemClock), Arc::new(SystemIds))?)))
+const BODY_BYTES_MAX: usize = 1 << 20;
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// Serves webhooks as ours does, but that no two events share a commit.
+pub(super) async fn one_commit(listener: TcpListener, folder: &Path) -> Result<()> {
+    let config = Config { batch_max: 1, ..Config::new(folder.join("deskgate.db")) };
+    let log = SqliteLog::open(config, Arc::new(SystemClock), Arc::new(SystemIds))?;
+    accept(listener, Arc::new(log), &mut Registry::default()).await;
+    Ok(())
 }
 
-fn ingest_into(log: Arc<dyn EventLog>) -> Router {
-    Router::new().route(PATH, post(accept)).with_state(Ingest::new(log))
+/// Serves webhooks and streams as ours does, but that nothing reaches a disk.
+pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let log = Arc::new(MemoryLog::new(WEEK, WEEK, Arc::clone(&clock), Arc::clone(&ids)));
+    let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log);
+    let shutdown = Shutdown::new();
+    let desk =
+        Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
+    let mut registry = Registry::default();
+    let limits = Limits::default();
+    let parts = Parts { log: Arc::clone(&events), desk, clock, ids, shutdown, limits };
+    let serving = grpc::serve(streams, parts, &mut registry);
+    tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
+    serving.await
 }
 
-async fn accept(State(ingest): State<Ingest>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let key = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if key.strip_prefix("Key ") != Some(TOKEN) {
-        return StatusCode::UNAUTHORIZED;
-    }
-    let received = Received { bot: BOT.into(), body, traceparent: String::new() };
-    match ingest.accept(received).await {
-        Ok(_) => StatusCode::OK,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
-    }
+async fn accept(listener: TcpListener, log: Arc<dyn EventLog>, registry: &mut Registry) {
+    let keys = Keys::new(vec![BotKeys {
+        bot: BOT.into(),
+        headers: vec![AUTHORIZATION],
+        tokens: vec![TOKEN.into()],
+    }]);
+    let metrics = WebhookMetrics::register(registry);
+    let shutdown = Shutdown::new();
+    let webhook = Webhook::new(
+        Ingest::new(log),
+        Arc::new(keys),
+        BODY_BYTES_MAX,
+        metrics,
+        shutdown.clone(),
+        SystemIds.next(),
+    );
+    webhook::serve(listener, Arc::new(webhook), shutdown, CancellationToken::new()).await;
 }
