@@ -115,7 +115,7 @@ fn measure(settings: &Settings) -> Result<Vec<Line>> {
         lines.extend(rows::fanout::run(settings)?);
     }
     if settings.wants(5) {
-        lines.push(rows::idle::run(settings)?);
+        lines.extend(rows::idle::run(settings)?);
     }
     if settings.wants(6) {
         lines.extend(rows::latency::run(settings)?);

@@ -159,68 +159,93 @@ impl Counter {
 }
 
 /// What each stream of a fleet does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Reads to the end, and begins again.
+    /// Reads to the end, and begins again. All begin at once.
     Repeat,
-    /// Is content once it has headers, then reads whatever comes.
-    Hold,
-    /// Is content once it has a first message, then reads whatever comes.
-    HoldAfterFirst,
+    /// Stays open and reads whatever comes. All begin at once.
+    StayAtOnce,
+    /// The same, but on each connection one begins after the other.
+    StayInTurn,
 }
 
-/// Keeps `streams` streams open over `connections` connections until the crew is told to stop.
-pub(crate) fn fleet(
-    address: SocketAddr,
-    (connections, streams): (usize, usize),
-    request: &Bytes,
-    habit: Habit,
-) -> Result<Crew> {
-    let request = request.clone();
-    let crew = Crew::start(move |index, board| {
-        let per_connection = streams / connections;
-        sail(address, (share(connections, index), per_connection), request.clone(), habit, board)
-    });
-    crew.wait_ready(streams)?;
-    Ok(crew)
+/// A crew of streams: how many connections, how many streams in all, what each asks and does.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    pub(crate) connections: usize,
+    pub(crate) streams: usize,
+    pub(crate) request: Bytes,
+    pub(crate) habit: Habit,
+    /// A stream has begun once it has a first message, not with its headers already.
+    pub(crate) greeted: bool,
 }
 
-async fn sail(
-    address: SocketAddr,
-    (connections, streams): (usize, usize),
-    request: Bytes,
-    habit: Habit,
-    board: Board,
-) -> Result<()> {
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        let channel = Channel::connect(address).await?;
+impl Fleet {
+    /// Opens the streams and keeps them until the crew is told to stop.
+    pub(crate) fn sail(&self, address: SocketAddr) -> Result<Crew> {
+        let fleet = self.clone();
+        let crew = Crew::start(move |index, board| {
+            let mut mine = fleet.clone();
+            mine.connections = share(fleet.connections, index);
+            mine.streams = fleet.streams * mine.connections / fleet.connections;
+            mine.run(address, board)
+        });
+        crew.wait_ready(self.streams)?;
+        Ok(crew)
+    }
+
+    async fn run(self, address: SocketAddr, board: Board) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        for _ in 0..self.connections {
+            let channel = Channel::connect(address).await?;
+            let streams = self.streams / self.connections;
+            tasks.spawn(self.clone().open(channel, streams, board.clone()));
+        }
+        while !board.is_stopped() {
+            tokio::select! {
+                Some(ended) = tasks.join_next() => ended??,
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens what belongs to one connection, and waits for it.
+    async fn open(self, channel: Channel, streams: usize, board: Board) -> Result<()> {
+        let mut tasks = JoinSet::new();
         for _ in 0..streams {
-            tasks.spawn(follow(channel.clone(), request.clone(), habit, board.clone()));
+            let stream = match self.habit {
+                Habit::StayInTurn => Some(self.begin(&channel).await?),
+                Habit::StayAtOnce | Habit::Repeat => None,
+            };
+            tasks.spawn(self.clone().follow(channel.clone(), stream, board.clone()));
         }
-    }
-    while !board.is_stopped() {
-        tokio::select! {
-            Some(ended) = tasks.join_next() => ended??,
-            () = sleep(LOOK_EVERY) => {}
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn follow(channel: Channel, request: Bytes, habit: Habit, board: Board) -> Result<()> {
-    let mut begun = false;
-    loop {
-        let mut stream = channel.subscribe(request.clone()).await?;
-        if matches!(habit, Habit::HoldAfterFirst) {
+    async fn begin(&self, channel: &Channel) -> Result<Subscription> {
+        let mut stream = channel.subscribe(self.request.clone()).await?;
+        if self.greeted {
             stream.frame().await?.context("a stream ended before its first message")?;
         }
-        if !std::mem::replace(&mut begun, true) {
-            board.ready();
+        Ok(stream)
+    }
+
+    async fn follow(self, channel: Channel, stream: Option<Subscription>, board: Board) -> Result<()> {
+        let mut stream = match stream {
+            Some(stream) => stream,
+            None => self.begin(&channel).await?,
+        };
+        board.ready();
+        loop {
+            while let Some(frame) = stream.frame().await? {
+                board.add(frame.messages);
+            }
+            ensure!(self.habit == Habit::Repeat, "a stream that should stay ended");
+            stream = self.begin(&channel).await?;
         }
-        while let Some(frame) = stream.frame().await? {
-            board.add(frame.messages);
-        }
-        ensure!(matches!(habit, Habit::Repeat), "a stream that should stay ended");
     }
 }

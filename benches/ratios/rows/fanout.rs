@@ -12,7 +12,7 @@ use deskgate::grpc::pb::{StartPosition, SubscribeRequest};
 use crate::load;
 use crate::process::Server;
 use crate::stats::{Rounds, median, real};
-use crate::stream::{self, Channel, Habit};
+use crate::stream::{self, Channel, Fleet, Habit};
 use crate::table::{Line, Target, Unit};
 use crate::yardstick::frames;
 use crate::{Settings, progress};
@@ -90,7 +90,14 @@ fn record(server: &Server, request: &Bytes) -> Result<(Vec<Bytes>, u64)> {
 
 /// Messages a second over all streams, and the server's processor time for each.
 fn measure(server: &Server, streams: usize, request: &Bytes, settings: &Settings) -> Result<(f64, f64)> {
-    let fleet = stream::fleet(server.grpc, (CONNECTIONS, streams), request, Habit::Repeat)?;
+    let fleet = Fleet {
+        connections: CONNECTIONS,
+        streams,
+        request: request.clone(),
+        habit: Habit::Repeat,
+        greeted: false,
+    };
+    let fleet = fleet.sail(server.grpc)?;
     fleet.measure(WARM_UP);
     let before = server.processor_time()?;
     let achieved = fleet.measure(settings.window());
