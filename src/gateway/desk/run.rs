@@ -52,6 +52,7 @@ impl Inner {
             Begun::Known(record) => return self.answer_again(record).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
+        let begun = Instant::now();
         let id = record.command.id;
         let (outcome, attempts) = match request.judge(&state) {
             Some(outcome) => (outcome, 0),
@@ -62,6 +63,9 @@ impl Inner {
             Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => Vec::new(),
         };
         let record = self.settle(id, End { outcome, attempts }, events).await?;
+        if let Some(end) = &record.end {
+            self.metrics.settled(&record.command.method, &end.outcome, begun.elapsed());
+        }
         self.answer(record, false).await
     }
 
@@ -105,6 +109,7 @@ impl Inner {
     }
 
     async fn answer_again(&self, record: CommandRecord) -> Result<Done, DeskError> {
+        self.metrics.replayed();
         self.answer(record, true).await
     }
 
