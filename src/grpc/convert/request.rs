@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Faults, Invalid, content, unknown_number};
+use super::{Faults, Invalid, InvalidField, content, unknown_number};
 use crate::domain::action::agent_identity_of;
 use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage};
 use crate::grpc::pb;
@@ -51,7 +51,9 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     let (content, document) = match content::said(text, content) {
         Ok(said) => said,
         Err(Invalid::Fields(more)) => {
-            more.into_iter().for_each(|fault| faults.add(fault.field, fault.description));
+            for InvalidField { field, description } in more {
+                faults.add(field, description);
+            }
             Default::default()
         }
         Err(unsupported @ Invalid::Content { .. }) => return Err(unsupported),
@@ -125,10 +127,10 @@ pub(in crate::grpc) fn get_command(
     use pb::get_command_request::Key;
     let mut faults = Faults::default();
     let key = match request.key {
-        Some(Key::CommandId(text)) => text.parse().map(CommandKey::Id).unwrap_or_else(|_| {
+        Some(Key::CommandId(text)) => CommandKey::Id(text.parse().unwrap_or_else(|_| {
             faults.add("command_id", "is not an id that the gateway gives: take it from a receipt");
-            CommandKey::Id(Uuid::nil())
-        }),
+            Uuid::nil()
+        })),
         Some(Key::RequestId(request_id)) => {
             if request_id.is_empty() {
                 faults.add("request_id", "must not be empty");
