@@ -44,12 +44,12 @@ fn start(position: pb::start_position::Position) -> pb::StartPosition {
     pb::StartPosition { position: Some(position) }
 }
 
-fn earliest() -> Option<pb::StartPosition> {
-    Some(start(pb::start_position::Position::Earliest(true)))
+fn earliest() -> pb::StartPosition {
+    start(pb::start_position::Position::Earliest(true))
 }
 
-fn after(seq: u64) -> Option<pb::StartPosition> {
-    Some(start(pb::start_position::Position::AfterCursor(cursor(seq))))
+fn after(seq: u64) -> pb::StartPosition {
+    start(pb::start_position::Position::AfterCursor(cursor(seq)))
 }
 
 fn numbers(range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = String> {

@@ -122,7 +122,7 @@ async fn a_client_that_does_not_read_holds_nothing_up() {
     let world = World::start(Limits { goodbye: Duration::from_millis(20), ..limits() }).await;
     let large = "x".repeat(64 << 10);
     world.log.say((0..200).map(|_| large.clone()));
-    let start = earliest();
+    let start = Some(earliest());
     let mut unread = world.subscribe(pb::SubscribeRequest { start, ..Default::default() }).await;
     assert!(matches!(next(&mut unread).await, Message::Started(_)));
     world.log.say(numbers(1..=1));
@@ -178,7 +178,7 @@ async fn pages_follow_each_other() {
     assert_eq!(seen, (1..=240).collect::<Vec<_>>());
     let large = "x".repeat(1 << 20);
     world.log.say((0..8).map(|_| large.clone()));
-    let mut request = pb::ListEventsRequest { start: after(250), ..Default::default() };
+    let mut request = pb::ListEventsRequest { start: Some(after(250)), ..Default::default() };
     let mut seen = 0;
     loop {
         let response = world.events().list_events(request.clone()).await.unwrap().into_inner();

@@ -100,7 +100,7 @@ fn all() -> pb::SubscribeRequest {
 }
 
 fn everything() -> pb::SubscribeRequest {
-    pb::SubscribeRequest { start: earliest(), ..all() }
+    pb::SubscribeRequest { start: Some(earliest()), ..all() }
 }
 
 fn world(recent_max: u64) -> (Arc<TestLog>, Grpc, Shutdown) {
@@ -176,7 +176,7 @@ async fn everything_comes_once_and_in_order() {
         log.say(numbers(3_001..=3_010));
         assert_eq!(reader.events(1_010).await, (2_001..=3_010).collect::<Vec<_>>());
         assert!(matches!(reader.next().await, Some(Message::CaughtUp(_))), "once it is all sent");
-        let mut reader = Reader::open(&grpc, pb::SubscribeRequest { start: after(3_005), ..all() })
+        let mut reader = Reader::open(&grpc, pb::SubscribeRequest { start: Some(after(3_005)), ..all() })
             .await
             .unwrap()
             .begun()
@@ -190,7 +190,7 @@ async fn a_stream_ends_where_its_caller_asked() {
     let (log, grpc, _shutdown) = world(10);
     log.say(numbers(1..=1_000));
     for start in [earliest(), after(995)] {
-        let request = pb::SubscribeRequest { start, limit: 3, ..all() };
+        let request = pb::SubscribeRequest { start: Some(start), limit: 3, ..all() };
         let mut reader = Reader::open(&grpc, request).await.unwrap().begun().await;
         reader.events(3).await;
         assert_eq!(reader.end().await.code(), Code::Ok);
@@ -262,7 +262,7 @@ async fn a_cursor_must_be_a_position_of_the_log() {
         assert_eq!(status::reason_of(&status), reason);
     }
     let expired_cursor_policy = Policy::Earliest.into();
-    let request = pb::SubscribeRequest { start: after(399), expired_cursor_policy, ..all() };
+    let request = pb::SubscribeRequest { start: Some(after(399)), expired_cursor_policy, ..all() };
     let mut reader = Reader::open(&grpc, request).await.unwrap();
     let Some(Message::Started(started)) = reader.next().await else { panic!("started comes first") };
     assert_eq!((started.cursor, started.earliest_cursor), (cursor(399), cursor(400)));
