@@ -16,7 +16,9 @@ mod tail;
 /// events, and answers with Assign, Send and Close. Nothing that Blip heard 200 for is lost.
 #[derive(Debug, Parser)]
 #[command(name = "deskgate", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second.")]
+#[command(
+    after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
