@@ -31,6 +31,7 @@ pub(in crate::grpc) struct Asked {
 pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::AssignRequest { ticket_id, agent, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&agent, "agent", true, &mut faults);
     let action = Action::Assign { agent_identity: agent_identity_of(&agent) };
     let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
@@ -41,6 +42,7 @@ pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> 
 pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::SendRequest { ticket_id, text, content, agent, metadata, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&agent, "agent", false, &mut faults);
     if metadata.len() > METADATA_MAX {
         faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
@@ -73,6 +75,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
 pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::CloseRequest { ticket_id, by, tags, closed_by, without_redirect, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&closed_by, "closed_by", false, &mut faults);
     if tags.len() > TAGS_MAX {
         faults.add("tags", format!("must be at most {TAGS_MAX}"));
@@ -103,7 +106,6 @@ fn asked(
     faults: &mut Faults,
 ) -> Asked {
     let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
-    check_name(&ticket_id, "ticket_id", true, faults);
     check_name(&bot, "bot", false, faults);
     check_request_id(&request_id, "options.request_id", faults);
     let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
@@ -180,11 +182,11 @@ mod tests {
             Some(pb::CommandOptions { request_id: request_id.to_owned(), ..pb::CommandOptions::default() })
         };
         let request = pb::AssignRequest { options: options("é"), ..pb::AssignRequest::default() };
-        assert_eq!(fields(assign(request, String::new())), ["agent", "ticket_id", "options.request_id"]);
+        assert_eq!(fields(assign(request, String::new())), ["ticket_id", "agent", "options.request_id"]);
         let request = pb::SendRequest { options: options(&"x".repeat(65)), ..pb::SendRequest::default() };
-        assert_eq!(fields(send(request, String::new())), ["text", "ticket_id", "options.request_id"]);
+        assert_eq!(fields(send(request, String::new())), ["ticket_id", "text", "options.request_id"]);
         let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
-        assert_eq!(fields(close(request, String::new())), ["tags[0]", "by", "ticket_id"]);
+        assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
         assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
     }
 
