@@ -212,6 +212,12 @@ impl World {
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
 
+    /// What the stand-in Desk knows of a customer.
+    pub(crate) async fn customers_view(&self, customer: &str) -> Value {
+        let answer = self.http.get(self.desk_url(&format!("/customers/{customer}"))).send().await.unwrap();
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    }
+
     pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.gateway.address("grpc"))).unwrap();
         endpoint.connect().await.unwrap()

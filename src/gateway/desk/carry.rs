@@ -71,7 +71,7 @@ impl Carrier<'_> {
                 },
             };
             in_doubt |= matches!(error, BlipError::Unknown(_));
-            tracing::warn!(command.id = self.id, method = self.action.method(), attempt, %error, "Blip did not answer");
+            tracing::warn!(command.id = self.id, method = self.action.method(), attempt, %error, "a call to Blip failed");
             match next_step(&error, attempt, sets_state, self.left()) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look => return self.look(&error).await,

@@ -96,6 +96,7 @@ impl Inner {
         };
         let found = self.ledger.command(key).await?;
         match found {
+            Some(record) if freed(&record) => Ok(None),
             Some(record) if record.command.fingerprint != request.fingerprint() => {
                 Err(DeskError::Conflict(Box::new(record)))
             }
@@ -147,6 +148,12 @@ impl Inner {
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
     }
+}
+
+/// Whether a command's request id may be used again: it failed without effect, in a way that may pass.
+fn freed(record: &CommandRecord) -> bool {
+    let outcome = record.end.as_ref().map(|end| &end.outcome);
+    matches!(outcome, Some(Outcome::Failed(fault)) if fault.frees_request_id)
 }
 
 fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
