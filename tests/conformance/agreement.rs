@@ -102,28 +102,29 @@ async fn apply(store: &mut Subject, operation: &Operation) -> String {
 }
 
 /// All there is to see.
-async fn seen(store: &Subject) -> String {
+async fn seen(store: &Subject) -> Vec<String> {
     let log = store.log();
     let bounds = log.bounds().await.unwrap();
-    let mut seen = format!(
-        "{:?} {:?}\n{:?}\n",
-        (bounds.trimmed, bounds.last, bounds.earliest_time, bounds.latest_time, *log.tail().borrow()),
-        log.id(),
-        store.all_after(bounds.trimmed).await
-    );
-    if bounds.trimmed > Seq(0) {
-        seen += &format!("{:?}\n", log.read(Seq(bounds.trimmed.0 - 1), 1).await);
+    let (trimmed, tail) = (bounds.trimmed, *log.tail().borrow());
+    let mut seen = vec![
+        format!("{trimmed:?} {:?} {tail:?} {:?}", bounds.last, log.id()),
+        format!("{:?} {:?}", bounds.earliest_time, bounds.latest_time),
+        format!("{:?}", store.all_after(trimmed).await),
+        format!("{:?}", store.ledger().unsettled().await),
+    ];
+    if let Some(before) = trimmed.0.checked_sub(1) {
+        seen.push(format!("{:?}", log.read(Seq(before), 1).await));
     }
     for hours in [0, 10, 30] {
         let at = store.now() - jiff::SignedDuration::from_hours(hours);
-        seen += &format!("{:?}\n", log.seek(at).await);
+        seen.push(format!("{:?}", log.seek(at).await));
     }
     for ticket in 0..4 {
         let id = format!("t{ticket}");
         let states = (log.ticket("suporte", &id).await, log.ticket("vendas", &id).await);
-        seen += &format!("{states:?} {:?}\n", log.bots_of(&id).await);
+        seen.push(format!("{states:?} {:?}", log.bots_of(&id).await));
     }
-    seen + &format!("{:?}", store.ledger().unsettled().await)
+    seen
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use deskgate::clock::SequentialIds;
 use deskgate::domain::Seq;
 use deskgate::store::sqlite::{Config, OpenError, SqliteLog};
-use deskgate::store::{AppendError, Health, ReadError};
+use deskgate::store::{AppendError, EventLog as _, Health, ReadError};
 use rusqlite::Connection;
 
 use crate::support::{Subject, clock, keyed, message};
@@ -32,7 +32,6 @@ async fn a_second_handle_is_kept_out() {
 async fn what_is_closed_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path().join("log.db")).unwrap();
-    use deskgate::store::EventLog as _;
     log.close();
     assert!(matches!(log.append(vec![message("t1", "a")]).await, Err(AppendError::Unavailable(_))));
     assert!(matches!(log.bounds().await, Err(ReadError::Unavailable(_))));

@@ -1,7 +1,7 @@
 //! What the command ledger promises.
 
 use deskgate::domain::{Fault, Outcome, Seq, TicketStatus};
-use deskgate::store::{AppendError, Begun, CommandKey, CommandRecord};
+use deskgate::store::{AppendError, Begun, CommandKey, CommandRecord, NewCommand};
 use uuid::Uuid;
 
 use crate::support::{Subject, command, document, end, keyed, message};
@@ -21,7 +21,7 @@ fn request(request_id: &str) -> CommandKey {
     CommandKey::Request { principal: "crm".to_owned(), request_id: request_id.to_owned() }
 }
 
-pub async fn begin_once(store: &mut Subject) {
+pub(crate) async fn begin_once(store: &mut Subject) {
     let first = fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
     assert_eq!((first.accept_time, &first.end, first.event_seq), (store.now(), &None, Seq(0)));
     store.restart();
@@ -37,17 +37,16 @@ pub async fn begin_once(store: &mut Subject) {
     fresh(store.ledger().begin(command(5, "", 7)).await.unwrap());
 }
 
-pub async fn conflict(store: &mut Subject) {
+pub(crate) async fn conflict(store: &mut Subject) {
     let first = fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
     let other = store.ledger().begin(command(2, "r1", 8)).await.unwrap();
     assert_eq!(other, Begun::Conflict(first));
-    let mut theirs = command(3, "r1", 8);
-    theirs.principal = "bi".to_owned();
+    let theirs = NewCommand { principal: "bi".to_owned(), ..command(3, "r1", 8) };
     fresh(store.ledger().begin(theirs).await.unwrap());
     assert_eq!(store.ledger().command(CommandKey::Id(id(2))).await.unwrap(), None);
 }
 
-pub async fn freed(store: &mut Subject) {
+pub(crate) async fn freed(store: &mut Subject) {
     fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
     let passing = Outcome::Failed(Fault::new("BLIP_UNAVAILABLE", "no connection").passing());
     let failed = store.ledger().settle(id(1), end(passing), vec![]).await.unwrap();
@@ -62,7 +61,7 @@ pub async fn freed(store: &mut Subject) {
     assert_eq!(third, Begun::Known(refused), "a lasting failure keeps it");
 }
 
-pub async fn expiry(store: &mut Subject) {
+pub(crate) async fn expiry(store: &mut Subject) {
     fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
     fresh(store.ledger().begin(command(2, "r2", 7)).await.unwrap());
     let settled = store.ledger().settle(id(1), end(Outcome::Done), vec![]).await.unwrap();
@@ -79,7 +78,7 @@ pub async fn expiry(store: &mut Subject) {
     );
 }
 
-pub async fn settle_once(store: &mut Subject) {
+pub(crate) async fn settle_once(store: &mut Subject) {
     store.put(document("t1", TicketStatus::Open)).await;
     fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
     store.seconds_pass(1);
@@ -104,7 +103,7 @@ pub async fn settle_once(store: &mut Subject) {
     assert_eq!(*store.log().tail().borrow(), Seq(3));
 }
 
-pub async fn unsettled(store: &mut Subject) {
+pub(crate) async fn unsettled(store: &mut Subject) {
     for of in 1..=3 {
         fresh(store.ledger().begin(command(of, "", 7)).await.unwrap());
     }
@@ -117,7 +116,7 @@ pub async fn unsettled(store: &mut Subject) {
     assert_eq!(in_doubt, [id(1), id(3)]);
 }
 
-pub async fn knows_ticket(store: &mut Subject) {
+pub(crate) async fn knows_ticket(store: &mut Subject) {
     let Begun::Fresh(_, state) = store.ledger().begin(command(1, "", 7)).await.unwrap() else {
         panic!("not fresh")
     };

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::support::{Subject, document, event, keyed, message};
 
-pub async fn order(store: &mut Subject) {
+pub(crate) async fn order(store: &mut Subject) {
     let events = vec![
         document("t1", TicketStatus::Waiting),
         message("t1", "a"),
@@ -29,7 +29,7 @@ pub async fn order(store: &mut Subject) {
     assert!(store.log().append(vec![]).await.unwrap().is_empty());
 }
 
-pub async fn duplicates(store: &mut Subject) {
+pub(crate) async fn duplicates(store: &mut Subject) {
     let twice =
         vec![keyed(1, message("t1", "a")), keyed(1, message("t1", "a")), keyed(2, message("t1", "b"))];
     let appended = store.append(twice).await;
@@ -49,7 +49,7 @@ pub async fn duplicates(store: &mut Subject) {
     );
 }
 
-pub async fn duplicates_expire(store: &mut Subject) {
+pub(crate) async fn duplicates_expire(store: &mut Subject) {
     store.put(keyed(1, message("t1", "a"))).await;
     store.hours_pass(72);
     assert_eq!(store.append(vec![keyed(1, message("t1", "a"))]).await, [Appended::Duplicate(Seq(1))]);
@@ -60,7 +60,7 @@ pub async fn duplicates_expire(store: &mut Subject) {
     assert_eq!(store.append(vec![keyed(1, message("t1", "a"))]).await, [Appended::Duplicate(Seq(2))]);
 }
 
-pub async fn sequences_outlive_retention(store: &mut Subject) {
+pub(crate) async fn sequences_outlive_retention(store: &mut Subject) {
     store.append(vec![message("t1", "a"), message("t1", "b"), message("t2", "c")]).await;
     store.hours_pass(25);
     assert_eq!(store.enforce_retention().await, 3);
@@ -70,7 +70,7 @@ pub async fn sequences_outlive_retention(store: &mut Subject) {
     assert_eq!(store.log().ticket("suporte", "t1").await.unwrap().unwrap().last_sequence, 3);
 }
 
-pub async fn trimmed(store: &mut Subject) {
+pub(crate) async fn trimmed(store: &mut Subject) {
     for text in ["a", "b", "c"] {
         store.put(message("t1", text)).await;
         store.hours_pass(10);
@@ -91,7 +91,7 @@ pub async fn trimmed(store: &mut Subject) {
     assert_eq!(store.enforce_retention().await, 0);
 }
 
-pub async fn never_reused(store: &mut Subject) {
+pub(crate) async fn never_reused(store: &mut Subject) {
     store.append(vec![message("t1", "a"), message("t1", "b")]).await;
     store.hours_pass(25);
     assert_eq!(store.enforce_retention().await, 2);
@@ -103,7 +103,7 @@ pub async fn never_reused(store: &mut Subject) {
     assert_eq!(store.put(message("t1", "c")).await.seq, Seq(3));
 }
 
-pub async fn seek(store: &mut Subject) {
+pub(crate) async fn seek(store: &mut Subject) {
     let start = store.now();
     assert_eq!(store.log().seek(start).await.unwrap(), Seq(0), "an empty log");
     for text in ["a", "b", "c", "d"] {
@@ -122,7 +122,7 @@ pub async fn seek(store: &mut Subject) {
     assert_eq!(store.log().seek(start).await.unwrap(), Seq(4), "the first there is");
 }
 
-pub async fn time_never_goes_back(store: &mut Subject) {
+pub(crate) async fn time_never_goes_back(store: &mut Subject) {
     let first = store.put(message("t1", "a")).await;
     store.hours_pass(-5);
     let second = store.put(message("t1", "b")).await;
@@ -133,7 +133,7 @@ pub async fn time_never_goes_back(store: &mut Subject) {
     assert!(store.put(message("t1", "d")).await.event.receive_time > first.event.receive_time);
 }
 
-pub async fn tail_and_recent(store: &mut Subject) {
+pub(crate) async fn tail_and_recent(store: &mut Subject) {
     let tail = store.log().tail();
     assert_eq!(*tail.borrow(), Seq(0));
     let stored = store.put(message("t1", "a")).await;
@@ -146,7 +146,7 @@ pub async fn tail_and_recent(store: &mut Subject) {
     assert_eq!(store.log().recent(Seq(1), 1).unwrap()[0].seq, Seq(2));
 }
 
-pub async fn tickets(store: &mut Subject) {
+pub(crate) async fn tickets(store: &mut Subject) {
     store.append(vec![document("t1", TicketStatus::Waiting), document("t1", TicketStatus::Open)]).await;
     let mut other = message("t1", "a");
     other.bot = "vendas".into();
@@ -165,7 +165,7 @@ pub async fn tickets(store: &mut Subject) {
     }
 }
 
-pub async fn closed_flags(store: &mut Subject) {
+pub(crate) async fn closed_flags(store: &mut Subject) {
     let open = store.append(vec![document("t1", TicketStatus::Open), message("t1", "a")]).await;
     store.restart();
     store.put(document("t1", TicketStatus::ClosedClient)).await;
@@ -180,7 +180,7 @@ pub async fn closed_flags(store: &mut Subject) {
     assert!(store.put(message("t9", "c")).await.event.flags.ticket_unknown);
 }
 
-pub async fn quarantined(store: &mut Subject) {
+pub(crate) async fn quarantined(store: &mut Subject) {
     let body = Quarantined { bot: "suporte".into(), reason: "no JSON".to_owned(), raw: "<xml>".into() };
     store.log().quarantine(body).await.unwrap();
     assert_eq!(*store.log().tail().borrow(), Seq(0), "it takes no position");

@@ -15,11 +15,11 @@ use deskgate::store::{Appended, End, EventLog, Ledger, NewCommand};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-pub const RETENTION: Duration = Duration::from_hours(24);
+pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 
 /// A store, and what it takes to restart it.
-pub struct Subject {
-    pub clock: Arc<ManualClock>,
+pub(crate) struct Subject {
+    pub(crate) clock: Arc<ManualClock>,
     ids: Arc<SequentialIds>,
     kind: Kind,
 }
@@ -29,22 +29,22 @@ enum Kind {
     Sqlite { directory: tempfile::TempDir, config: Config, log: Option<SqliteLog> },
 }
 
-pub fn clock() -> Arc<ManualClock> {
+pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new("2024-05-02T12:00:00Z".parse().unwrap()))
 }
 
 impl Subject {
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         let (clock, ids) = (clock(), Arc::new(SequentialIds::default()));
         let log = MemoryLog::new(RETENTION, Duration::ZERO, clock.clone(), ids.clone());
         Self { clock, ids, kind: Kind::Memory(log) }
     }
 
-    pub fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         Self::sqlite_with(|config| config)
     }
 
-    pub fn sqlite_with(change: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn sqlite_with(change: impl FnOnce(Config) -> Config) -> Self {
         let (clock, ids) = (clock(), Arc::new(SequentialIds::default()));
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
@@ -57,41 +57,41 @@ impl Subject {
         Self { clock, ids, kind: Kind::Sqlite { directory, config, log: Some(log) } }
     }
 
-    pub fn log(&self) -> &dyn EventLog {
+    pub(crate) fn log(&self) -> &dyn EventLog {
         match &self.kind {
             Kind::Memory(log) => log,
             Kind::Sqlite { log, .. } => log.as_ref().unwrap(),
         }
     }
 
-    pub fn ledger(&self) -> &dyn Ledger {
+    pub(crate) fn ledger(&self) -> &dyn Ledger {
         match &self.kind {
             Kind::Memory(log) => log,
             Kind::Sqlite { log, .. } => log.as_ref().unwrap(),
         }
     }
 
-    pub fn path(&self) -> std::path::PathBuf {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
         match &self.kind {
             Kind::Memory(_) => panic!("there is no file"),
             Kind::Sqlite { config, .. } => config.path.clone(),
         }
     }
 
-    pub fn directory(&self) -> std::path::PathBuf {
+    pub(crate) fn directory(&self) -> std::path::PathBuf {
         match &self.kind {
             Kind::Memory(_) => panic!("there is no directory"),
             Kind::Sqlite { directory, .. } => directory.path().to_owned(),
         }
     }
 
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Kind::Sqlite { log, .. } = &mut self.kind {
             *log = None;
         }
     }
 
-    pub fn open(&mut self) -> Result<(), deskgate::store::sqlite::OpenError> {
+    pub(crate) fn open(&mut self) -> Result<(), deskgate::store::sqlite::OpenError> {
         if let Kind::Sqlite { config, log, .. } = &mut self.kind {
             *log = Some(SqliteLog::open(config.clone(), self.clock.clone(), self.ids.clone())?);
         }
@@ -99,32 +99,32 @@ impl Subject {
     }
 
     /// Closes and opens again; the memory model has nothing to forget.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.close();
         self.open().unwrap();
     }
 
-    pub async fn enforce_retention(&self) -> u64 {
+    pub(crate) async fn enforce_retention(&self) -> u64 {
         match &self.kind {
             Kind::Memory(log) => log.enforce_retention(),
             Kind::Sqlite { log, .. } => log.as_ref().unwrap().enforce_retention().await.unwrap(),
         }
     }
 
-    pub fn hours_pass(&self, hours: i64) {
+    pub(crate) fn hours_pass(&self, hours: i64) {
         self.clock.advance(SignedDuration::from_hours(hours));
     }
 
-    pub fn seconds_pass(&self, seconds: i64) {
+    pub(crate) fn seconds_pass(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
     }
 
-    pub async fn append(&self, events: Vec<NewEvent>) -> Vec<Appended> {
+    pub(crate) async fn append(&self, events: Vec<NewEvent>) -> Vec<Appended> {
         self.log().append(events).await.unwrap()
     }
 
     /// Appends one event that must be new.
-    pub async fn put(&self, event: NewEvent) -> Arc<StoredEvent> {
+    pub(crate) async fn put(&self, event: NewEvent) -> Arc<StoredEvent> {
         match self.append(vec![event]).await.remove(0) {
             Appended::At(stored) => stored,
             Appended::Duplicate(seq) => panic!("a duplicate of {seq:?}"),
@@ -132,7 +132,7 @@ impl Subject {
     }
 
     /// Everything after `after`, page by page, from memory or not.
-    pub async fn all_after(&self, after: Seq) -> Vec<Arc<StoredEvent>> {
+    pub(crate) async fn all_after(&self, after: Seq) -> Vec<Arc<StoredEvent>> {
         let (mut all, mut at) = (Vec::new(), after);
         loop {
             let page = self.log().read(at, 7).await.unwrap();
@@ -142,12 +142,12 @@ impl Subject {
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         deskgate::clock::Clock::now(&*self.clock)
     }
 }
 
-pub fn event(bot: &str, ticket_id: Option<&str>, fact: Fact) -> NewEvent {
+pub(crate) fn event(bot: &str, ticket_id: Option<&str>, fact: Fact) -> NewEvent {
     NewEvent {
         bot: Arc::from(bot),
         ticket_id: ticket_id.map(str::to_owned),
@@ -162,7 +162,7 @@ pub fn event(bot: &str, ticket_id: Option<&str>, fact: Fact) -> NewEvent {
     }
 }
 
-pub fn message(ticket_id: &str, text: &str) -> NewEvent {
+pub(crate) fn message(ticket_id: &str, text: &str) -> NewEvent {
     let content = Content {
         media_type: "text/plain".to_owned(),
         kind: ContentKind::Text(text.to_owned()),
@@ -173,11 +173,11 @@ pub fn message(ticket_id: &str, text: &str) -> NewEvent {
     NewEvent { blip_id: text.to_owned(), ..event("suporte", Some(ticket_id), Fact::Told(payload)) }
 }
 
-pub fn keyed(key: u8, event: NewEvent) -> NewEvent {
+pub(crate) fn keyed(key: u8, event: NewEvent) -> NewEvent {
     NewEvent { dedup: Some(DedupKey([key; 16])), ..event }
 }
 
-pub fn document(ticket_id: &str, status: TicketStatus) -> NewEvent {
+pub(crate) fn document(ticket_id: &str, status: TicketStatus) -> NewEvent {
     let ticket = Ticket {
         id: ticket_id.to_owned(),
         status,
@@ -188,7 +188,7 @@ pub fn document(ticket_id: &str, status: TicketStatus) -> NewEvent {
     event("suporte", Some(ticket_id), Fact::Ticket(ticket))
 }
 
-pub fn command(id: u128, request_id: &str, asks: u8) -> NewCommand {
+pub(crate) fn command(id: u128, request_id: &str, asks: u8) -> NewCommand {
     NewCommand {
         id: Uuid::from_u128(id),
         method: "Close".to_owned(),
@@ -201,6 +201,6 @@ pub fn command(id: u128, request_id: &str, asks: u8) -> NewCommand {
     }
 }
 
-pub fn end(outcome: Outcome) -> End {
+pub(crate) fn end(outcome: Outcome) -> End {
     End { outcome, attempts: 1 }
 }
