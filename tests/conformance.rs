@@ -38,6 +38,7 @@ macro_rules! on_every_store {
 
 on_every_store! {
     crate::log::order => positions_and_sequences_follow_acceptance,
+    crate::log::callers_at_once => callers_at_once_get_positions_without_holes,
     crate::log::duplicates => duplicates_are_recognised_across_a_restart,
     crate::log::duplicates_expire => duplicates_are_recognised_for_the_window_and_no_longer,
     crate::log::sequences_outlive_retention => ticket_sequences_outlive_retention_and_restart,

@@ -29,6 +29,21 @@ pub(crate) async fn order(store: &mut Subject) {
     assert!(store.log().append(vec![]).await.unwrap().is_empty());
 }
 
+pub(crate) async fn callers_at_once(store: &mut Subject) {
+    let one = |n: u8| store.append(vec![keyed(n % 100, message(&format!("t{}", n % 3), "a"))]);
+    let answers: Vec<_> = futures_util::future::join_all((0..200).map(one)).await.concat();
+    let fresh = answers.iter().filter(|answer| matches!(answer, Appended::At(_))).count();
+    assert_eq!(fresh, 100, "each key once");
+    let stored = store.all_after(Seq(0)).await;
+    assert_eq!(stored.iter().map(|at| at.seq.0).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+    for ticket in ["t0", "t1", "t2"] {
+        let of_it = stored.iter().filter(|at| at.event.ticket_id == ticket);
+        let sequences: Vec<_> = of_it.map(|at| at.event.ticket_sequence).collect();
+        assert!(!sequences.is_empty());
+        assert_eq!(sequences, (1..).take(sequences.len()).collect::<Vec<u64>>());
+    }
+}
+
 pub(crate) async fn duplicates(store: &mut Subject) {
     let twice =
         vec![keyed(1, message("t1", "a")), keyed(1, message("t1", "a")), keyed(2, message("t1", "b"))];

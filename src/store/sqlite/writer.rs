@@ -314,8 +314,10 @@ impl Writer {
         self.probe_due = after(PROBE_INTERVAL);
         let tried = (|| {
             run_cached(&self.db, "BEGIN IMMEDIATE")?;
-            self.db
-                .execute("INSERT INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))", [PROBE_BYTES])?;
+            self.db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))",
+                [PROBE_BYTES],
+            )?;
             run_cached(&self.db, "COMMIT")?;
             self.db.execute("DELETE FROM quarantine WHERE n = -1", [])?;
             Ok::<_, WriteError>(())
@@ -384,4 +386,27 @@ fn run_cached(db: &Connection, sql: &str) -> Result<(), WriteError> {
 pub(super) fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(db: &Connection) -> i64 {
+        db.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn commits_are_synced_again_after_one_that_was_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Connection::open(directory.path().join("log.db")).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (x)").unwrap();
+        for _ in 0..3 {
+            let during = unsynced(&db, || Ok(level(&db))).unwrap();
+            assert_eq!((during, level(&db)), (1, 2));
+            let failed = unsynced(&db, || Ok(db.execute("INSERT INTO nowhere VALUES (1)", [])?));
+            assert!(failed.is_err());
+            assert_eq!((db.is_autocommit(), level(&db)), (true, 2));
+        }
+    }
 }
