@@ -177,12 +177,11 @@ pub(super) fn seek(db: &Connection, date: Timestamp) -> rusqlite::Result<Seq> {
 
 /// What an error says about the store.
 pub(super) fn read_error(error: &rusqlite::Error, at: Seq) -> ReadError {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _)
-            if !matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
-        {
+    match error.sqlite_error_code() {
+        Some(code) if !matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             ReadError::Unavailable(error.to_string())
         }
-        _ => ReadError::Corrupt { at, what: error.to_string() },
+        // Without a code it is a value that is not of its column's type.
+        Some(_) | None => ReadError::Corrupt { at, what: error.to_string() },
     }
 }

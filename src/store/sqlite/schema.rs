@@ -130,16 +130,8 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&name).map_err(|error| match error
-            .kind()
-        {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                OpenError::ReadOnly(name.clone())
-            }
-            std::io::ErrorKind::StorageFull => OpenError::Full(name.clone()),
-            _ => OpenError::Io { path: name.clone(), source: error },
-        })?;
+    let opened = File::options().create(true).truncate(false).write(true).open(&name);
+    let file = opened.map_err(|source| OpenError::from_io(&name, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
