@@ -7,15 +7,15 @@ use tonic::Code;
 
 use crate::support::{World, message, reason_of, ticket};
 
-fn options(request_id: &str) -> Option<pb::CommandOptions> {
-    Some(pb::CommandOptions { request_id: request_id.to_owned(), ..Default::default() })
+fn options(request_id: &str) -> pb::CommandOptions {
+    pb::CommandOptions { request_id: request_id.to_owned(), ..Default::default() }
 }
 
 fn send(ticket_id: &str, text: &str, request_id: &str) -> pb::SendRequest {
     pb::SendRequest {
         ticket_id: ticket_id.to_owned(),
         text: text.to_owned(),
-        options: options(request_id),
+        options: Some(options(request_id)),
         ..Default::default()
     }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 /// What any single wait may take before a test is called hung; never what a test asserts.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The webhook token of every test gateway.
 pub(crate) const TOKEN: &str = "t0ken-of-the-tests";
 /// The bot's key, as the stand-in Desk wants it.
