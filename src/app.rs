@@ -96,6 +96,7 @@ impl App {
             Desk::new(Arc::clone(&events), ledger, bots, Arc::clone(&ids), shutdown.clone(), command_metrics);
         desk.recover();
 
+        log.register_metrics(&mut registry);
         let webhook_metrics = WebhookMetrics::register(&mut registry);
         let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
         let parts =

@@ -9,12 +9,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -33,6 +34,7 @@ mod commands;
 mod dedup;
 mod failure;
 mod job;
+mod metrics;
 mod open_error;
 mod reader;
 mod recent;
@@ -120,6 +122,9 @@ struct Shared {
     tail: watch::Sender<Seq>,
     health: watch::Sender<Health>,
     recent: recent::Recent,
+    commits: metrics::Commits,
+    /// Everything up to here is gone.
+    trimmed: RwLock<Seq>,
     queued_bytes: AtomicUsize,
 }
 
@@ -146,6 +151,8 @@ impl SqliteLog {
             tail: watch::Sender::new(found.last),
             health: watch::Sender::new(Health::Ready),
             recent: recent::Recent::new(found.last, recent_events_max, recent_bytes_max),
+            commits: metrics::Commits::default(),
+            trimmed: RwLock::new(found.trimmed),
             queued_bytes: AtomicUsize::new(0),
         });
         let io = |source| OpenError::Io { path: path.clone(), source };
@@ -180,6 +187,11 @@ impl SqliteLog {
         let readers = reader::Readers::new(path, readers_max);
         let thread = Mutex::new(Some(Held { writer: thread, lock }));
         Ok(Self { id: found.id, retention, shared, readers, inbox, thread })
+    }
+
+    /// Adds what the store tells of itself to `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        metrics::register(&self.shared, self.readers.path(), registry);
     }
 
     /// Writes what is queued, moves everything into the file and lets go of it. Blocks; dropping does the same.

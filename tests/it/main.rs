@@ -17,6 +17,7 @@ mod commands;
 mod configuration;
 mod events;
 mod faults;
+mod metrics;
 mod sandbox;
 mod shutdown;
 mod support;

@@ -1,6 +1,6 @@
 //! Reading: pages through connections of their own, each page one short transaction, every record checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -30,6 +30,10 @@ impl Readers {
     pub(super) fn new(path: PathBuf, readers_max: usize) -> Self {
         let idle = Arc::new(Mutex::new(Some(Vec::new())));
         Self { path, idle, turns: Arc::new(Semaphore::new(readers_max.max(1))) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads on a thread that may block; errors that name no position are told as of `at`.

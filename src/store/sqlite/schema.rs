@@ -105,6 +105,7 @@ const MIGRATIONS: [&str; 1] = ["
 pub(super) struct Found {
     pub(super) id: LogId,
     pub(super) last: Seq,
+    pub(super) trimmed: Seq,
     /// Receive time of the newest event there ever was.
     pub(super) last_time: i64,
 }
@@ -273,5 +274,10 @@ fn found(db: &Connection) -> rusqlite::Result<Found> {
         })
         .optional()?;
     let (last, last_time) = newest.unwrap_or((trimmed, trimmed_time));
-    Ok(Found { id: LogId(id), last: super::seq(last.max(trimmed)), last_time: last_time.max(trimmed_time) })
+    Ok(Found {
+        id: LogId(id),
+        last: super::seq(last.max(trimmed)),
+        trimmed: super::seq(trimmed),
+        last_time: last_time.max(trimmed_time),
+    })
 }

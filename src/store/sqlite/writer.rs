@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -172,6 +172,7 @@ impl Writer {
     }
 
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), (WriteError, bool)> {
+        let begun = Instant::now();
         let now = self.now();
         run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
         let mut batch = Batch {
@@ -188,6 +189,7 @@ impl Writer {
         let fresh = batch.fresh;
         worked.and_then(|()| self.tickets.write_back(&self.db)).map_err(|error| (error, false))?;
         run_cached(&self.db, "COMMIT").map_err(|error| (error, true))?;
+        self.shared.commits.committed(begun, jobs.len());
         let bytes = fresh.iter().map(|(_, bytes)| bytes).sum();
         self.dedup.committed();
         self.checkpoints.written(&self.db, jobs.len(), bytes);
@@ -289,6 +291,7 @@ impl Writer {
         let step = || Ok(run.step(&self.db, &mut self.dedup, &mut self.sweep_prefix, self.ages, now)?);
         if let Some(trimmed) = unsynced(&self.db, step)? {
             self.shared.recent.trim(trimmed);
+            *self.shared.trimmed.write().unwrap_or_else(PoisonError::into_inner) = trimmed;
             self.checkpoints.written(&self.db, 32, 0);
         }
         Ok(())
