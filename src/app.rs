@@ -10,20 +10,25 @@ use http::HeaderValue;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::blip::http::{Authorization, HttpBlip, client};
+use crate::blip::metrics::BlipMetrics;
 use crate::blip::policy::Rates;
 use crate::blip::{BlipApi, BlipError};
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
-use crate::gateway::desk::Desk;
+use crate::gateway::desk::{CommandMetrics, Desk};
 use crate::gateway::ingest::Ingest;
+use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
-use crate::store::sqlite::SqliteLog;
-use crate::{admin, grpc, store, telemetry, webhook};
+use crate::store::sqlite::{self, SqliteLog};
+use crate::store::{EventLog, Ledger};
+use crate::webhook::{Webhook, WebhookMetrics};
+use crate::{admin, telemetry, webhook};
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -59,7 +64,202 @@ impl Addresses {
     pub fn to_json(&self) -> String {
         let Self { webhook, grpc, admin, desk } = self;
         let all = [("webhook", webhook), ("grpc", grpc), ("admin", admin), ("desk", desk)];
-        let named = all.into_iter().filter_map(|(name, address)| Some((name, json!(address.as_ref()?.to_string()))));
-        serde_json::Value::Object(named.map(|(name, address)| (name.to_owned(), address)).collect()).to_string()
+        let named =
+            all.into_iter().filter_map(|(name, address)| Some((name, json!(address.as_ref()?.to_string()))));
+        serde_json::Value::Object(named.map(|(name, address)| (name.to_owned(), address)).collect())
+            .to_string()
+    }
+}
+
+impl App {
+    /// Opens the store, binds every listener and begins to serve.
+    pub async fn start(
+        config: Config,
+        secrets: Arc<SecretStore>,
+        source: Arc<dyn Source>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+        let store = sqlite::Config {
+            retention: config.store.retention,
+            queue_max: config.store.queue_max,
+            ..sqlite::Config::new(&config.store.path)
+        };
+        let log = Arc::new(SqliteLog::open(store, Arc::clone(&clock), Arc::clone(&ids))?);
+        let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
+        let mut registry = telemetry::registry();
+        let bots = blip_of(&config, &secrets, &BlipMetrics::register(&mut registry))?;
+        let command_metrics = CommandMetrics::register(&mut registry);
+        let desk =
+            Desk::new(Arc::clone(&events), ledger, bots, Arc::clone(&ids), shutdown.clone(), command_metrics);
+        desk.recover();
+
+        let webhook_metrics = WebhookMetrics::register(&mut registry);
+        let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
+        let parts =
+            Parts { log: events, desk, clock, ids: Arc::clone(&ids), shutdown: shutdown.clone(), limits };
+        let grpc = Grpc::new(parts.clone(), &mut registry);
+        let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
+        let ingest = Ingest::new(Arc::clone(&parts.log));
+        let webhooks = Arc::new(Webhook::new(
+            ingest,
+            keys,
+            body_bytes_max,
+            webhook_metrics,
+            shutdown.clone(),
+            ids.next(),
+        ));
+        let readiness = admin::Readiness::new(shutdown.clone(), log.health());
+
+        let webhook_listener = bind("webhook.listen", config.webhook.listen).await?;
+        let grpc_listener = bind("grpc.listen", config.grpc.listen).await?;
+        let admin_listener = bind("admin.listen", config.admin.listen).await?;
+        let addresses = Addresses {
+            webhook: Some(webhook_listener.local_addr()?),
+            grpc: Some(grpc_listener.local_addr()?),
+            admin: Some(admin_listener.local_addr()?),
+            desk: None,
+        };
+        let (edges, closing) = (shutdown.later(), CancellationToken::new());
+        shutdown.spawn_service("grpc", grpc.serve(grpc_listener));
+        edges.spawn_service("webhook", {
+            let serving =
+                webhook::serve(webhook_listener, Arc::clone(&webhooks), shutdown.clone(), closing.clone());
+            async move {
+                serving.await;
+                Ok(())
+            }
+        });
+        let router = admin::router(readiness, Arc::new(registry));
+        let serving = admin::serve(admin_listener, router, shutdown.clone(), closing.clone());
+        edges.spawn_service("admin", async move { Ok(serving.await?) });
+        shutdown.spawn_service("secrets", follow_secrets(secrets, source, shutdown.clone()));
+        drop(shutdown.spawn({
+            let soft = shutdown.soft().clone();
+            async move {
+                soft.cancelled().await;
+                webhooks.drained().await;
+            }
+        }));
+        Ok(Self { addresses, shutdown, edges, closing, log })
+    }
+
+    /// Where everything listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Runs until the process is told to stop or a service fails; then finishes what was accepted.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        let Self { addresses: _, shutdown, edges, closing, log } = self;
+        shutdown.soft().cancelled().await;
+        let give_up = Instant::now() + DRAIN_TIMEOUT;
+        let drained = tokio::select! {
+            drained = timeout(DRAIN_TIMEOUT, shutdown.drained()) => drained.is_ok(),
+            () = shutdown.hard().cancelled() => false,
+        };
+        closing.cancel();
+        if !drained {
+            shutdown.hard().cancel();
+        }
+        let closed =
+            tokio::time::timeout_at(give_up.max(Instant::now() + Duration::from_secs(3)), edges.drained());
+        let closed = closed.await.is_ok();
+        tokio::task::spawn_blocking(move || log.close()).await.context("closing the store")?;
+        let failures = shutdown.failures();
+        anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
+        anyhow::ensure!(
+            drained && closed,
+            "some accepted work was abandoned; the next start looks for its end"
+        );
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "{key}: cannot listen on {address}; is another process there? Choose another address, or port 0"
+        )
+    })
+}
+
+/// Metrics nobody reads, for a command that ends before anyone could.
+pub fn blip_metrics() -> BlipMetrics {
+    BlipMetrics::register(&mut telemetry::registry())
+}
+
+/// Every bot's way to Blip, by short name.
+pub fn blip_of(
+    config: &Config,
+    secrets: &SecretStore,
+    metrics: &BlipMetrics,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn BlipApi>>> {
+    let client = client().context("the HTTP client cannot be built")?;
+    let mut bots: BTreeMap<String, Arc<dyn BlipApi>> = BTreeMap::new();
+    for bot in &config.bots {
+        let key = secrets.blip_key(&bot.name).with_context(|| format!("bot {} has no key", bot.name))?;
+        let authorization: Authorization = Arc::new(move || {
+            let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        let config::Rates { messages, notifications, commands } = bot.rates;
+        let rates = Rates { messages, notifications, commands };
+        let api = HttpBlip::new(&bot.name, client.clone(), &bot.url, authorization, rates, metrics.clone());
+        bots.insert(bot.name.to_string(), Arc::new(api));
+    }
+    Ok(bots)
+}
+
+/// Asks Blip for a sign of life, which proves the key.
+pub async fn try_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
+    let ping = Command {
+        id: SystemIds.next().to_string(),
+        to: "postmaster@msging.net".to_owned(),
+        method: Method::Get,
+        uri: LimeUri("/ping".to_owned()),
+        resource: None,
+    };
+    match api.command(&ping, Instant::now() + patience).await.map_err(|error: BlipError| error)?.status {
+        ReplyStatus::Success(_) | ReplyStatus::Pending => Ok(()),
+        ReplyStatus::Failure(reason) => anyhow::bail!("Blip refused a ping: {}", reason.description),
+    }
+}
+
+/// Takes over rotated secrets on SIGHUP, and whenever a file changes. A fault leaves all as they were.
+async fn follow_secrets(
+    secrets: Arc<SecretStore>,
+    source: Arc<dyn Source>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut looks = interval(SECRETS_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_fault = String::new();
+    loop {
+        let asked = tokio::select! {
+            _ = looks.tick() => false,
+            _ = hangup.recv() => true,
+            () = shutdown.soft().cancelled() => return Ok(()),
+        };
+        match secrets.reload(source.as_ref()) {
+            Ok(changed) => {
+                last_fault.clear();
+                if asked || !changed.is_empty() {
+                    tracing::info!(bots = ?changed, "secrets read again; these bots' changed");
+                }
+            }
+            Err(fault) => {
+                let fault = fault.to_string();
+                if asked || fault != last_fault {
+                    tracing::error!(%fault, "secrets could not be read again; the earlier ones stay in force");
+                }
+                last_fault = fault;
+            }
+        }
     }
 }

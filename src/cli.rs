@@ -16,7 +16,9 @@ mod tail;
 /// events, and answers with Assign, Send and Close. Nothing that Blip heard 200 for is lost.
 #[derive(Debug, Parser)]
 #[command(name = "deskgate", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second.")]
+#[command(
+    after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,7 +52,7 @@ struct Listeners {
     /// Write the addresses in use to this file, as JSON, once all listeners are bound.
     #[arg(long, value_name = "FILE", env = "DESKGATE_ADDRESSES_FILE")]
     addresses_file: Option<PathBuf>,
-    /// error, warn, info, debug or trace; also per module, such as info,deskgate::gateway=debug.
+    /// error, warn, info, debug or trace; also per module, such as `info,deskgate::gateway=debug`.
     #[arg(long, value_name = "LEVEL", env = "DESKGATE_LOG_LEVEL")]
     log_level: Option<String>,
     /// text for people, json for machines.

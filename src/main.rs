@@ -1,2 +1,27 @@
-//! The binary: see [`deskgate`].
-fn main() {}
+//! The binary: runtime, crypto provider, command line, exit code; nothing else.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use deskgate::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider for every TLS user in the process. It fails only where one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime cannot be built")),
+    };
+    let result = runtime.block_on(cli.run());
+    // What was abandoned must not hold the process: its end is on disk, or looked for at the next start.
+    runtime.shutdown_background();
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // Nobody may be left to read it.
+    let _ = writeln!(std::io::stderr(), "deskgate: {error:#}");
+    ExitCode::FAILURE
+}

@@ -17,6 +17,7 @@ use crate::domain::{Fingerprint, NewEvent, Outcome, Seq, StoredEvent, TicketStat
 
 pub mod memory;
 pub mod record;
+pub mod rules;
 pub mod sqlite;
 
 /// The durable log of events.

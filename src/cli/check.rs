@@ -14,7 +14,9 @@ use crate::config::{Env, SecretStore};
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exits 0 when the configuration can be served, else 1 with every fault, its key and its fix.")]
+#[command(
+    after_help = "Exits 0 when the configuration can be served, else 1 with every fault, its key and its fix."
+)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     configuration: Configuration,
@@ -35,12 +37,15 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     }
     let secrets = SecretStore::new(&config, &Env)?;
     let mut refused = 0_usize;
-    for (bot, api) in app::blip_of(&config, &secrets)? {
+    for (bot, api) in app::blip_of(&config, &secrets, &app::blip_metrics())? {
         match app::try_key(api.as_ref(), TRIAL_TIMEOUT).await {
             Ok(()) => writeln!(out, "bots[{bot}]: Blip takes the key")?,
             Err(error) => {
                 refused = refused.saturating_add(1);
-                writeln!(out, "bots[{bot}]: {error}; compare `url` and the key with the bot's HTTP endpoint in the portal")?;
+                writeln!(
+                    out,
+                    "bots[{bot}]: {error}; compare `url` and the key with the bot's HTTP endpoint in the portal"
+                )?;
             }
         }
     }

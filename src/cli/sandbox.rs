@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Listeners;
 use super::serve::{announce, stop_on_signals};
 use crate::app::{Addresses, App};
-use crate::config::{Config, Log, MapSource, SecretStore};
+use crate::config::{Config, Log, LogFormat, MapSource, SecretStore};
 use crate::sandbox::{self, BotConfig, Sandbox, WebhookConfig};
 use crate::shutdown::Shutdown;
 
@@ -35,7 +35,12 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "FOLDER", env = "DESKGATE_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// The stand-in bot's identity.
-    #[arg(long, value_name = "IDENTITY", env = "DESKGATE_SANDBOX_IDENTITY", default_value = "sandbox@msging.net")]
+    #[arg(
+        long,
+        value_name = "IDENTITY",
+        env = "DESKGATE_SANDBOX_IDENTITY",
+        default_value = "sandbox@msging.net"
+    )]
     identity: String,
     /// The key the stand-in asks for, as in `Authorization: Key …`.
     #[arg(long, value_name = "KEY", env = "DESKGATE_SANDBOX_KEY", default_value = "c2FuZGJveDpzYW5kYm94")]
@@ -45,11 +50,13 @@ pub(super) struct SandboxArgs {
 }
 
 pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
-    let log = Log {
-        level: args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned()),
-        ..Log::default()
+    let format = match args.listeners.log_format.as_deref() {
+        None | Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        Some(other) => anyhow::bail!("--log-format {other}: not `text` or `json`"),
     };
-    crate::telemetry::init(&log.with_format(args.listeners.log_format.as_deref())?)?;
+    let level = args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned());
+    crate::telemetry::init(&Log { level, format })?;
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     let desk = Sandbox::bind(sandbox::Config {
@@ -67,7 +74,10 @@ async fn desk_only(args: &SandboxArgs, desk: Sandbox, shutdown: &Shutdown) -> an
     let mut out = io::stdout().lock();
     writeln!(out, "The stand-in for Blip Desk is at http://{address}; its key is `{}`.", args.key)?;
     writeln!(out, "Point it at a gateway, then open a conversation:\n")?;
-    writeln!(out, "  curl -X PUT http://{address}/webhook -d '{{\"url\": \"http://127.0.0.1:8080/webhooks/BOT/TOKEN\"}}'")?;
+    writeln!(
+        out,
+        "  curl -X PUT http://{address}/webhook -d '{{\"url\": \"http://127.0.0.1:8080/webhooks/BOT/TOKEN\"}}'"
+    )?;
     writeln!(out, "  curl http://{address}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
     drop(out);
     let addresses = Addresses { desk: Some(address), ..Addresses::default() };
@@ -86,13 +96,17 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
     let token = Uuid::new_v4().simple().to_string();
     let source = MapSource::new().with_var("KEY", &args.key).with_var("TOKEN", &token);
     let file = configuration(&args, desk.local_addr(), &folder);
-    let config = Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
+    let config =
+        Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
     let secrets = Arc::new(SecretStore::new(&config, &source)?);
     let app = App::start(config, secrets, Arc::new(source), shutdown.clone()).await?;
     let addresses = Addresses { desk: Some(desk.local_addr()), ..app.addresses().clone() };
     if let Some(webhook) = addresses.webhook {
         let url = format!("http://{webhook}/webhooks/sandbox");
-        desk.set_webhook(WebhookConfig { url, header: Some(("Authorization".to_owned(), format!("Key {token}"))) });
+        desk.set_webhook(WebhookConfig {
+            url,
+            header: Some(("Authorization".to_owned(), format!("Key {token}"))),
+        });
     }
     let handle = desk.handle();
     let serving = desk.serve(shutdown.soft().clone());
@@ -125,9 +139,16 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
     let (grpc, desk, admin) = (show(addresses.grpc), show(addresses.desk), show(addresses.admin));
     let mut out = io::stdout().lock();
     let fate = if temporary { "gone at the end" } else { "kept" };
-    writeln!(out, "\nDeskgate and a stand-in for Blip Desk are running; the log is in {} ({fate}).", folder.display())?;
+    writeln!(
+        out,
+        "\nDeskgate and a stand-in for Blip Desk are running; the log is in {} ({fate}).",
+        folder.display()
+    )?;
     writeln!(out, "\nWatch the events, from the first one on:\n")?;
-    writeln!(out, "  grpcurl -plaintext -d '{{\"start\": {{\"earliest\": true}}}}' {grpc} deskgate.v1.EventService/Subscribe")?;
+    writeln!(
+        out,
+        "  grpcurl -plaintext -d '{{\"start\": {{\"earliest\": true}}}}' {grpc} deskgate.v1.EventService/Subscribe"
+    )?;
     writeln!(out, "\nAnswer, with a ticket_id from there:\n")?;
     let ticket = "TICKET_ID";
     for (method, body) in [
@@ -144,7 +165,10 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
         writeln!(out, "Nobody is writing yet. Be the customer:\n")?;
     }
     writeln!(out, "  curl http://{desk}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
-    writeln!(out, "  curl http://{desk}/customers/CUSTOMER_IDENTITY/messages -d '{{\"text\": \"Segunda via do boleto\"}}'")?;
+    writeln!(
+        out,
+        "  curl http://{desk}/customers/CUSTOMER_IDENTITY/messages -d '{{\"text\": \"Segunda via do boleto\"}}'"
+    )?;
     writeln!(out, "\nMetrics and health: http://{admin}/metrics, /readyz. Ctrl-C ends it all.\n")?;
     out.flush()
 }

@@ -41,7 +41,10 @@ impl Configuration {
     pub(super) fn load(&self, listeners: &Listeners) -> anyhow::Result<Config> {
         let path = &self.config;
         let text = Env.read(path).with_context(|| {
-            format!("{}: cannot be read; name the configuration with --config, or begin with `deskgate sandbox`", path.display())
+            format!(
+                "{}: cannot be read; name the configuration with --config, or begin with `deskgate sandbox`",
+                path.display()
+            )
         })?;
         let overrides = Overrides { store_path: self.store_path.clone(), ..listeners.overrides() };
         Ok(Config::load(&Env, Some((path, &text)), &overrides)?)
@@ -77,11 +80,18 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 pub(super) fn announce(addresses: &Addresses, file: Option<&Path>) -> anyhow::Result<()> {
     if let Some(file) = file {
         let text = format!("{}\n", addresses.to_json());
-        std::fs::write(file, text).with_context(|| format!("--addresses-file {}: cannot be written", file.display()))?;
+        std::fs::write(file, text)
+            .with_context(|| format!("--addresses-file {}: cannot be written", file.display()))?;
     }
     let Addresses { webhook, grpc, admin, desk } = addresses;
     let show = |address: &Option<std::net::SocketAddr>| address.map(|address| address.to_string());
-    tracing::info!(webhook = show(webhook), grpc = show(grpc), admin = show(admin), desk = show(desk), "ready");
+    tracing::info!(
+        webhook = show(webhook),
+        grpc = show(grpc),
+        admin = show(admin),
+        desk = show(desk),
+        "ready"
+    );
     Ok(())
 }
 

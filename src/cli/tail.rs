@@ -62,7 +62,8 @@ pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
         .with_context(|| format!("--server {}: not a URL such as http://127.0.0.1:50051", args.server))?
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(20));
-    let mut tail = Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
+    let mut tail =
+        Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
     let mut pause = Duration::from_millis(200);
     loop {
         let before = tail.shown;
@@ -112,7 +113,9 @@ impl Tail {
         }
         let mut stream = client.subscribe(request).await.map_err(|status| sort(&status))?.into_inner();
         loop {
-            let Some(response) = stream.message().await.map_err(|status| sort(&status))? else { return Ok(()) };
+            let Some(response) = stream.message().await.map_err(|status| sort(&status))? else {
+                return Ok(());
+            };
             self.connected = true;
             let cursor = match response.message {
                 None => continue,
@@ -222,7 +225,8 @@ impl Output {
 
     /// A closed pipe is the reader's way to say enough.
     fn broken(&mut self, error: &anyhow::Error) -> Broken {
-        let pipe = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        let pipe =
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
         self.closed = pipe;
         if pipe { Broken::Passes(String::new()) } else { Broken::Ends(anyhow::anyhow!("{error}")) }
     }
@@ -249,7 +253,12 @@ fn readable(event: &pb::Event, color: bool) -> String {
         sequence => format!("{} #{sequence}", event.ticket_id),
     };
     let says = printable(&says(event.payload.as_ref()));
-    format!("{dim}{time}{plain} {} {dim}{}{plain} {bold}{:<18}{plain} {says}", event.bot, printable(&place), event.r#type)
+    format!(
+        "{dim}{time}{plain} {} {dim}{}{plain} {bold}{:<18}{plain} {says}",
+        event.bot,
+        printable(&place),
+        event.r#type
+    )
 }
 
 fn says(payload: Option<&Payload>) -> String {
@@ -287,15 +296,20 @@ fn content(content: Option<&pb::Content>) -> String {
     match &content.kind {
         Some(Kind::Text(text)) => format!("“{text}”"),
         Some(Kind::Media(media)) => format!("[{}] {} {}", media.mime_type, media.title, media.text),
-        Some(Kind::Location(place)) => format!("[place] {}, {} {}", place.latitude, place.longitude, place.text),
+        Some(Kind::Location(place)) => {
+            format!("[place] {}, {} {}", place.latitude, place.longitude, place.text)
+        }
         Some(Kind::Json(_)) | None => format!("[{}]", content.media_type),
     }
 }
 
 /// A text without line breaks, control characters or great length: a customer's words must not steer a terminal.
 fn printable(text: &str) -> String {
-    let mut line: String =
-        text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(TEXT_CHARS_MAX).collect();
+    let mut line: String = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(TEXT_CHARS_MAX)
+        .collect();
     if text.chars().nth(TEXT_CHARS_MAX).is_some() {
         line.push('…');
     }

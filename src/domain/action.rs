@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::content::Content;
 use super::ticket::{TicketState, TicketStatus};
+use crate::lime::Identity;
 
 /// Something asked of Desk about one ticket.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,24 @@ impl CloseBy {
             Self::Agent => TicketStatus::ClosedAttendant,
             Self::Customer => TicketStatus::ClosedClient,
         }
+    }
+}
+
+/// The identity of an agent given as people write it: an e-mail is encoded, an identity of Blip's stays as it
+/// is, and so does whatever is neither.
+///
+/// ```
+/// # use deskgate::domain::action::agent_identity_of;
+/// assert_eq!(agent_identity_of("ana@empresa.com"), "ana%40empresa.com@blip.ai");
+/// assert_eq!(agent_identity_of("ana%40empresa.com@blip.ai"), "ana%40empresa.com@blip.ai");
+/// ```
+pub fn agent_identity_of(text: &str) -> String {
+    let text = text.trim();
+    match text.split_once('@') {
+        Some((name, domain)) if !name.contains('%') && !domain.eq_ignore_ascii_case("blip.ai") => {
+            Identity::agent(text).to_string()
+        }
+        Some(_) | None => text.to_owned(),
     }
 }
 
@@ -171,14 +190,12 @@ impl ActionRequest {
     /// never saw is Blip's to judge.
     pub fn judge(&self, state: &TicketState) -> Option<Outcome> {
         if self.if_ticket_sequence != 0 && state.activity_sequence > self.if_ticket_sequence {
-            let fault = Fault::new(
-                "TICKET_CHANGED",
-                format!(
-                    "the ticket has moved on to ticket_sequence {}; read the newer events and ask again",
-                    state.activity_sequence
-                ),
+            let newest = state.last_sequence;
+            let message = format!(
+                "the ticket has moved on to ticket_sequence {newest}; read the newer events and ask again"
             );
-            return Some(Outcome::Failed(fault.with("ticket_sequence", &state.activity_sequence)));
+            let fault = Fault::new("TICKET_CHANGED", message).with("ticket_id", &self.ticket_id);
+            return Some(Outcome::Failed(fault.with("ticket_sequence", &newest)));
         }
         if !state.is_closed() {
             return None;

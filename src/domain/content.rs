@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::lime::document::{self, MediaType};
+
 /// Content and its type. Never lossy: what the typed reading has no place for is in `more`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Content {
@@ -24,6 +26,45 @@ pub enum ContentKind {
     Location(Location),
     /// Every other type, and content that does not fit its type.
     Json(Value),
+}
+
+impl ContentKind {
+    /// The type that goes with this reading; empty for JSON, which can be of any.
+    pub fn media_type(&self) -> &'static str {
+        match self {
+            Self::Text(_) => document::TEXT,
+            Self::Media(_) => document::MEDIA_LINK,
+            Self::Location(_) => document::LOCATION,
+            Self::Json(_) => "",
+        }
+    }
+
+    /// Whether content of this kind can be sent as `media_type`, and why not.
+    pub fn check_media_type(&self, media_type: &str) -> Result<(), &'static str> {
+        let media_type = MediaType::new(media_type);
+        if !is_mime(media_type.essence()) {
+            return Err("media_type is not a MIME type, such as \"text/plain\"");
+        }
+        match self {
+            Self::Text(_) if media_type.is_json() => Err("text cannot be sent as a JSON type: use json"),
+            Self::Json(value) if !media_type.is_json() && !value.is_string() => {
+                Err("json can be sent as a type that is not JSON only if it is a string")
+            }
+            Self::Media(_) | Self::Location(_) if media_type != MediaType::new(self.media_type()) => {
+                Err("media_type does not go with the kind of content: leave it empty")
+            }
+            Self::Text(_) | Self::Json(_) | Self::Media(_) | Self::Location(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether a text is `type/subtype`, of the characters RFC 6838 allows.
+fn is_mime(essence: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&byte))
+    };
+    essence.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
 }
 
 impl Default for ContentKind {

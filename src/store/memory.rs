@@ -1,1 +1,277 @@
-//! To come.
+//! The store in memory: the model that the durable ones are compared with, and the store of tests that need no
+//! disk. Simple rather than fast; it forgets everything when it is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, first_of, is_held};
+use super::{
+    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
+    NewCommand, Quarantined, ReadError,
+};
+use crate::clock::{Clock, Ids};
+use crate::domain::{DedupKey, NewEvent, Seq, StoredEvent, TicketState, place};
+
+/// The store.
+#[derive(Debug)]
+pub struct MemoryLog {
+    id: LogId,
+    retention: Duration,
+    dedup_window: Duration,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    state: Mutex<State>,
+    tail: watch::Sender<Seq>,
+    health: watch::Sender<Health>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    trimmed: Seq,
+    last: Seq,
+    last_time: Timestamp,
+    events: BTreeMap<Seq, Arc<StoredEvent>>,
+    dedup: BTreeMap<DedupKey, (Seq, Timestamp)>,
+    /// By bot and ticket.
+    tickets: BTreeMap<(String, String), TicketState>,
+    /// In the order they were begun.
+    commands: Vec<CommandRecord>,
+    quarantine: Vec<(Timestamp, Quarantined)>,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(
+        retention: Duration,
+        dedup_window: Duration,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        let [_, _, _, _, _, _, _, _, id @ ..] = ids.next().into_bytes();
+        Self {
+            id: LogId(id),
+            retention,
+            dedup_window: dedup_window.max(DEDUP_WINDOW_MIN),
+            clock,
+            ids,
+            state: Mutex::default(),
+            tail: watch::Sender::new(Seq::default()),
+            health: watch::Sender::new(Health::Ready),
+        }
+    }
+
+    /// Removes what is older than it is kept; answers how many events went.
+    pub fn enforce_retention(&self) -> u64 {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        let before = earlier(now, self.retention);
+        let mut removed = 0_u64;
+        while let Some(oldest) = state.events.first_entry()
+            && oldest.get().event.receive_time < before
+        {
+            let (seq, _) = oldest.remove_entry();
+            state.trimmed = seq;
+            removed = removed.saturating_add(1);
+        }
+        let keys_before = earlier(now, self.dedup_window);
+        state.dedup.retain(|_, (_, taken)| *taken >= keys_before);
+        state.quarantine.retain(|(received, _)| *received >= before);
+        let commands_before = earlier(now, self.retention.max(REQUEST_IDS_KEPT));
+        state.commands.retain(|record| record.settle_time.is_none_or(|settled| settled >= commands_before));
+        removed
+    }
+
+    /// The bodies in quarantine.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.lock().quarantine.iter().map(|(_, body)| body.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, to the microsecond, and never earlier than the newest event.
+    fn now(&self, state: &State) -> Timestamp {
+        let now = Timestamp::from_microsecond(self.clock.now().as_microsecond()).unwrap_or_default();
+        now.max(state.last_time)
+    }
+
+    fn append_to(&self, state: &mut State, now: Timestamp, events: Vec<NewEvent>) -> Vec<Appended> {
+        events.into_iter().map(|new| self.append_one(state, now, new)).collect()
+    }
+
+    fn append_one(&self, state: &mut State, now: Timestamp, new: NewEvent) -> Appended {
+        let seq = Seq(state.last.0.saturating_add(1));
+        if let Some(key) = new.dedup {
+            if let Some((known, taken)) = state.dedup.get(&key)
+                && *taken >= earlier(now, self.dedup_window)
+            {
+                return Appended::Duplicate(*known);
+            }
+            state.dedup.insert(key, (seq, now));
+        }
+        let mut no_ticket = TicketState::default();
+        let ticket = match &new.ticket_id {
+            None => &mut no_ticket,
+            Some(ticket_id) => state.tickets.entry((new.bot.to_string(), ticket_id.clone())).or_default(),
+        };
+        let (event, raw) = place(new, ticket, self.ids.next(), now);
+        let stored = Arc::new(StoredEvent { seq, event, raw });
+        state.events.insert(seq, Arc::clone(&stored));
+        state.last = seq;
+        state.last_time = now;
+        self.tail.send_replace(seq);
+        Appended::At(stored)
+    }
+}
+
+fn earlier(now: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    now.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+impl State {
+    fn find(&self, key: &CommandKey) -> Option<&CommandRecord> {
+        self.commands.iter().rev().find(|record| match key {
+            CommandKey::Id(id) => record.command.id == *id,
+            CommandKey::Request { principal, request_id } => {
+                !request_id.is_empty()
+                    && record.command.principal == *principal
+                    && record.command.request_id == *request_id
+            }
+        })
+    }
+
+    fn ticket(&self, bot: &str, ticket_id: &str) -> Option<&TicketState> {
+        self.tickets.get(&(bot.to_owned(), ticket_id.to_owned()))
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryLog {
+    async fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Appended>, AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        Ok(self.append_to(&mut state, now, events))
+    }
+
+    async fn quarantine(&self, body: Quarantined) -> Result<(), AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        state.quarantine.push((now, body));
+        Ok(())
+    }
+
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Arc<StoredEvent>>, ReadError> {
+        let trimmed = self.lock().trimmed;
+        self.recent(after, limit).ok_or(ReadError::Trimmed { earliest: trimmed })
+    }
+
+    fn recent(&self, after: Seq, limit: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        let state = self.lock();
+        let from = Seq(after.0.saturating_add(1));
+        (after >= state.trimmed)
+            .then(|| state.events.range(from..).take(limit).map(|(_, event)| Arc::clone(event)).collect())
+    }
+
+    fn tail(&self) -> watch::Receiver<Seq> {
+        self.tail.subscribe()
+    }
+
+    async fn seek(&self, at: Timestamp) -> Result<Seq, ReadError> {
+        let state = self.lock();
+        let first = state.events.values().find(|stored| stored.event.receive_time >= at);
+        Ok(first.map_or(state.last, |stored| Seq(stored.seq.0.saturating_sub(1))))
+    }
+
+    async fn bounds(&self) -> Result<Bounds, ReadError> {
+        let state = self.lock();
+        let date =
+            |entry: Option<(&Seq, &Arc<StoredEvent>)>| entry.map(|(_, stored)| stored.event.receive_time);
+        Ok(Bounds {
+            trimmed: state.trimmed,
+            last: state.last,
+            earliest_time: date(state.events.first_key_value()),
+            latest_time: date(state.events.last_key_value()),
+            retention: self.retention,
+            store: "memory",
+        })
+    }
+
+    fn id(&self) -> LogId {
+        self.id
+    }
+
+    async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError> {
+        Ok(self.lock().ticket(bot, ticket_id).cloned())
+    }
+
+    async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
+        let state = self.lock();
+        let bots: BTreeSet<_> =
+            state.tickets.keys().filter(|(_, id)| id == ticket_id).map(|(bot, _)| bot).collect();
+        Ok(bots.into_iter().cloned().collect())
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLog {
+    async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        if let Some(known) = state.find(&CommandKey::Id(command.id)) {
+            return Ok(Begun::Known(known.clone()));
+        }
+        let (principal, request_id) = (command.principal.clone(), command.request_id.clone());
+        let named = state.find(&CommandKey::Request { principal, request_id });
+        if let Some(known) = named.filter(|known| is_held(known, now)) {
+            let same = known.command.fingerprint == command.fingerprint;
+            return Ok(if same { Begun::Known(known.clone()) } else { Begun::Conflict(known.clone()) });
+        }
+        let ticket = state.ticket(&command.bot, &command.ticket_id).cloned().unwrap_or_default();
+        let record = CommandRecord {
+            command,
+            accept_time: now,
+            end: None,
+            settle_time: None,
+            event_seq: Seq::default(),
+        };
+        state.commands.push(record.clone());
+        Ok(Begun::Fresh(record, Box::new(ticket)))
+    }
+
+    async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        let Some(known) = state.find(&CommandKey::Id(id)).cloned() else {
+            return Err(AppendError::Unavailable("there is no such command".to_owned()));
+        };
+        if known.end.is_some() {
+            return Ok(known);
+        }
+        let event_seq = first_of(&self.append_to(&mut state, now, events));
+        let settled = CommandRecord { end: Some(end), settle_time: Some(now), event_seq, ..known };
+        if let Some(record) = state.commands.iter_mut().find(|record| record.command.id == id) {
+            *record = settled.clone();
+        }
+        Ok(settled)
+    }
+
+    async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError> {
+        Ok(self.lock().find(&key).cloned())
+    }
+
+    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
+        Ok(self.lock().commands.iter().filter(|record| record.end.is_none()).cloned().collect())
+    }
+}

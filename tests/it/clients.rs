@@ -23,7 +23,10 @@ fn grpcurl(world: &World, args: &[&str], rest: &[&str]) -> (bool, String) {
         .output()
         .unwrap();
     let Output { status, stdout, stderr } = output;
-    (status.success(), format!("{}{}", String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()))
+    (
+        status.success(),
+        format!("{}{}", String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,14 +45,18 @@ async fn grpcurl_lists_describes_subscribes_and_calls() {
 
     let from = json!({"start": {"earliest": true}, "limit": 1, "view": "EVENT_VIEW_RAW"}).to_string();
     let (good, said) = grpcurl(&world, &["-d", &from], &["deskgate.v1.EventService/Subscribe"]);
-    assert!(good && said.contains("ticketCreated") && said.contains("rawJson") && said.contains("Olá"), "{said}");
+    assert!(
+        good && said.contains("ticketCreated") && said.contains("rawJson") && said.contains("Olá"),
+        "{said}"
+    );
 
     let call = |method: &str, request: Value| {
         grpcurl(&world, &["-d", &request.to_string()], &[&format!("deskgate.v1.TicketService/{method}")])
     };
     let (good, said) = call("Assign", json!({"ticket_id": ticket_id, "agent": "ana@empresa.com"}));
     assert!(good && said.contains("TICKET_STATUS_OPEN"), "{said}");
-    let (good, said) = call("Send", json!({"ticket_id": ticket_id, "text": "Oi!", "options": {"request_id": "r1"}}));
+    let (good, said) =
+        call("Send", json!({"ticket_id": ticket_id, "text": "Oi!", "options": {"request_id": "r1"}}));
     assert!(good && said.contains("COMMAND_STATE_SUCCEEDED"), "{said}");
     let (good, said) = call("Close", json!({"ticket_id": ticket_id}));
     assert!(good && said.contains("TICKET_STATUS_CLOSED_ATTENDANT"), "{said}");
@@ -71,8 +78,12 @@ async fn python_subscribes_and_answers() {
         .env("PYTHONIOENCODING", "utf-8")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines, ["ticket.created t-python #1", "message.customer t-python #2 Olá, Python ☕", "TICKET_NOT_FOUND 67"]);
+    assert_eq!(
+        lines,
+        ["ticket.created t-python #1", "message.customer t-python #2 Olá, Python ☕", "TICKET_NOT_FOUND 67"]
+    );
 }

@@ -14,10 +14,14 @@ fn check(configuration: &str, environment: &[(&str, &str)]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_deskgate"));
     command.args(["check", "--config"]).arg(&file).env_clear().envs(environment.iter().copied());
     let Output { status, stdout, stderr } = command.output().unwrap();
-    (status.success(), format!("{}{}", String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()))
+    (
+        status.success(),
+        format!("{}{}", String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()),
+    )
 }
 
-const SECRETS: [(&str, &str); 2] = [("SUPORTE_BLIP_KEY", "s3cr3t-key"), ("SUPORTE_WEBHOOK_TOKEN", "s3cr3t-token")];
+const SECRETS: [(&str, &str); 2] =
+    [("SUPORTE_BLIP_KEY", "s3cr3t-key"), ("SUPORTE_WEBHOOK_TOKEN", "s3cr3t-token")];
 
 #[test]
 fn a_good_one_is_told_back_without_its_secrets() {
@@ -39,7 +43,8 @@ fn every_fault_names_its_key() {
         let (good, said) = check(&configuration("127.0.0.1:1", more), &SECRETS);
         assert!(!good && said.contains(expected), "{more}: {said}");
     }
-    let public = configuration("127.0.0.1:1", "").replace("[grpc]\nlisten = \"127.0.0.1:0\"", "[grpc]\nlisten = \"0.0.0.0:0\"");
+    let public = configuration("127.0.0.1:1", "")
+        .replace("[grpc]\nlisten = \"127.0.0.1:0\"", "[grpc]\nlisten = \"0.0.0.0:0\"");
     let (good, said) = check(&public, &SECRETS);
     assert!(!good && said.contains("grpc.listen") && said.contains("grpc.insecure"), "{said}");
     let (good, said) = check(&configuration("127.0.0.1:1", ""), &[]);
@@ -48,7 +53,9 @@ fn every_fault_names_its_key() {
 
 #[test]
 fn help_teaches() {
-    for command in [vec!["--help"], vec!["serve", "--help"], vec!["sandbox", "--help"], vec!["tail", "--help"]] {
+    for command in
+        [vec!["--help"], vec!["serve", "--help"], vec!["sandbox", "--help"], vec!["tail", "--help"]]
+    {
         let output = Command::new(env!("CARGO_BIN_EXE_deskgate")).args(&command).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && help.len() > 300, "{command:?}: {help}");

@@ -11,7 +11,8 @@ use crate::support::{World, at, message, reason_of, ticket};
 async fn an_empty_request_begins_at_once_and_follows() {
     let world = World::start().await;
     world.post(ticket("before", "Waiting")).await;
-    let mut stream = world.events().await.subscribe(pb::SubscribeRequest::default()).await.unwrap().into_inner();
+    let mut stream =
+        world.events().await.subscribe(pb::SubscribeRequest::default()).await.unwrap().into_inner();
     let started = match stream.message().await.unwrap().unwrap().message.unwrap() {
         Told::Started(started) => started,
         other => panic!("{other:?}"),
@@ -23,7 +24,10 @@ async fn an_empty_request_begins_at_once_and_follows() {
     world.post(message("t", "m", "oi")).await;
     for (sequence, name) in [(1, "ticket.created"), (2, "message.customer")] {
         let Told::Event(event) = stream.message().await.unwrap().unwrap().message.unwrap() else { panic!() };
-        assert_eq!((event.ticket_id.as_str(), event.ticket_sequence, event.r#type.as_str()), ("t", sequence, name));
+        assert_eq!(
+            (event.ticket_id.as_str(), event.ticket_sequence, event.r#type.as_str()),
+            ("t", sequence, name)
+        );
         assert_eq!(event.raw_json, "", "raw only where it is asked for");
         assert_eq!(event.customer_identity, "c@0mn.io");
     }
@@ -38,7 +42,11 @@ async fn every_start_position_and_resuming_misses_nothing() {
     let all = world.all_events().await;
     assert_eq!(all.len(), 50);
     let read = async |position| {
-        let request = pb::SubscribeRequest { start: Some(at(position)), stop_when_caught_up: true, ..Default::default() };
+        let request = pb::SubscribeRequest {
+            start: Some(at(position)),
+            stop_when_caught_up: true,
+            ..Default::default()
+        };
         world.read(request).await.into_iter().map(|event| event.ticket_sequence).collect::<Vec<_>>()
     };
     assert_eq!(read(Position::Latest(true)).await, Vec::<u64>::new());
@@ -54,7 +62,8 @@ async fn every_start_position_and_resuming_misses_nothing() {
         .map(|event| event.ticket_sequence)
         .collect();
     assert_eq!(read(Position::AtTime(since)).await, expected);
-    let limited = pb::SubscribeRequest { start: Some(at(Position::Earliest(true))), limit: 7, ..Default::default() };
+    let limited =
+        pb::SubscribeRequest { start: Some(at(Position::Earliest(true))), limit: 7, ..Default::default() };
     assert_eq!(world.read(limited).await.len(), 7);
 }
 
@@ -77,10 +86,13 @@ async fn filters_views_and_pages() {
             .await
     };
     let types = |types: &[&str]| types.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let filter = pb::EventFilter { types: types(&["ticket.*"]), ticket_ids: types(&["b"]), ..Default::default() };
+    let filter =
+        pb::EventFilter { types: types(&["ticket.*"]), ticket_ids: types(&["b"]), ..Default::default() };
     let events = read(filter, pb::EventView::Envelope).await;
     assert_eq!(events.len(), 1);
-    assert!(events[0].payload.is_none() && events[0].ticket_id == "b" && events[0].r#type == "ticket.created");
+    assert!(
+        events[0].payload.is_none() && events[0].ticket_id == "b" && events[0].r#type == "ticket.created"
+    );
     let filter = pb::EventFilter { customer_identities: types(&["C@0MN.io"]), ..Default::default() };
     assert_eq!(read(filter, pb::EventView::Full).await.len(), 4);
     let filter = pb::EventFilter { exclude_types: types(&["message.*"]), ..Default::default() };

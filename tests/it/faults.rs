@@ -37,12 +37,14 @@ async fn load(world: &mut World, posted: &Arc<Mutex<Posted>>, kill_after: usize)
     let count = Arc::new(AtomicUsize::new(0));
     let mut posters = JoinSet::new();
     for poster in 0..POSTERS {
-        let (http, url, posted, count) = (world.http.clone(), world.webhook_url(), Arc::clone(posted), Arc::clone(&count));
+        let (http, url, posted, count) =
+            (world.http.clone(), world.webhook_url(), Arc::clone(posted), Arc::clone(&count));
         posters.spawn(async move {
             loop {
                 let number = *posted.lock().unwrap().next.entry(poster).or_default();
                 let (ticket, id) = (format!("ticket-{poster}"), format!("{poster}-{number}"));
-                let request = http.post(&url).header("Authorization", TOKEN).body(message(&ticket, &id, "oi"));
+                let request =
+                    http.post(&url).header("Authorization", TOKEN).body(message(&ticket, &id, "oi"));
                 match request.send().await {
                     Ok(answer) if answer.status() == 200 => {
                         let mut posted = posted.lock().unwrap();
@@ -92,7 +94,9 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         if round > 0 {
             world.restart().await;
         }
-        let position = resumed.last().map_or(Position::Earliest(true), |event| Position::AfterCursor(event.cursor.clone()));
+        let position = resumed
+            .last()
+            .map_or(Position::Earliest(true), |event| Position::AfterCursor(event.cursor.clone()));
         let request = pb::SubscribeRequest { start: Some(at(position)), ..Default::default() };
         let mut stream = world.events().await.subscribe(request).await.unwrap().into_inner();
         let reader = tokio::spawn(async move {
@@ -121,8 +125,10 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut out_of_order = 0;
     for (ticket, expected) in &posted.acknowledged {
         let events: Vec<_> = all.iter().filter(|event| event.ticket_id == *ticket).collect();
-        out_of_order += events.iter().zip(1..).filter(|(event, sequence)| event.ticket_sequence != *sequence).count();
-        let kept: Vec<_> = events.iter().map(|event| event.blip_id.clone()).filter(|id| expected.contains(id)).collect();
+        out_of_order +=
+            events.iter().zip(1..).filter(|(event, sequence)| event.ticket_sequence != *sequence).count();
+        let kept: Vec<_> =
+            events.iter().map(|event| event.blip_id.clone()).filter(|id| expected.contains(id)).collect();
         out_of_order += usize::from(kept != *expected);
     }
     let duplicates = ids.len() - distinct.len();
@@ -141,7 +147,9 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
     let mut world = World::start().await;
     let (_, ticket_id) = world.customer("oi").await;
-    for (number, kind) in [json!({"hang": {"applied": true}}), json!({"hang": {"applied": false}})].into_iter().enumerate() {
+    for (number, kind) in
+        [json!({"hang": {"applied": true}}), json!({"hang": {"applied": false}})].into_iter().enumerate()
+    {
         let revision = world.desk_state().await["revision"].clone();
         world.desk("/faults", json!({"on": "messages", "kind": kind})).await;
         let mut tickets = world.tickets().await;
@@ -154,7 +162,10 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         let call = tokio::spawn(async move { tickets.send(request).await });
         // The request has reached Desk once its state has moved twice: the fault laid, the fault happened.
         let mut seen = revision;
-        while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+        while world.desk_state().await["faults"]["waiting"]
+            .as_array()
+            .is_some_and(|waiting| !waiting.is_empty())
+        {
             let answer = world.http.get(world.desk_url(&format!("/changes/{seen}"))).send().await.unwrap();
             let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
             seen = answer["revision"].clone();
@@ -164,10 +175,16 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         world.restart().await;
         world.gateway.wait_for_log("settled a command in doubt");
         let key = pb::get_command_request::Key::RequestId(format!("r-{number}"));
-        let found = world.tickets().await.get_command(pb::GetCommandRequest { key: Some(key) }).await.unwrap();
+        let found =
+            world.tickets().await.get_command(pb::GetCommandRequest { key: Some(key) }).await.unwrap();
         let receipt = found.into_inner().command.unwrap().receipt.unwrap();
-        let applied = world.desk_state().await["effects"][&receipt.command_id]["applied"].as_u64().unwrap_or_default();
-        let expected = if number == 0 { (pb::CommandState::Succeeded, 1) } else { (pb::CommandState::OutcomeUnknown, 0) };
+        let applied =
+            world.desk_state().await["effects"][&receipt.command_id]["applied"].as_u64().unwrap_or_default();
+        let expected = if number == 0 {
+            (pb::CommandState::Succeeded, 1)
+        } else {
+            (pb::CommandState::OutcomeUnknown, 0)
+        };
         assert_eq!((receipt.state(), applied), expected);
     }
     let types: Vec<_> = world.all_events().await.into_iter().map(|event| event.r#type).collect();
@@ -196,7 +213,9 @@ async fn a_full_disk_is_503_and_recovers_by_itself() {
     let holder = tempfile::TempDir::new().unwrap();
     let path = holder.path().join("small");
     let Some(disk) = SmallDisk::mount(&path) else {
-        println!("no file system may be mounted here; the store's own suite fills a size-limited file instead");
+        println!(
+            "no file system may be mounted here; the store's own suite fills a size-limited file instead"
+        );
         return;
     };
     let ballast = path.join("ballast");

@@ -22,11 +22,13 @@ async fn the_demo_shows_a_customer_at_once() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.by_ref().find(|line| line.contains("EventService/Subscribe")).expect("the line to paste");
+    let line =
+        lines.by_ref().find(|line| line.contains("EventService/Subscribe")).expect("the line to paste");
     assert!(line.trim_start().starts_with("grpcurl -plaintext"), "{line}");
     let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).unwrap().to_owned();
     let mut client = EventServiceClient::connect(format!("http://{address}")).await.unwrap();
-    let request = pb::SubscribeRequest { start: Some(at(Position::Earliest(true))), limit: 2, ..Default::default() };
+    let request =
+        pb::SubscribeRequest { start: Some(at(Position::Earliest(true))), limit: 2, ..Default::default() };
     let mut stream = client.subscribe(request).await.unwrap().into_inner();
     let mut types = Vec::new();
     while let Some(response) = stream.message().await.unwrap() {

@@ -15,7 +15,8 @@ async fn sigterm_tells_each_stream_and_exits_0() {
     world.post(ticket("t", "Waiting")).await;
     let mut streams = Vec::new();
     for _ in 0..3 {
-        let mut stream = world.events().await.subscribe(pb::SubscribeRequest::default()).await.unwrap().into_inner();
+        let mut stream =
+            world.events().await.subscribe(pb::SubscribeRequest::default()).await.unwrap().into_inner();
         stream.message().await.unwrap();
         streams.push(stream);
     }
@@ -59,7 +60,8 @@ async fn a_command_in_flight_is_finished_and_new_webhooks_hear_503() {
     let mut tickets = world.tickets().await;
     let request = pb::SendRequest { ticket_id, text: "até logo".to_owned(), ..Default::default() };
     let call = tokio::spawn(async move { tickets.send(request).await });
-    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
+    {
         tokio::task::yield_now().await;
     }
     world.gateway.signal("TERM");
@@ -81,7 +83,8 @@ async fn a_second_signal_aborts() {
     let mut tickets = world.tickets().await;
     let request = pb::SendRequest { ticket_id, text: "oi".to_owned(), ..Default::default() };
     let call = tokio::spawn(async move { tickets.send(request).await });
-    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty()) {
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
+    {
         tokio::task::yield_now().await;
     }
     world.gateway.signal("TERM");

@@ -7,12 +7,17 @@ use crate::support::{TOKEN, World, message, ticket};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_document_is_kept_byte_for_byte() {
     let world = World::start().await;
-    let documents: Vec<Value> =
-        include_str!("../data/webhooks.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let documents: Vec<Value> = include_str!("../data/webhooks.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     // Each under a ticket of its own, so that each is the first thing known of its ticket.
     let mut posted = Vec::new();
     for (number, document) in documents.iter().enumerate() {
-        let body = document["body"].as_str().unwrap().replace("76f5bc38-b476-4895-a0c6-016ed1288ba0", &format!("t-{number}"));
+        let body = document["body"]
+            .as_str()
+            .unwrap()
+            .replace("76f5bc38-b476-4895-a0c6-016ed1288ba0", &format!("t-{number}"));
         assert_eq!(world.post(body.clone()).await, 200, "{}", document["name"]);
         posted.push((document, body));
     }
@@ -21,7 +26,9 @@ async fn every_document_is_kept_byte_for_byte() {
     for ((document, body), event) in posted.iter().zip(&events) {
         assert_eq!(event.r#type, document["first_event"].as_str().unwrap(), "{}", document["name"]);
         assert_eq!(event.raw_json, **body, "{}", document["name"]);
-        assert!(event.payload.is_some() && !event.event_id.is_empty() && !event.blip_id.is_empty());
+        assert!(event.payload.is_some() && !event.event_id.is_empty());
+        let flags = event.flags.unwrap_or_default();
+        assert_eq!(flags.synthetic_id, event.blip_id.is_empty(), "{}", document["name"]);
     }
 }
 
@@ -35,10 +42,20 @@ async fn duplicates_are_one_event_and_other_content_is_another() {
     assert_eq!(world.post(message("t", "m1", "oi").replace("fwd:fwd:", "")).await, 200);
     assert_eq!(world.post(message("t", "m1", "edited")).await, 200);
     assert_eq!(world.post(message("other", "m1", "oi")).await, 200);
+    let seen: Vec<_> = world
+        .all_events()
+        .await
+        .into_iter()
+        .map(|event| (event.ticket_id, event.ticket_sequence, event.r#type))
+        .collect();
+    let expected = [
+        ("t", 1, "ticket.created"),
+        ("t", 2, "message.customer"),
+        ("t", 3, "message.customer"),
+        ("other", 1, "message.customer"),
+    ];
     let seen: Vec<_> =
-        world.all_events().await.into_iter().map(|event| (event.ticket_id, event.ticket_sequence, event.r#type)).collect();
-    let expected = [("t", 1, "ticket.created"), ("t", 2, "message.customer"), ("t", 3, "message.customer"), ("other", 1, "message.customer")];
-    let seen: Vec<_> = seen.iter().map(|(ticket, sequence, name)| (ticket.as_str(), *sequence, name.as_str())).collect();
+        seen.iter().map(|(ticket, sequence, name)| (ticket.as_str(), *sequence, name.as_str())).collect();
     assert_eq!(seen, expected);
 }
 
@@ -46,7 +63,9 @@ async fn duplicates_are_one_event_and_other_content_is_another() {
 async fn content_is_never_refused() {
     let world = World::start().await;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
-    for body in ["{}", r#"{"a":{"b":[1,2]}}"#, "[]", "null", "not json", "", "{\"id\":", "\u{feff}{}", deep.as_str()] {
+    for body in
+        ["{}", r#"{"a":{"b":[1,2]}}"#, "[]", "null", "not json", "", "{\"id\":", "\u{feff}{}", deep.as_str()]
+    {
         assert_eq!(world.post(body.to_owned()).await, 200, "{:?}", body.get(..20));
     }
     assert_eq!(world.post(vec![0xff, 0xfe, 0x00]).await, 200);
@@ -69,7 +88,9 @@ async fn blip_hears_401_only_for_a_wrong_token_or_bot() {
         request.send().await.unwrap().status().as_u16()
     };
     let url = world.webhook_url();
-    for value in [TOKEN.to_owned(), format!("Key {TOKEN}"), format!("bearer {TOKEN}"), format!("Token {TOKEN}")] {
+    for value in
+        [TOKEN.to_owned(), format!("Key {TOKEN}"), format!("bearer {TOKEN}"), format!("Token {TOKEN}")]
+    {
         assert_eq!(post(url.clone(), Some(("Authorization", value))).await, 200);
     }
     assert_eq!(post(url.clone(), Some(("X-Api-Key", TOKEN.to_owned()))).await, 200);

@@ -1,0 +1,168 @@
+//! Events, outward.
+
+use super::{View, content, ticket, timestamp, value};
+use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent};
+use crate::grpc::pb;
+use crate::store::{Cursor, LogId};
+
+/// An event of the log `log` as readers see it through `view`.
+pub(in crate::grpc) fn to_pb(stored: &StoredEvent, log: LogId, view: View) -> pb::Event {
+    let StoredEvent { seq, event, raw } = stored;
+    let Event {
+        id,
+        bot,
+        ticket_id,
+        ticket_sequence,
+        origin,
+        receive_time,
+        event_time,
+        blip_id,
+        flags,
+        traceparent,
+        customer_identity,
+        resolved_customer_identity,
+        team,
+        agent_identity,
+        payload,
+    } = event;
+    let raw_json = match view {
+        View::Raw => String::from_utf8_lossy(raw).into_owned(),
+        View::Envelope | View::Full => String::new(),
+    };
+    pb::Event {
+        event_id: id.to_string(),
+        cursor: Cursor { log, seq: *seq }.to_string(),
+        r#type: payload.type_name().to_owned(),
+        bot: bot.as_ref().to_owned(),
+        ticket_id: ticket_id.clone(),
+        ticket_sequence: *ticket_sequence,
+        origin: origin_to_pb(*origin).into(),
+        receive_time: Some(timestamp(*receive_time)),
+        event_time: event_time.map(timestamp),
+        blip_id: if flags.synthetic_id { String::new() } else { blip_id.clone() },
+        flags: flags_to_pb(*flags),
+        traceparent: traceparent.clone(),
+        customer_identity: customer_identity.clone(),
+        resolved_customer_identity: resolved_customer_identity.clone(),
+        team: team.clone(),
+        agent_identity: agent_identity.clone(),
+        payload: (view != View::Envelope).then(|| payload_to_pb(payload, bot)),
+        raw_json,
+    }
+}
+
+fn origin_to_pb(origin: Origin) -> pb::EventOrigin {
+    match origin {
+        Origin::Webhook => pb::EventOrigin::Webhook,
+        Origin::Command => pb::EventOrigin::Command,
+        Origin::Reconciliation => pb::EventOrigin::Reconciliation,
+        Origin::Gateway => pb::EventOrigin::Gateway,
+    }
+}
+
+fn flags_to_pb(flags: Flags) -> Option<pb::EventFlags> {
+    let Flags { order_uncertain, ticket_unknown, after_close, synthetic_id } = flags;
+    let any = flags != Flags::default();
+    any.then_some(pb::EventFlags { order_uncertain, ticket_unknown, after_close, synthetic_id })
+}
+
+fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
+    use pb::event::Payload as To;
+    match payload {
+        Payload::TicketCreated(document) => {
+            To::TicketCreated(pb::TicketCreated { ticket: Some(ticket::to_pb(document, bot)) })
+        }
+        Payload::TicketAssigned(document) => {
+            To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
+        }
+        Payload::TicketTransferred(document) => To::TicketTransferred(pb::TicketTransferred {
+            ticket: Some(ticket::to_pb(document, bot)),
+            new_ticket_id: String::new(),
+            to_team: String::new(),
+            to_agent_identity: String::new(),
+        }),
+        Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
+            ticket: Some(ticket::to_pb(document, bot)),
+            closed_by: document.closed_by.clone(),
+            tags: document.tags.clone(),
+        }),
+        Payload::TicketUpdated { ticket: document, changed_fields } => To::TicketUpdated(pb::TicketUpdated {
+            ticket: Some(ticket::to_pb(document, bot)),
+            changed_fields: changed_fields.clone(),
+        }),
+        Payload::CustomerMessage { message_id, content: said, metadata } => {
+            To::CustomerMessage(pb::CustomerMessage {
+                message_id: message_id.clone(),
+                content: Some(content::to_pb(said)),
+                metadata: metadata.clone(),
+            })
+        }
+        Payload::AgentMessage { message_id, content: said, agent_identity, command_id } => {
+            To::AgentMessage(pb::AgentMessage {
+                message_id: message_id.clone(),
+                content: Some(content::to_pb(said)),
+                agent_identity: agent_identity.clone(),
+                command_id: command_id.clone(),
+            })
+        }
+        Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
+            To::MessageStatusChanged(pb::MessageStatusChanged {
+                message_id: message_id.clone(),
+                status: status_to_pb(*status).into(),
+                reason_code: i32::try_from(*reason_code).unwrap_or(i32::MAX),
+                reason_description: reason_description.clone(),
+            })
+        }
+        Payload::MessageDeleted { message_id } => {
+            To::MessageDeleted(pb::MessageDeleted { message_id: message_id.clone() })
+        }
+        Payload::CustomerTyping { state } => To::CustomerTyping(pb::CustomerTyping { state: state.clone() }),
+        Payload::TicketContext(said) => {
+            To::TicketContext(pb::TicketContext { content: Some(content::to_pb(said)) })
+        }
+        Payload::Unknown { media_type, json } => {
+            To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
+        }
+    }
+}
+
+fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
+    match status {
+        MessageStatus::Accepted => pb::MessageStatus::Accepted,
+        MessageStatus::Dispatched => pb::MessageStatus::Dispatched,
+        MessageStatus::Received => pb::MessageStatus::Received,
+        MessageStatus::Consumed => pb::MessageStatus::Consumed,
+        MessageStatus::Failed => pb::MessageStatus::Failed,
+        MessageStatus::Unrecognized => pb::MessageStatus::Unrecognized,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::sample;
+
+    #[test]
+    fn views_leave_out_what_they_promise() {
+        let log = LogId([7; 8]);
+        let stored = sample::message(1, "t-1", "Olá");
+        let full = to_pb(&stored, log, View::Full);
+        assert_eq!(full.r#type, "message.customer");
+        assert_eq!(full.raw_json, "");
+        assert!(full.flags.is_none() && full.payload.is_some());
+        let envelope = to_pb(&stored, log, View::Envelope);
+        assert_eq!(envelope, pb::Event { payload: None, ..full.clone() });
+        let raw = to_pb(&stored, log, View::Raw);
+        assert_eq!(raw, pb::Event { raw_json: r#"{"content":"Olá"}"#.to_owned(), ..full.clone() });
+        assert_eq!(Cursor::parse(&full.cursor).unwrap(), Cursor { log, seq: stored.seq });
+    }
+
+    #[test]
+    fn an_id_of_ours_is_not_told_as_blips() {
+        let mut stored = sample::message(1, "t-1", "Olá");
+        stored.event.flags.synthetic_id = true;
+        let event = to_pb(&stored, LogId([7; 8]), View::Full);
+        assert_eq!(event.blip_id, "");
+        assert!(event.flags.unwrap().synthetic_id);
+    }
+}

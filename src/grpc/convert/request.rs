@@ -1,0 +1,207 @@
+//! What callers ask of tickets. The bot may still be empty: the desk knows whose ticket it is.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Faults, Invalid, InvalidField, content, unknown_number};
+use crate::domain::action::agent_identity_of;
+use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage};
+use crate::grpc::pb;
+use crate::store::CommandKey;
+
+/// The longest id of a ticket, name of a bot, or identity, in bytes.
+const NAME_BYTES_MAX: usize = 512;
+/// The longest request id.
+const REQUEST_ID_MAX: usize = 64;
+/// The most tags to close with.
+const TAGS_MAX: usize = 100;
+/// The most members of a message's metadata.
+const METADATA_MAX: usize = 100;
+
+/// A command that makes sense.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::grpc) struct Asked {
+    /// What is asked.
+    pub(in crate::grpc) request: ActionRequest,
+    /// Only check it.
+    pub(in crate::grpc) validate_only: bool,
+}
+
+/// Reads an `Assign` of `principal`.
+pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> Result<Asked, Invalid> {
+    let pb::AssignRequest { ticket_id, agent, bot, options } = request;
+    let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_name(&agent, "agent", true, &mut faults);
+    let action = Action::Assign { agent_identity: agent_identity_of(&agent) };
+    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    faults.done(asked)
+}
+
+/// Reads a `Send` of `principal`.
+pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Result<Asked, Invalid> {
+    let pb::SendRequest { ticket_id, text, content, agent, metadata, bot, options } = request;
+    let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_name(&agent, "agent", false, &mut faults);
+    if metadata.len() > METADATA_MAX {
+        faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
+    }
+    if metadata.contains_key("") {
+        faults.add("metadata", "has a member without a name");
+    }
+    let (content, document) = match content::said(text, content) {
+        Ok(said) => said,
+        Err(Invalid::Fields(more)) => {
+            for InvalidField { field, description } in more {
+                faults.add(field, description);
+            }
+            Default::default()
+        }
+        Err(unsupported @ Invalid::Content { .. }) => return Err(unsupported),
+    };
+    let metadata = metadata.into_iter().map(|(name, text)| (name, Value::String(text)));
+    let action = Action::Send(Box::new(OutboundMessage {
+        content,
+        document,
+        metadata: metadata.collect::<Map<String, Value>>(),
+        agent_identity: agent_identity_of(&agent),
+    }));
+    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    faults.done(asked)
+}
+
+/// Reads a `Close` of `principal`.
+pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Result<Asked, Invalid> {
+    let pb::CloseRequest { ticket_id, by, tags, closed_by, without_redirect, bot, options } = request;
+    let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_name(&closed_by, "closed_by", false, &mut faults);
+    if tags.len() > TAGS_MAX {
+        faults.add("tags", format!("must be at most {TAGS_MAX}"));
+    }
+    if let Some(index) = tags.iter().position(|tag| tag.trim().is_empty() || tag.len() > NAME_BYTES_MAX) {
+        faults.add(format!("tags[{index}]"), format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    let by = match pb::CloseBy::try_from(by) {
+        Ok(pb::CloseBy::Unspecified | pb::CloseBy::Agent) => CloseBy::Agent,
+        Ok(pb::CloseBy::Customer) => CloseBy::Customer,
+        Err(_) => {
+            let fault = unknown_number("by", by);
+            faults.add(fault.field, fault.description);
+            CloseBy::Agent
+        }
+    };
+    let action = Action::Close { by, tags, closed_by: agent_identity_of(&closed_by), without_redirect };
+    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    faults.done(asked)
+}
+
+fn asked(
+    ticket_id: String,
+    bot: String,
+    action: Action,
+    options: Option<pb::CommandOptions>,
+    principal: String,
+    faults: &mut Faults,
+) -> Asked {
+    let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
+    check_name(&bot, "bot", false, faults);
+    check_request_id(&request_id, "options.request_id", faults);
+    let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
+    Asked { request, validate_only }
+}
+
+/// The ticket of a `GetTicket`: its id, its bot or nothing, and whether Blip is to be asked.
+pub(in crate::grpc) fn get_ticket(request: pb::GetTicketRequest) -> Result<(String, String, bool), Invalid> {
+    let pb::GetTicketRequest { ticket_id, bot, fresh } = request;
+    let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_name(&bot, "bot", false, &mut faults);
+    faults.done((ticket_id, bot, fresh))
+}
+
+/// The key of a `GetCommand` of `principal`.
+pub(in crate::grpc) fn get_command(
+    request: pb::GetCommandRequest,
+    principal: String,
+) -> Result<CommandKey, Invalid> {
+    use pb::get_command_request::Key;
+    let mut faults = Faults::default();
+    let key = match request.key {
+        Some(Key::CommandId(text)) => CommandKey::Id(text.parse().unwrap_or_else(|_| {
+            faults.add("command_id", "is not an id that the gateway gives: take it from a receipt");
+            Uuid::nil()
+        })),
+        Some(Key::RequestId(request_id)) => {
+            if request_id.is_empty() {
+                faults.add("request_id", "must not be empty");
+            }
+            check_request_id(&request_id, "request_id", &mut faults);
+            CommandKey::Request { principal, request_id }
+        }
+        None => {
+            faults.add("key", "is required: give command_id or request_id");
+            CommandKey::Id(Uuid::nil())
+        }
+    };
+    faults.done(key)
+}
+
+fn check_name(text: &str, field: &str, required: bool, faults: &mut Faults) {
+    if required && text.trim().is_empty() {
+        faults.add(field, "is required");
+    } else if text.len() > NAME_BYTES_MAX {
+        faults.add(field, format!("must have at most {NAME_BYTES_MAX} bytes"));
+    } else if text.chars().any(char::is_control) {
+        faults.add(field, "must not have control characters");
+    }
+}
+
+fn check_request_id(text: &str, field: &str, faults: &mut Faults) {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.len() > REQUEST_ID_MAX || !printable {
+        faults.add(field, format!("must be 1 to {REQUEST_ID_MAX} printable ASCII characters, or empty"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<T: std::fmt::Debug>(result: Result<T, Invalid>) -> Vec<String> {
+        match result {
+            Err(Invalid::Fields(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
+            other => panic!("no faults: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let options = |request_id: &str| {
+            Some(pb::CommandOptions { request_id: request_id.to_owned(), ..pb::CommandOptions::default() })
+        };
+        let request = pb::AssignRequest { options: options("é"), ..pb::AssignRequest::default() };
+        assert_eq!(fields(assign(request, String::new())), ["ticket_id", "agent", "options.request_id"]);
+        let request = pb::SendRequest { options: options(&"x".repeat(65)), ..pb::SendRequest::default() };
+        assert_eq!(fields(send(request, String::new())), ["ticket_id", "text", "options.request_id"]);
+        let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
+        assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
+        assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
+    }
+
+    #[test]
+    fn agents_are_named_by_email() {
+        let request = pb::AssignRequest {
+            ticket_id: "t".to_owned(),
+            agent: "ana@empresa.com".to_owned(),
+            ..pb::AssignRequest::default()
+        };
+        let asked = assign(request, "crm".to_owned()).unwrap();
+        assert_eq!(
+            asked.request.action,
+            Action::Assign { agent_identity: "ana%40empresa.com@blip.ai".to_owned() }
+        );
+        assert_eq!(asked.request.principal, "crm");
+    }
+}

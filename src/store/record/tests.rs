@@ -1,0 +1,331 @@
+//! Round trips: whatever the domain can hold comes back as it was.
+
+use std::sync::Arc;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{
+    Content, ContentKind, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
+    TicketStatus,
+};
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::Array),
+            btree_map("[a-z#$. ]{0,4}", inner, 0..3)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn members() -> impl Strategy<Value = Map<String, Value>> {
+    btree_map(any::<String>(), json_value(), 0..3).prop_map(|members| members.into_iter().collect())
+}
+
+fn date() -> impl Strategy<Value = Option<Timestamp>> {
+    let nanoseconds = -1_000_000_000_000_000_000_i128..4_000_000_000_000_000_000_i128;
+    option::of(nanoseconds.prop_map(|at| Timestamp::from_nanosecond(at).unwrap()))
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    let media = (any::<[String; 8]>(), any::<i64>()).prop_map(|(texts, size_bytes)| {
+        let [uri, mime_type, title, text, preview_uri, preview_mime_type, aspect_ratio, authorization_realm] =
+            texts;
+        ContentKind::Media(MediaLink {
+            uri,
+            mime_type,
+            title,
+            text,
+            size_bytes,
+            preview_uri,
+            preview_mime_type,
+            aspect_ratio,
+            authorization_realm,
+        })
+    });
+    let place = (any::<[f64; 2]>(), any::<Option<f64>>(), any::<String>()).prop_map(
+        |([latitude, longitude], altitude, text)| {
+            ContentKind::Location(Location { latitude, longitude, altitude, text })
+        },
+    );
+    let kind = prop_oneof![
+        any::<String>().prop_map(ContentKind::Text),
+        media,
+        place,
+        json_value().prop_map(ContentKind::Json),
+    ];
+    (any::<String>(), kind, members()).prop_map(|(media_type, kind, more)| Content { media_type, kind, more })
+}
+
+fn ticket() -> impl Strategy<Value = Ticket> {
+    let words = TicketStatus::WORDS.map(|(status, _)| status);
+    let status = prop_oneof![
+        proptest::sample::select(words.to_vec()),
+        Just(TicketStatus::Unspecified),
+        Just(TicketStatus::Unrecognized)
+    ];
+    let parts = (
+        (status, any::<[String; 12]>(), any::<[Option<i64>; 2]>(), any::<Option<i32>>()),
+        (vec(any::<String>(), 0..3), option::of(content()), [date(), date(), date(), date()], members()),
+    );
+    parts.prop_map(|((status, texts, numbers, priority), (tags, customer_input, dates, more))| {
+        let [id, blip_status, sequential_suffix, customer_identity, customer_domain, rest @ ..] = texts;
+        let [routing_customer_identity, agent_identity, team, closed_by, parent_ticket_id, external_id, _] =
+            rest;
+        let ([sequential_id, parent_sequential_id], [create_time, open_time, close_time, status_time]) =
+            (numbers, dates);
+        Ticket {
+            id,
+            status,
+            blip_status,
+            sequential_id,
+            sequential_suffix,
+            customer_identity,
+            customer_domain,
+            routing_customer_identity,
+            agent_identity,
+            team,
+            priority,
+            tags,
+            closed_by,
+            parent_sequential_id,
+            parent_ticket_id,
+            external_id,
+            customer_input,
+            create_time,
+            open_time,
+            close_time,
+            status_time,
+            more,
+        }
+    })
+}
+
+fn status() -> impl Strategy<Value = MessageStatus> {
+    proptest::sample::select(vec![
+        MessageStatus::Accepted,
+        MessageStatus::Dispatched,
+        MessageStatus::Received,
+        MessageStatus::Consumed,
+        MessageStatus::Failed,
+        MessageStatus::Unrecognized,
+    ])
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let text = any::<String>;
+    prop_oneof![
+        ticket().prop_map(Payload::TicketCreated),
+        ticket().prop_map(Payload::TicketAssigned),
+        ticket().prop_map(Payload::TicketTransferred),
+        ticket().prop_map(Payload::TicketClosed),
+        (ticket(), vec(text(), 0..3))
+            .prop_map(|(ticket, changed_fields)| Payload::TicketUpdated { ticket, changed_fields }),
+        (text(), content(), btree_map(text(), text(), 0..3)).prop_map(|(message_id, content, metadata)| {
+            Payload::CustomerMessage { message_id, content, metadata }
+        }),
+        (text(), content(), text(), text()).prop_map(|(message_id, content, agent_identity, command_id)| {
+            Payload::AgentMessage { message_id, content, agent_identity, command_id }
+        }),
+        (text(), status(), any::<i64>(), text()).prop_map(
+            |(message_id, status, reason_code, reason_description)| {
+                Payload::MessageStatusChanged { message_id, status, reason_code, reason_description }
+            }
+        ),
+        text().prop_map(|message_id| Payload::MessageDeleted { message_id }),
+        text().prop_map(|state| Payload::CustomerTyping { state }),
+        content().prop_map(Payload::TicketContext),
+        (text(), json_value()).prop_map(|(media_type, json)| Payload::Unknown { media_type, json }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let origin = proptest::sample::select(vec![
+        Origin::Webhook,
+        Origin::Command,
+        Origin::Reconciliation,
+        Origin::Gateway,
+    ]);
+    let parts = (any::<u128>(), any::<[String; 8]>(), any::<u64>(), origin, any::<[bool; 4]>());
+    (parts, date(), date(), payload()).prop_map(
+        |((id, texts, ticket_sequence, origin, flags), receive_time, event_time, payload)| {
+            let [bot, ticket_id, blip_id, traceparent, customer_identity, rest @ ..] = texts;
+            let [resolved_customer_identity, team, agent_identity] = rest;
+            let [order_uncertain, ticket_unknown, after_close, synthetic_id] = flags;
+            Event {
+                id: Uuid::from_u128(id),
+                bot: Arc::from(bot),
+                ticket_id,
+                ticket_sequence,
+                origin,
+                receive_time: receive_time.unwrap_or_default(),
+                event_time,
+                blip_id,
+                flags: Flags { order_uncertain, ticket_unknown, after_close, synthetic_id },
+                traceparent,
+                customer_identity,
+                resolved_customer_identity,
+                team,
+                agent_identity,
+                payload,
+            }
+        },
+    )
+}
+
+fn end() -> impl Strategy<Value = End> {
+    let fault = (any::<[String; 2]>(), vec(any::<(String, String)>(), 0..3), any::<bool>()).prop_map(
+        |([reason, message], metadata, frees_request_id)| Fault {
+            reason,
+            message,
+            metadata,
+            frees_request_id,
+        },
+    );
+    let outcome = prop_oneof![
+        Just(Outcome::Done),
+        Just(Outcome::AlreadyClosed),
+        fault.clone().prop_map(Outcome::Failed),
+        fault.prop_map(Outcome::Unknown),
+    ];
+    (outcome, any::<u32>()).prop_map(|(outcome, attempts)| End { outcome, attempts })
+}
+
+fn unknown(json: Value) -> Event {
+    Event {
+        id: Uuid::nil(),
+        bot: Arc::from("suporte"),
+        ticket_id: String::new(),
+        ticket_sequence: 0,
+        origin: Origin::Webhook,
+        receive_time: Timestamp::UNIX_EPOCH,
+        event_time: None,
+        blip_id: String::new(),
+        flags: Flags::default(),
+        traceparent: String::new(),
+        customer_identity: String::new(),
+        resolved_customer_identity: String::new(),
+        team: String::new(),
+        agent_identity: String::new(),
+        payload: Payload::Unknown { media_type: String::new(), json },
+    }
+}
+
+fn there_and_back(event: &Event) -> Event {
+    let mut record = Vec::new();
+    encode_event(event, &mut record).unwrap();
+    decode_event(VERSION, &record).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn events_round_trip(event in event()) {
+        prop_assert_eq!(there_and_back(&event), event);
+    }
+
+    #[test]
+    fn tickets_round_trip(ticket in ticket()) {
+        prop_assert_eq!(decode_ticket(VERSION, &encode_ticket(&ticket).unwrap()).unwrap(), ticket);
+    }
+
+    #[test]
+    fn ends_round_trip(end in end()) {
+        prop_assert_eq!(decode_end(VERSION, &encode_end(&end).unwrap()).unwrap(), end);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(version: u8, bytes: Vec<u8>) {
+        let _ = decode_event(version, &bytes);
+        let _ = decode_ticket(version, &bytes);
+        let _ = decode_end(version, &bytes);
+    }
+
+    #[test]
+    fn a_flipped_bit_changes_the_check(seq: u64, record: Vec<u8>, raw: Vec<u8>, at: usize, bit in 0_u8..8) {
+        let check = checksum(VERSION, Seq(seq), &record, &raw);
+        let mut changed = record.clone();
+        prop_assume!(!record.is_empty());
+        let at = at % record.len();
+        changed[at] ^= 1 << bit;
+        prop_assert_ne!(checksum(VERSION, Seq(seq), &changed, &raw), check);
+        prop_assert_ne!(checksum(VERSION, Seq(seq ^ 1), &record, &raw), check);
+    }
+}
+
+#[test]
+fn json_as_deep_as_a_body_may_be_comes_back() {
+    for levels in [60, 64, 65, 100, 126] {
+        let body = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let deep: Value = serde_json::from_str(&body).unwrap();
+        let event = unknown(json!({ "x": deep }));
+        assert_eq!(there_and_back(&event), event, "{levels} levels");
+    }
+}
+
+#[test]
+fn json_that_looks_like_our_own_escape_comes_back() {
+    let event = unknown(json!({ AS_TEXT: "[1]" }));
+    assert_eq!(there_and_back(&event), event);
+}
+
+#[test]
+fn numbers_that_json_lacks_come_back() {
+    for number in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324, 0.1 + 0.2] {
+        let place = Location { latitude: number, ..Location::default() };
+        let content = Content { kind: ContentKind::Location(place), ..Content::default() };
+        let event = Event { payload: Payload::TicketContext(content), ..unknown(Value::Null) };
+        assert_eq!(there_and_back(&event), event);
+    }
+}
+
+#[test]
+fn a_later_version_is_refused_by_name() {
+    assert!(matches!(decode_event(VERSION + 1, b"{}"), Err(DecodeError::Version(2))));
+}
+
+/// Released: this text must be readable for ever.
+#[test]
+fn version_1_stays_as_it_was() {
+    let content = Content {
+        media_type: "text/plain".to_owned(),
+        kind: ContentKind::Text("Olá".to_owned()),
+        more: Map::new(),
+    };
+    let event = Event {
+        ticket_id: "t1".to_owned(),
+        ticket_sequence: 3,
+        blip_id: "m1".to_owned(),
+        flags: Flags { after_close: true, ..Flags::default() },
+        payload: Payload::CustomerMessage {
+            message_id: "m1".to_owned(),
+            content,
+            metadata: [("k".to_owned(), "v".to_owned())].into(),
+        },
+        ..unknown(Value::Null)
+    };
+    let record = concat!(
+        r#"{"id":"00000000-0000-0000-0000-000000000000","bot":"suporte","ticket":"t1","ticket_sequence":3,"#,
+        r#""origin":"webhook","received":"1970-01-01T00:00:00Z","blip_id":"m1","flags":{"after_close":true},"#,
+        r#""what":{"message.customer":{"message_id":"m1","content":{"media_type":"text/plain","#,
+        r#""is":{"text":"Olá"}},"metadata":{"k":"v"}}}}"#
+    );
+    let mut written = Vec::new();
+    encode_event(&event, &mut written).unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), record);
+    assert_eq!(decode_event(VERSION, record.as_bytes()).unwrap(), event);
+}

@@ -1,0 +1,273 @@
+//! From the stored form to the domain.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
+    V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+};
+use crate::domain::{
+    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
+    Ticket, TicketStatus,
+};
+use crate::store::End;
+
+fn owned(from: Text<'_>) -> String {
+    from.into_owned()
+}
+
+fn time(from: Option<Time>) -> Option<jiff::Timestamp> {
+    from.map(|Time(time)| time)
+}
+
+impl TryFrom<V1Event<'_>> for Event {
+    type Error = uuid::Error;
+
+    fn try_from(event: V1Event<'_>) -> Result<Self, uuid::Error> {
+        let V1Event {
+            id,
+            bot,
+            ticket,
+            ticket_sequence,
+            origin,
+            received,
+            happened,
+            blip_id,
+            flags,
+            traceparent,
+            customer,
+            resolved_customer,
+            team,
+            agent,
+            what,
+        } = event;
+        Ok(Self {
+            id: Uuid::try_parse(&id)?,
+            bot: Arc::from(&*bot),
+            ticket_id: owned(ticket),
+            ticket_sequence,
+            origin: origin.into(),
+            receive_time: received.0,
+            event_time: time(happened),
+            blip_id: owned(blip_id),
+            flags: flags.into(),
+            traceparent: owned(traceparent),
+            customer_identity: owned(customer),
+            resolved_customer_identity: owned(resolved_customer),
+            team: owned(team),
+            agent_identity: owned(agent),
+            payload: what.into(),
+        })
+    }
+}
+
+impl From<V1Origin> for Origin {
+    fn from(origin: V1Origin) -> Self {
+        match origin {
+            V1Origin::Webhook => Self::Webhook,
+            V1Origin::Command => Self::Command,
+            V1Origin::Reconciliation => Self::Reconciliation,
+            V1Origin::Gateway => Self::Gateway,
+        }
+    }
+}
+
+impl From<V1Flags> for Flags {
+    fn from(flags: V1Flags) -> Self {
+        let V1Flags { order_uncertain, ticket_unknown, after_close, synthetic_id } = flags;
+        Self { order_uncertain, ticket_unknown, after_close, synthetic_id }
+    }
+}
+
+impl From<V1Payload<'_>> for Payload {
+    fn from(payload: V1Payload<'_>) -> Self {
+        match payload {
+            V1Payload::TicketCreated(ticket) => Self::TicketCreated(ticket.into()),
+            V1Payload::TicketAssigned(ticket) => Self::TicketAssigned(ticket.into()),
+            V1Payload::TicketTransferred(ticket) => Self::TicketTransferred(ticket.into()),
+            V1Payload::TicketClosed(ticket) => Self::TicketClosed(ticket.into()),
+            V1Payload::TicketUpdated { ticket, changed } => {
+                Self::TicketUpdated { ticket: ticket.into(), changed_fields: changed.into_owned() }
+            }
+            V1Payload::CustomerMessage { message_id, content, metadata } => Self::CustomerMessage {
+                message_id: owned(message_id),
+                content: content.into(),
+                metadata: metadata.into_owned(),
+            },
+            V1Payload::AgentMessage { message_id, content, agent, command } => Self::AgentMessage {
+                message_id: owned(message_id),
+                content: content.into(),
+                agent_identity: owned(agent),
+                command_id: owned(command),
+            },
+            V1Payload::MessageStatusChanged { message_id, status, code, reason } => {
+                Self::MessageStatusChanged {
+                    message_id: owned(message_id),
+                    status: status.into(),
+                    reason_code: code,
+                    reason_description: owned(reason),
+                }
+            }
+            V1Payload::MessageDeleted { message_id } => {
+                Self::MessageDeleted { message_id: owned(message_id) }
+            }
+            V1Payload::CustomerTyping { state } => Self::CustomerTyping { state: owned(state) },
+            V1Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            V1Payload::Unknown { media_type, json } => {
+                Self::Unknown { media_type: owned(media_type), json: json.0.into_owned() }
+            }
+        }
+    }
+}
+
+impl From<V1MessageStatus> for MessageStatus {
+    fn from(status: V1MessageStatus) -> Self {
+        match status {
+            V1MessageStatus::Accepted => Self::Accepted,
+            V1MessageStatus::Dispatched => Self::Dispatched,
+            V1MessageStatus::Received => Self::Received,
+            V1MessageStatus::Consumed => Self::Consumed,
+            V1MessageStatus::Failed => Self::Failed,
+            V1MessageStatus::Unrecognized => Self::Unrecognized,
+        }
+    }
+}
+
+impl From<V1Content<'_>> for Content {
+    fn from(content: V1Content<'_>) -> Self {
+        let V1Content { media_type, is, more } = content;
+        Self { media_type: owned(media_type), kind: is.into(), more: more.0.into_owned() }
+    }
+}
+
+impl From<V1ContentKind<'_>> for ContentKind {
+    fn from(kind: V1ContentKind<'_>) -> Self {
+        match kind {
+            V1ContentKind::Text(said) => Self::Text(owned(said)),
+            V1ContentKind::Media {
+                uri,
+                mime_type,
+                title,
+                text,
+                size_bytes,
+                preview_uri,
+                preview_mime_type,
+                aspect_ratio,
+                authorization_realm,
+            } => Self::Media(MediaLink {
+                uri: owned(uri),
+                mime_type: owned(mime_type),
+                title: owned(title),
+                text: owned(text),
+                size_bytes,
+                preview_uri: owned(preview_uri),
+                preview_mime_type: owned(preview_mime_type),
+                aspect_ratio: owned(aspect_ratio),
+                authorization_realm: owned(authorization_realm),
+            }),
+            V1ContentKind::Location { latitude, longitude, altitude, text } => Self::Location(Location {
+                latitude: latitude.0,
+                longitude: longitude.0,
+                altitude: altitude.map(|Real(meters)| meters),
+                text: owned(text),
+            }),
+            V1ContentKind::Json(json) => Self::Json(json.0.into_owned()),
+        }
+    }
+}
+
+impl From<V1TicketStatus> for TicketStatus {
+    fn from(status: V1TicketStatus) -> Self {
+        match status {
+            V1TicketStatus::Unspecified => Self::Unspecified,
+            V1TicketStatus::Waiting => Self::Waiting,
+            V1TicketStatus::Assigned => Self::Assigned,
+            V1TicketStatus::Open => Self::Open,
+            V1TicketStatus::ClosedAttendant => Self::ClosedAttendant,
+            V1TicketStatus::ClosedClient => Self::ClosedClient,
+            V1TicketStatus::ClosedClientInactivity => Self::ClosedClientInactivity,
+            V1TicketStatus::Transferred => Self::Transferred,
+            V1TicketStatus::Unrecognized => Self::Unrecognized,
+        }
+    }
+}
+
+impl From<V1Ticket<'_>> for Ticket {
+    fn from(ticket: V1Ticket<'_>) -> Self {
+        let V1Ticket {
+            id,
+            status,
+            blip_status,
+            sequential_id,
+            sequential_suffix,
+            customer,
+            customer_domain,
+            routing_customer,
+            agent,
+            team,
+            priority,
+            tags,
+            closed_by,
+            parent_sequential_id,
+            parent_ticket,
+            external_id,
+            customer_input,
+            created,
+            opened,
+            closed,
+            status_changed,
+            more,
+        } = ticket;
+        Self {
+            id: owned(id),
+            status: status.into(),
+            blip_status: owned(blip_status),
+            sequential_id,
+            sequential_suffix: owned(sequential_suffix),
+            customer_identity: owned(customer),
+            customer_domain: owned(customer_domain),
+            routing_customer_identity: owned(routing_customer),
+            agent_identity: owned(agent),
+            team: owned(team),
+            priority,
+            tags: tags.into_owned(),
+            closed_by: owned(closed_by),
+            parent_sequential_id,
+            parent_ticket_id: owned(parent_ticket),
+            external_id: owned(external_id),
+            customer_input: customer_input.map(Content::from),
+            create_time: time(created),
+            open_time: time(opened),
+            close_time: time(closed),
+            status_time: time(status_changed),
+            more: more.0.into_owned(),
+        }
+    }
+}
+
+impl From<V1End<'_>> for End {
+    fn from(end: V1End<'_>) -> Self {
+        let V1End { outcome, attempts } = end;
+        let outcome = match outcome {
+            V1Outcome::Done => Outcome::Done,
+            V1Outcome::AlreadyClosed => Outcome::AlreadyClosed,
+            V1Outcome::Failed(fault) => Outcome::Failed(fault.into()),
+            V1Outcome::Unknown(fault) => Outcome::Unknown(fault.into()),
+        };
+        Self { outcome, attempts }
+    }
+}
+
+impl From<V1Fault<'_>> for Fault {
+    fn from(fault: V1Fault<'_>) -> Self {
+        let V1Fault { reason, message, metadata, frees_request_id } = fault;
+        Self {
+            reason: owned(reason),
+            message: owned(message),
+            metadata: metadata.into_owned(),
+            frees_request_id,
+        }
+    }
+}

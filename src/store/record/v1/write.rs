@@ -1,0 +1,270 @@
+//! From the domain to the stored form, borrowing.
+
+use std::borrow::Cow;
+
+use super::{
+    Foreign, Members, Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags,
+    V1MessageStatus, V1Origin, V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+};
+use crate::domain::{
+    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
+    Ticket, TicketStatus,
+};
+use crate::store::End;
+
+fn text(from: &str) -> Text<'_> {
+    Cow::Borrowed(from)
+}
+
+impl<'a> From<&'a Event> for V1Event<'a> {
+    fn from(event: &'a Event) -> Self {
+        let Event {
+            id,
+            bot,
+            ticket_id,
+            ticket_sequence,
+            origin,
+            receive_time,
+            event_time,
+            blip_id,
+            flags,
+            traceparent,
+            customer_identity,
+            resolved_customer_identity,
+            team,
+            agent_identity,
+            payload,
+        } = event;
+        Self {
+            id: Cow::Owned(id.to_string()),
+            bot: text(bot),
+            ticket: text(ticket_id),
+            ticket_sequence: *ticket_sequence,
+            origin: (*origin).into(),
+            received: Time(*receive_time),
+            happened: event_time.map(Time),
+            blip_id: text(blip_id),
+            flags: (*flags).into(),
+            traceparent: text(traceparent),
+            customer: text(customer_identity),
+            resolved_customer: text(resolved_customer_identity),
+            team: text(team),
+            agent: text(agent_identity),
+            what: payload.into(),
+        }
+    }
+}
+
+impl From<Origin> for V1Origin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Webhook => Self::Webhook,
+            Origin::Command => Self::Command,
+            Origin::Reconciliation => Self::Reconciliation,
+            Origin::Gateway => Self::Gateway,
+        }
+    }
+}
+
+impl From<Flags> for V1Flags {
+    fn from(flags: Flags) -> Self {
+        let Flags { order_uncertain, ticket_unknown, after_close, synthetic_id } = flags;
+        Self { order_uncertain, ticket_unknown, after_close, synthetic_id }
+    }
+}
+
+impl<'a> From<&'a Payload> for V1Payload<'a> {
+    fn from(payload: &'a Payload) -> Self {
+        match payload {
+            Payload::TicketCreated(ticket) => Self::TicketCreated(ticket.into()),
+            Payload::TicketAssigned(ticket) => Self::TicketAssigned(ticket.into()),
+            Payload::TicketTransferred(ticket) => Self::TicketTransferred(ticket.into()),
+            Payload::TicketClosed(ticket) => Self::TicketClosed(ticket.into()),
+            Payload::TicketUpdated { ticket, changed_fields } => {
+                Self::TicketUpdated { ticket: ticket.into(), changed: Cow::Borrowed(changed_fields) }
+            }
+            Payload::CustomerMessage { message_id, content, metadata } => Self::CustomerMessage {
+                message_id: text(message_id),
+                content: content.into(),
+                metadata: Cow::Borrowed(metadata),
+            },
+            Payload::AgentMessage { message_id, content, agent_identity, command_id } => Self::AgentMessage {
+                message_id: text(message_id),
+                content: content.into(),
+                agent: text(agent_identity),
+                command: text(command_id),
+            },
+            Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
+                Self::MessageStatusChanged {
+                    message_id: text(message_id),
+                    status: (*status).into(),
+                    code: *reason_code,
+                    reason: text(reason_description),
+                }
+            }
+            Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
+            Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
+            Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            Payload::Unknown { media_type, json } => {
+                Self::Unknown { media_type: text(media_type), json: Foreign(Cow::Borrowed(json)) }
+            }
+        }
+    }
+}
+
+impl From<MessageStatus> for V1MessageStatus {
+    fn from(status: MessageStatus) -> Self {
+        match status {
+            MessageStatus::Accepted => Self::Accepted,
+            MessageStatus::Dispatched => Self::Dispatched,
+            MessageStatus::Received => Self::Received,
+            MessageStatus::Consumed => Self::Consumed,
+            MessageStatus::Failed => Self::Failed,
+            MessageStatus::Unrecognized => Self::Unrecognized,
+        }
+    }
+}
+
+impl<'a> From<&'a Content> for V1Content<'a> {
+    fn from(content: &'a Content) -> Self {
+        let Content { media_type, kind, more } = content;
+        Self { media_type: text(media_type), is: kind.into(), more: Members(Cow::Borrowed(more)) }
+    }
+}
+
+impl<'a> From<&'a ContentKind> for V1ContentKind<'a> {
+    fn from(kind: &'a ContentKind) -> Self {
+        match kind {
+            ContentKind::Text(said) => Self::Text(text(said)),
+            ContentKind::Media(link) => link.into(),
+            ContentKind::Location(Location { latitude, longitude, altitude, text: name }) => Self::Location {
+                latitude: Real(*latitude),
+                longitude: Real(*longitude),
+                altitude: altitude.map(Real),
+                text: text(name),
+            },
+            ContentKind::Json(json) => Self::Json(Foreign(Cow::Borrowed(json))),
+        }
+    }
+}
+
+impl<'a> From<&'a MediaLink> for V1ContentKind<'a> {
+    fn from(link: &'a MediaLink) -> Self {
+        let MediaLink {
+            uri,
+            mime_type,
+            title,
+            text: caption,
+            size_bytes,
+            preview_uri,
+            preview_mime_type,
+            aspect_ratio,
+            authorization_realm,
+        } = link;
+        Self::Media {
+            uri: text(uri),
+            mime_type: text(mime_type),
+            title: text(title),
+            text: text(caption),
+            size_bytes: *size_bytes,
+            preview_uri: text(preview_uri),
+            preview_mime_type: text(preview_mime_type),
+            aspect_ratio: text(aspect_ratio),
+            authorization_realm: text(authorization_realm),
+        }
+    }
+}
+
+impl From<TicketStatus> for V1TicketStatus {
+    fn from(status: TicketStatus) -> Self {
+        match status {
+            TicketStatus::Unspecified => Self::Unspecified,
+            TicketStatus::Waiting => Self::Waiting,
+            TicketStatus::Assigned => Self::Assigned,
+            TicketStatus::Open => Self::Open,
+            TicketStatus::ClosedAttendant => Self::ClosedAttendant,
+            TicketStatus::ClosedClient => Self::ClosedClient,
+            TicketStatus::ClosedClientInactivity => Self::ClosedClientInactivity,
+            TicketStatus::Transferred => Self::Transferred,
+            TicketStatus::Unrecognized => Self::Unrecognized,
+        }
+    }
+}
+
+impl<'a> From<&'a Ticket> for V1Ticket<'a> {
+    fn from(ticket: &'a Ticket) -> Self {
+        let Ticket {
+            id,
+            status,
+            blip_status,
+            sequential_id,
+            sequential_suffix,
+            customer_identity,
+            customer_domain,
+            routing_customer_identity,
+            agent_identity,
+            team,
+            priority,
+            tags,
+            closed_by,
+            parent_sequential_id,
+            parent_ticket_id,
+            external_id,
+            customer_input,
+            create_time,
+            open_time,
+            close_time,
+            status_time,
+            more,
+        } = ticket;
+        Self {
+            id: text(id),
+            status: (*status).into(),
+            blip_status: text(blip_status),
+            sequential_id: *sequential_id,
+            sequential_suffix: text(sequential_suffix),
+            customer: text(customer_identity),
+            customer_domain: text(customer_domain),
+            routing_customer: text(routing_customer_identity),
+            agent: text(agent_identity),
+            team: text(team),
+            priority: *priority,
+            tags: Cow::Borrowed(tags),
+            closed_by: text(closed_by),
+            parent_sequential_id: *parent_sequential_id,
+            parent_ticket: text(parent_ticket_id),
+            external_id: text(external_id),
+            customer_input: customer_input.as_ref().map(V1Content::from),
+            created: create_time.map(Time),
+            opened: open_time.map(Time),
+            closed: close_time.map(Time),
+            status_changed: status_time.map(Time),
+            more: Members(Cow::Borrowed(more)),
+        }
+    }
+}
+
+impl<'a> From<&'a End> for V1End<'a> {
+    fn from(end: &'a End) -> Self {
+        let End { outcome, attempts } = end;
+        let outcome = match outcome {
+            Outcome::Done => V1Outcome::Done,
+            Outcome::AlreadyClosed => V1Outcome::AlreadyClosed,
+            Outcome::Failed(fault) => V1Outcome::Failed(fault.into()),
+            Outcome::Unknown(fault) => V1Outcome::Unknown(fault.into()),
+        };
+        Self { outcome, attempts: *attempts }
+    }
+}
+
+impl<'a> From<&'a Fault> for V1Fault<'a> {
+    fn from(fault: &'a Fault) -> Self {
+        let Fault { reason, message, metadata, frees_request_id } = fault;
+        Self {
+            reason: text(reason),
+            message: text(message),
+            metadata: Cow::Borrowed(metadata),
+            frees_request_id: *frees_request_id,
+        }
+    }
+}

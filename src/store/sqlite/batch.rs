@@ -1,0 +1,136 @@
+//! What happens inside one transaction: events find their place, commands begin and end. Nothing in here
+//! commits, and nothing it changes outside the transaction outlives a rollback.
+
+use std::str;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::dedup::Dedup;
+use super::failure::WriteError;
+use super::tickets::Tickets;
+use super::{commands, int, micros};
+use crate::clock::Ids;
+use crate::domain::{Fact, NewEvent, Seq, StoredEvent, TicketState, place};
+use crate::store::record;
+use crate::store::rules::{first_of, is_held};
+use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, Quarantined};
+
+/// One transaction's work.
+pub(super) struct Batch<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) ids: &'a dyn Ids,
+    pub(super) tickets: &'a mut Tickets,
+    pub(super) dedup: &'a mut Dedup,
+    /// Where a record is written before it is bound.
+    pub(super) buffer: &'a mut Vec<u8>,
+    pub(super) now: Timestamp,
+    pub(super) next: Seq,
+    /// What to publish after the commit, with sizes.
+    pub(super) fresh: Vec<(Arc<StoredEvent>, usize)>,
+}
+
+impl Batch<'_> {
+    pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Appended>, WriteError> {
+        events.into_iter().map(|event| self.append_one(event)).collect()
+    }
+
+    fn append_one(&mut self, new: NewEvent) -> Result<Appended, WriteError> {
+        let seq = self.next;
+        if let Some(key) = new.dedup
+            && let Some(known) = self.dedup.claim(self.db, key, seq, micros(self.now))?
+        {
+            return Ok(Appended::Duplicate(known));
+        }
+        let document = matches!(new.fact, Fact::Ticket(_));
+        let (event, raw) = match &new.ticket_id {
+            None => place(new, &mut TicketState::default(), self.ids.next(), self.now),
+            Some(ticket_id) => {
+                let state = self.tickets.change(self.db, &new.bot, ticket_id, document)?;
+                place(new, state, self.ids.next(), self.now)
+            }
+        };
+        let stored = Arc::new(StoredEvent { seq, event, raw });
+        let bytes = self.insert(&stored)?;
+        self.next = Seq(seq.0.saturating_add(1));
+        self.fresh.push((Arc::clone(&stored), bytes));
+        Ok(Appended::At(stored))
+    }
+
+    fn insert(&mut self, stored: &StoredEvent) -> Result<usize, WriteError> {
+        let StoredEvent { seq, event, raw } = stored;
+        self.buffer.clear();
+        record::encode_event(event, self.buffer)?;
+        let check = record::checksum(record::VERSION, *seq, self.buffer, raw);
+        self.db.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
+            params![
+                int(seq.0),
+                micros(self.now),
+                event.payload.type_name(),
+                &*event.bot,
+                event.ticket_id,
+                record::VERSION,
+                check,
+                str::from_utf8(self.buffer)?,
+                &**raw
+            ],
+        )?;
+        Ok(self.buffer.len().saturating_add(raw.len()))
+    }
+
+    pub(super) fn quarantine(&self, body: &Quarantined) -> Result<(), WriteError> {
+        let Quarantined { bot, reason, raw } = body;
+        self.db
+            .prepare_cached(
+                "INSERT INTO quarantine (receive_time, bot, reason, raw) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![micros(self.now), &**bot, reason, &**raw])?;
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self, command: NewCommand) -> Result<Begun, WriteError> {
+        if let Some(known) = self.find(&CommandKey::Id(command.id))? {
+            return Ok(Begun::Known(known));
+        }
+        let principal = command.principal.clone();
+        let key = CommandKey::Request { principal, request_id: command.request_id.clone() };
+        if let Some(known) = self.find(&key)?.filter(|known| is_held(known, self.now)) {
+            let same = known.command.fingerprint == command.fingerprint;
+            return Ok(if same { Begun::Known(known) } else { Begun::Conflict(known) });
+        }
+        let state = self.tickets.look(self.db, &command.bot, &command.ticket_id)?.clone();
+        let accepted = CommandRecord {
+            command,
+            accept_time: self.now,
+            end: None,
+            settle_time: None,
+            event_seq: Seq::default(),
+        };
+        commands::insert(self.db, &accepted)?;
+        Ok(Begun::Fresh(accepted, Box::new(state)))
+    }
+
+    /// `None` if there is no such command.
+    pub(super) fn settle(
+        &mut self,
+        id: Uuid,
+        end: End,
+        events: Vec<NewEvent>,
+    ) -> Result<Option<CommandRecord>, WriteError> {
+        let Some(known) = self.find(&CommandKey::Id(id))? else { return Ok(None) };
+        if known.end.is_some() {
+            return Ok(Some(known));
+        }
+        let appended = self.append(events)?;
+        let event_seq = first_of(&appended);
+        let end_record = String::from_utf8(record::encode_end(&end)?)?;
+        commands::settle(self.db, id, &end_record, micros(self.now), event_seq)?;
+        Ok(Some(CommandRecord { end: Some(end), settle_time: Some(self.now), event_seq, ..known }))
+    }
+
+    fn find(&self, key: &CommandKey) -> Result<Option<CommandRecord>, WriteError> {
+        commands::find(self.db, key)?.transpose().map_err(WriteError::Corrupt)
+    }
+}

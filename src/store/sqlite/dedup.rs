@@ -1,0 +1,165 @@
+//! What was taken already: the keys of events, kept longer than the events themselves where retention is
+//! shorter.
+//!
+//! Keys are digests, so each falls on a page of its own, and writing a page for each would cost more than
+//! writing the events. So the newest keys are in memory and, in order of arrival, in `dedup_recent`; when they
+//! are many, they move into `dedup` in order of the keys, a few after each batch: many to a page.
+
+use std::collections::HashMap;
+use std::vec;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{int, seq};
+use crate::domain::{DedupKey, Seq};
+
+/// Newest keys from which a move begins: some 4 MB in memory, and twice that while it lasts.
+const RECENT_MAX: usize = 65_536;
+
+/// Which event took a key, and when.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    by: Seq,
+    at: i64,
+}
+
+/// The keys, and how long each is remembered.
+#[derive(Debug)]
+pub(super) struct Dedup {
+    /// Microseconds.
+    window: i64,
+    recent: HashMap<DedupKey, Taken>,
+    /// What the running transaction changed in `recent`, to be undone with it.
+    undo: Vec<(DedupKey, Option<Taken>)>,
+    moving: Option<Moving>,
+}
+
+/// Keys on their way from `dedup_recent` to `dedup`.
+#[derive(Debug)]
+struct Moving {
+    /// In order.
+    keys: vec::IntoIter<(DedupKey, Taken)>,
+    /// The last position among them.
+    up_to: Seq,
+}
+
+impl Dedup {
+    /// Reads the newest keys.
+    pub(super) fn load(db: &Connection, window: i64) -> rusqlite::Result<Self> {
+        let recent = db
+            .prepare("SELECT key, seq, receive_time FROM dedup_recent ORDER BY seq")?
+            .query_map([], |row| {
+                Ok((DedupKey(row.get(0)?), Taken { by: seq(row.get(1)?), at: row.get(2)? }))
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(Self { window, recent, undo: Vec::new(), moving: None })
+    }
+
+    /// Takes `key` for the event at `by`; if it is taken already, answers by which.
+    pub(super) fn claim(
+        &mut self,
+        db: &Connection,
+        key: DedupKey,
+        by: Seq,
+        now: i64,
+    ) -> rusqlite::Result<Option<Seq>> {
+        let in_memory = self.recent.get(&key).copied();
+        let known = match in_memory {
+            Some(taken) => Some(taken),
+            None => db
+                .prepare_cached("SELECT seq, receive_time FROM dedup WHERE key = ?1")?
+                .query_row([key.0], |row| Ok(Taken { by: seq(row.get(0)?), at: row.get(1)? }))
+                .optional()?,
+        };
+        if let Some(taken) = known
+            && taken.at >= now.saturating_sub(self.window)
+        {
+            return Ok(Some(taken.by));
+        }
+        db.prepare_cached("INSERT INTO dedup_recent VALUES (?1, ?2, ?3)")?.execute(params![
+            int(by.0),
+            now,
+            key.0
+        ])?;
+        self.recent.insert(key, Taken { by, at: now });
+        self.undo.push((key, in_memory));
+        Ok(None)
+    }
+
+    /// The transaction is durable.
+    pub(super) fn committed(&mut self) {
+        self.undo.clear();
+        if self.moving.is_none() && self.recent.len() >= RECENT_MAX {
+            let mut keys: Vec<_> = self.recent.iter().map(|(key, taken)| (*key, *taken)).collect();
+            keys.sort_unstable_by_key(|(key, _)| *key);
+            let up_to = keys.iter().map(|(_, taken)| taken.by).max().unwrap_or_default();
+            self.moving = Some(Moving { keys: keys.into_iter(), up_to });
+        }
+    }
+
+    /// The transaction is gone.
+    pub(super) fn rolled_back(&mut self) {
+        for (key, before) in self.undo.drain(..).rev() {
+            match before {
+                Some(taken) => self.recent.insert(key, taken),
+                None => self.recent.remove(&key),
+            };
+        }
+    }
+
+    /// Whether keys are on their way.
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    /// Moves at most `count` keys inside the caller's transaction; answers those that need no place in memory
+    /// once it is committed.
+    pub(super) fn step(&mut self, db: &Connection, count: usize) -> rusqlite::Result<Vec<(DedupKey, Seq)>> {
+        let Some(moving) = &mut self.moving else { return Ok(Vec::new()) };
+        if moving.keys.len() == 0 {
+            let gone = db
+                .prepare_cached(
+                    "DELETE FROM dedup_recent WHERE seq IN
+                     (SELECT seq FROM dedup_recent WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
+                )?
+                .execute((int(moving.up_to.0), i64::try_from(count).unwrap_or(i64::MAX)))?;
+            if gone == 0 {
+                self.moving = None;
+            }
+            return Ok(Vec::new());
+        }
+        let mut insert = db.prepare_cached(
+            "INSERT INTO dedup VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE
+             SET seq = excluded.seq, receive_time = excluded.receive_time",
+        )?;
+        let mut moved = Vec::with_capacity(count);
+        for (key, taken) in moving.keys.by_ref().take(count) {
+            insert.execute(params![key.0, int(taken.by.0), taken.at])?;
+            moved.push((key, taken.by));
+        }
+        Ok(moved)
+    }
+
+    /// The step is committed.
+    pub(super) fn stepped(&mut self, moved: Vec<(DedupKey, Seq)>) {
+        for (key, by) in moved {
+            if self.recent.get(&key).is_some_and(|taken| taken.by == by) {
+                self.recent.remove(&key);
+            }
+        }
+    }
+
+    /// The step is gone: the move begins anew some time, all it needs is still there.
+    pub(super) fn abandon(&mut self) {
+        self.moving = None;
+    }
+
+    /// Forgets old keys whose first two bytes are in `from..=to`. A slice of the key space is contiguous, so
+    /// that few pages change however many keys go.
+    pub(super) fn sweep(&mut self, db: &Connection, from: u16, to: u16, now: i64) -> rusqlite::Result<usize> {
+        let mut last = [u8::MAX; 16];
+        last.iter_mut().zip(to.to_be_bytes()).for_each(|(byte, of)| *byte = of);
+        db.prepare_cached("DELETE FROM dedup WHERE key BETWEEN ?1 AND ?2 AND receive_time < ?3")?
+            .execute(params![from.to_be_bytes(), last, now.saturating_sub(self.window)])
+    }
+}

@@ -1,0 +1,198 @@
+//! Tickets as the writer sees them: a bounded cache over the table, written back once a batch. After a
+//! rollback it is emptied, so that memory never runs ahead of the disk.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::failure::WriteError;
+use super::{int, seq};
+use crate::domain::{Seq, TicketState};
+use crate::store::record;
+
+/// What the writer knows of a ticket.
+#[derive(Debug)]
+pub(super) struct Cached {
+    bot: Arc<str>,
+    ticket_id: String,
+    /// Its row; none before its first event is written.
+    row: Option<i64>,
+    pub(super) state: TicketState,
+    dirty: bool,
+    document_dirty: bool,
+}
+
+/// Two generations: what was used since the last turn, and what was used before. Dropping the older one
+/// bounds the cache without a list of uses.
+#[derive(Debug)]
+pub(super) struct Tickets {
+    young: HashMap<String, Cached>,
+    old: HashMap<String, Cached>,
+    dirty: Vec<String>,
+    key: String,
+    generation_max: usize,
+}
+
+impl Tickets {
+    pub(super) fn new(cached_max: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            dirty: Vec::new(),
+            key: String::new(),
+            generation_max: (cached_max / 2).max(1),
+        }
+    }
+
+    /// Forgets everything: the transaction it belonged to is gone.
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.dirty.clear();
+    }
+
+    /// The state of a ticket, to look at.
+    pub(super) fn look(
+        &mut self,
+        db: &Connection,
+        bot: &str,
+        ticket_id: &str,
+    ) -> Result<&TicketState, WriteError> {
+        self.load(db, bot, ticket_id).map(|cached| &cached.state)
+    }
+
+    /// The state of a ticket, for an event to be placed in.
+    pub(super) fn change(
+        &mut self,
+        db: &Connection,
+        bot: &str,
+        ticket_id: &str,
+        document: bool,
+    ) -> Result<&mut TicketState, WriteError> {
+        let first = {
+            let cached = self.load(db, bot, ticket_id)?;
+            cached.document_dirty |= document;
+            !mem::replace(&mut cached.dirty, true)
+        };
+        if first {
+            self.dirty.push(self.key.clone());
+        }
+        let missing = || WriteError::Broken("a ticket left the cache".to_owned());
+        self.young.get_mut(&self.key).map(|cached| &mut cached.state).ok_or_else(missing)
+    }
+
+    fn load(&mut self, db: &Connection, bot: &str, ticket_id: &str) -> Result<&mut Cached, WriteError> {
+        self.key.clear();
+        self.key.push_str(bot);
+        self.key.push('\n');
+        self.key.push_str(ticket_id);
+        if !self.young.contains_key(&self.key) {
+            let cached = match self.old.remove(&self.key) {
+                Some(cached) => cached,
+                None => read(db, bot, ticket_id)?,
+            };
+            self.young.insert(self.key.clone(), cached);
+        }
+        let missing = || WriteError::Broken("a ticket left the cache".to_owned());
+        self.young.get_mut(&self.key).ok_or_else(missing)
+    }
+
+    /// Writes what the batch changed.
+    pub(super) fn write_back(&mut self, db: &Connection) -> Result<(), WriteError> {
+        let mut dirty = mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if let Some(cached) = self.young.get_mut(&key) {
+                cached.write(db)?;
+            }
+        }
+        self.dirty = dirty;
+        Ok(())
+    }
+
+    /// Makes room, once nothing is dirty.
+    pub(super) fn turn(&mut self) {
+        if self.dirty.is_empty() && self.young.len() > self.generation_max {
+            self.old = mem::take(&mut self.young);
+        }
+    }
+}
+
+impl Cached {
+    fn write(&mut self, db: &Connection) -> Result<(), WriteError> {
+        let TicketState { ticket, last_sequence, activity_sequence } = &self.state;
+        let row = if let Some(row) = self.row {
+            db.prepare_cached("UPDATE tickets SET last_sequence = ?2, activity_sequence = ?3 WHERE n = ?1")?
+                .execute((row, int(*last_sequence), int(*activity_sequence)))?;
+            row
+        } else {
+            db.prepare_cached(
+                "INSERT INTO tickets (bot, ticket_id, last_sequence, activity_sequence) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .insert(params![&*self.bot, self.ticket_id, int(*last_sequence), int(*activity_sequence)])?
+        };
+        self.row = Some(row);
+        self.dirty = false;
+        if let (true, Some(ticket)) = (mem::take(&mut self.document_dirty), ticket) {
+            let document = String::from_utf8(record::encode_ticket(ticket)?)?;
+            let check = record::checksum(record::VERSION, seq(row), document.as_bytes(), &[]);
+            db.prepare_cached(
+                "INSERT INTO ticket_documents VALUES (?1, ?2, ?3, ?4) ON CONFLICT (n) DO UPDATE
+                 SET version = excluded.version, checksum = excluded.checksum, record = excluded.record",
+            )?
+            .execute(params![row, record::VERSION, check, document])?;
+        }
+        Ok(())
+    }
+}
+
+fn read(db: &Connection, bot: &str, ticket_id: &str) -> Result<Cached, WriteError> {
+    let (row, state) = match find(db, bot, ticket_id)? {
+        None => (None, TicketState::default()),
+        Some(Ok((row, state))) => (Some(row), state),
+        Some(Err(what)) => return Err(WriteError::Corrupt(format!("the document of a ticket: {what}"))),
+    };
+    let bot = Arc::from(bot);
+    Ok(Cached { bot, ticket_id: ticket_id.to_owned(), row, state, dirty: false, document_dirty: false })
+}
+
+/// A ticket's row and state; `Err` when its document is damaged.
+pub(super) fn find(
+    db: &Connection,
+    bot: &str,
+    ticket_id: &str,
+) -> rusqlite::Result<Option<Result<(i64, TicketState), String>>> {
+    db.prepare_cached(
+        "SELECT n, last_sequence, activity_sequence, version, checksum, record
+         FROM tickets LEFT JOIN ticket_documents USING (n) WHERE ticket_id = ?1 AND bot = ?2",
+    )?
+    .query_row([ticket_id, bot], |row| {
+        let n: i64 = row.get(0)?;
+        let mut state = TicketState {
+            ticket: None,
+            last_sequence: seq(row.get(1)?).0,
+            activity_sequence: seq(row.get(2)?).0,
+        };
+        if let Some(version) = row.get::<_, Option<u8>>(3)? {
+            let check: u32 = row.get(4)?;
+            let document = row.get_ref(5)?.as_bytes()?;
+            if check != record::checksum(version, Seq(seq(n).0), document, &[]) {
+                return Ok(Err("it does not match its checksum".to_owned()));
+            }
+            match record::decode_ticket(version, document) {
+                Ok(ticket) => state.ticket = Some(ticket),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        Ok(Ok((n, state)))
+    })
+    .optional()
+}
+
+/// The bots that have a ticket of this id.
+pub(super) fn bots_of(db: &Connection, ticket_id: &str) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached("SELECT bot FROM tickets WHERE ticket_id = ?1 ORDER BY bot")?
+        .query_map([ticket_id], |row| row.get(0))?
+        .collect()
+}

@@ -1,0 +1,412 @@
+//! The one thread that writes. It takes whatever has queued, puts it into one transaction, syncs once,
+//! publishes, answers all. It never waits for more to come: the running sync is the wait.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::batch::Batch;
+use super::checkpoint::{self, Checkpoints};
+use super::dedup::Dedup;
+use super::failure::{Verdict, WriteError};
+use super::job::{Job, Message};
+use super::retention::{Ages, Run};
+use super::tickets::Tickets;
+use super::{Shared, micros, time};
+use crate::clock::{Clock, Ids};
+use crate::domain::Seq;
+use crate::store::{AppendError, Health};
+
+/// How often a full disk is tried again when nobody asks.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a probe writes: enough that success means there is room for events again.
+const PROBE_BYTES: u32 = 256 << 10;
+
+/// Keys that move after a batch: twice what the batch brought, within these.
+const KEYS_MOVED_MIN: usize = 64;
+const KEYS_MOVED_MAX: usize = 1_024;
+
+/// Bytes from which a batch takes no more in.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// The thread's state.
+pub(super) struct Writer {
+    pub(super) db: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) tickets: Tickets,
+    pub(super) dedup: Dedup,
+    pub(super) buffer: Vec<u8>,
+    pub(super) last: Seq,
+    pub(super) last_time: i64,
+    pub(super) batch_max: usize,
+    pub(super) ages: Ages,
+    pub(super) retention: Option<Run>,
+    /// Who asked for a run; one that is under way does not count.
+    pub(super) retention_asked: Vec<oneshot::Sender<Result<u64, AppendError>>>,
+    pub(super) retention_interval: Duration,
+    pub(super) retention_due: Instant,
+    pub(super) sweep_prefix: u16,
+    pub(super) probe_due: Instant,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Writer").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+/// Says so when the thread ends in a way nobody planned.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.health.send_replace(Health::Failed("the store's writer broke down".to_owned()));
+        }
+    }
+}
+
+impl Writer {
+    /// Runs until closed.
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+        let _alarm = Alarm(Arc::clone(&self.shared));
+        loop {
+            let message = if self.retention.is_some() || !self.retention_asked.is_empty() {
+                inbox.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                })
+            } else {
+                inbox.recv_timeout(self.patience())
+            };
+            let open = match message {
+                Ok(message) => self.take(message, inbox),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if !open {
+                break;
+            }
+            self.look_after();
+        }
+        self.end(inbox);
+    }
+
+    /// How long to wait for work before looking after other things.
+    fn patience(&self) -> Duration {
+        let due = if self.is_full() { self.retention_due.min(self.probe_due) } else { self.retention_due };
+        due.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes `first` and whatever else has queued; `false` when told to end.
+    fn take(&mut self, first: Message, inbox: &Receiver<Message>) -> bool {
+        let mut jobs = Vec::with_capacity(64);
+        let (mut events, mut bytes) = (0_usize, 0_usize);
+        let mut next = Some(first);
+        let mut open = true;
+        while let Some(message) = next {
+            match message {
+                Message::Write(job) => {
+                    let size = job.size();
+                    events = events.saturating_add(size.0.max(1));
+                    bytes = bytes.saturating_add(size.1);
+                    jobs.push(job);
+                }
+                Message::Retain(reply) => {
+                    self.retention_asked.push(reply);
+                }
+                Message::Close => {
+                    open = false;
+                    break;
+                }
+            }
+            let room = events < self.batch_max && bytes < BATCH_BYTES_MAX;
+            next = if room { inbox.try_recv().ok() } else { None };
+        }
+        self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if !jobs.is_empty() {
+            self.commit(jobs);
+        }
+        open
+    }
+
+    fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let health = self.shared.health.borrow().clone();
+        if let Health::Failed(what) = health {
+            refuse(jobs, &AppendError::Unavailable(what));
+            return;
+        }
+        match self.transaction(&mut jobs) {
+            Ok(()) => {
+                if health != Health::Ready {
+                    tracing::info!("the store has room again");
+                    self.shared.health.send_replace(Health::Ready);
+                }
+                let written = jobs.len();
+                for job in jobs {
+                    job.answer(Ok(()));
+                }
+                if self.dedup.is_moving() {
+                    self.move_keys(written);
+                }
+            }
+            Err((error, committing)) => {
+                let told = self.failed(&error, committing);
+                refuse(jobs, &told);
+            }
+        }
+        self.tickets.turn();
+    }
+
+    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), (WriteError, bool)> {
+        let now = self.now();
+        run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
+        let mut batch = Batch {
+            db: &self.db,
+            ids: &*self.ids,
+            tickets: &mut self.tickets,
+            dedup: &mut self.dedup,
+            buffer: &mut self.buffer,
+            now,
+            next: Seq(self.last.0.saturating_add(1)),
+            fresh: Vec::with_capacity(jobs.len()),
+        };
+        let worked = jobs.iter_mut().try_for_each(|job| job.run(&mut batch));
+        let fresh = batch.fresh;
+        worked.and_then(|()| self.tickets.write_back(&self.db)).map_err(|error| (error, false))?;
+        run_cached(&self.db, "COMMIT").map_err(|error| (error, true))?;
+        let bytes = fresh.iter().map(|(_, bytes)| bytes).sum();
+        self.dedup.committed();
+        self.checkpoints.written(&self.db, jobs.len(), bytes);
+        if let Some((newest, _)) = fresh.last() {
+            assert!(newest.seq > self.last, "positions only grow");
+            self.last = newest.seq;
+            self.last_time = micros(now);
+            self.shared.recent.publish(fresh);
+            self.shared.tail.send_replace(self.last);
+        }
+        Ok(())
+    }
+
+    /// Rolls back and decides what the error means.
+    fn failed(&mut self, error: &WriteError, committing: bool) -> AppendError {
+        if !self.db.is_autocommit()
+            && let Err(error) = run_cached(&self.db, "ROLLBACK")
+        {
+            tracing::error!(%error, "the store cannot roll back");
+        }
+        self.tickets.clear();
+        self.dedup.rolled_back();
+        self.probe_due = after(PROBE_INTERVAL);
+        match error.verdict() {
+            Verdict::Full => {
+                if !self.is_full() {
+                    tracing::error!(
+                        "the disk that holds the store is full; nothing is accepted until there is room"
+                    );
+                    self.shared.health.send_replace(Health::Full);
+                }
+                AppendError::Full
+            }
+            Verdict::Passing => {
+                tracing::error!(%error, "the store could not write a batch");
+                AppendError::Unavailable(error.to_string())
+            }
+            Verdict::Fatal => {
+                tracing::error!(%error, "the store has failed; nothing is accepted until the process is started again");
+                self.shared.health.send_replace(Health::Failed(error.to_string()));
+                if committing && error.is_in_doubt() {
+                    AppendError::Unknown(error.to_string())
+                } else {
+                    AppendError::Unavailable(error.to_string())
+                }
+            }
+        }
+    }
+
+    /// Whatever is due beside batches.
+    fn look_after(&mut self) {
+        if matches!(*self.shared.health.borrow(), Health::Failed(_)) {
+            self.retention_due = after(self.retention_interval);
+            self.refuse_retention("the store has failed");
+            return;
+        }
+        let now = Instant::now();
+        if self.is_full() && now >= self.probe_due {
+            self.probe();
+        }
+        if self.retention.is_none() && (now >= self.retention_due || !self.retention_asked.is_empty()) {
+            self.retention_due = after(self.retention_interval);
+            self.retention = Some(Run::new(mem::take(&mut self.retention_asked)));
+        }
+        if let Some(mut run) = self.retention.take() {
+            let stepped = self.step(&mut run);
+            let done = run.is_done();
+            let removed = run.removed;
+            self.retention = Some(run);
+            match stepped {
+                Ok(()) if !done => {}
+                Ok(()) => self.end_retention(&Ok(removed)),
+                Err(error) => {
+                    let told = self.failed(&error, false);
+                    self.end_retention(&Err(told));
+                }
+            }
+        }
+    }
+
+    /// Moves some keys to where they stay, at the pace they come in.
+    fn move_keys(&mut self, written: usize) {
+        let count = written.saturating_mul(2).clamp(KEYS_MOVED_MIN, KEYS_MOVED_MAX);
+        match unsynced(&self.db, || Ok(self.dedup.step(&self.db, count)?)) {
+            Ok(moved) => {
+                self.checkpoints.written(&self.db, moved.len() / 8, 0);
+                self.dedup.stepped(moved);
+            }
+            Err(error) => {
+                self.dedup.abandon();
+                self.failed(&error, false);
+            }
+        }
+    }
+
+    /// One step of retention.
+    fn step(&mut self, run: &mut Run) -> Result<(), WriteError> {
+        let now = micros(self.now());
+        let step = || Ok(run.step(&self.db, &mut self.dedup, &mut self.sweep_prefix, self.ages, now)?);
+        if let Some(trimmed) = unsynced(&self.db, step)? {
+            self.shared.recent.trim(trimmed);
+            self.checkpoints.written(&self.db, 32, 0);
+        }
+        Ok(())
+    }
+
+    fn end_retention(&mut self, told: &Result<u64, AppendError>) {
+        if let Some(run) = self.retention.take() {
+            for reply in run.waiting {
+                let _ = reply.send(told.clone()); // nobody may be waiting
+            }
+        }
+    }
+
+    fn refuse_retention(&mut self, what: &str) {
+        if self.retention.is_some() || !self.retention_asked.is_empty() {
+            let waiting = mem::take(&mut self.retention_asked);
+            self.retention.get_or_insert_with(|| Run::new(Vec::new())).waiting.extend(waiting);
+            self.end_retention(&Err(AppendError::Unavailable(what.to_owned())));
+        }
+    }
+
+    /// Whether there is room again, without waiting for somebody to ask.
+    fn probe(&mut self) {
+        self.probe_due = after(PROBE_INTERVAL);
+        let tried = (|| {
+            run_cached(&self.db, "BEGIN IMMEDIATE")?;
+            self.db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))",
+                [PROBE_BYTES],
+            )?;
+            run_cached(&self.db, "COMMIT")?;
+            self.db.execute("DELETE FROM quarantine WHERE n = -1", [])?;
+            Ok::<_, WriteError>(())
+        })();
+        match tried {
+            Ok(()) => {
+                tracing::info!("the store has room again");
+                self.shared.health.send_replace(Health::Ready);
+            }
+            Err(error) => {
+                self.failed(&error, false);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        *self.shared.health.borrow() == Health::Full
+    }
+
+    /// Now, to the microsecond, and never earlier than the newest event.
+    fn now(&self) -> Timestamp {
+        time(micros(self.clock.now()).max(self.last_time))
+    }
+
+    /// Writes what is still queued, and leaves the file in one piece.
+    fn end(mut self, inbox: &Receiver<Message>) {
+        while let Ok(message) = inbox.try_recv() {
+            self.take(message, inbox);
+        }
+        self.refuse_retention("the store is closing");
+        self.checkpoints.stop();
+        if !matches!(*self.shared.health.borrow(), Health::Failed(_)) {
+            checkpoint::finish(&self.db);
+        }
+    }
+}
+
+fn refuse(jobs: Vec<Box<dyn Job>>, error: &AppendError) {
+    for job in jobs {
+        job.answer(Err(error.clone()));
+    }
+}
+
+/// A transaction of its own that need not be synced: what it does is done again if a crash takes it back.
+/// The pragma takes effect when it is *prepared*, so a cached statement would do nothing.
+fn unsynced<T>(db: &Connection, work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
+    db.execute_batch("PRAGMA synchronous = NORMAL")?;
+    let worked = run_cached(db, "BEGIN IMMEDIATE")
+        .and_then(|()| work())
+        .and_then(|worked| run_cached(db, "COMMIT").map(|()| worked));
+    let restored = || {
+        if !db.is_autocommit() {
+            run_cached(db, "ROLLBACK")?;
+        }
+        Ok::<_, WriteError>(db.execute_batch("PRAGMA synchronous = FULL")?)
+    };
+    restored().map_err(|error| WriteError::Unsafe(error.to_string()))?;
+    worked
+}
+
+fn run_cached(db: &Connection, sql: &str) -> Result<(), WriteError> {
+    db.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+pub(super) fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(db: &Connection) -> i64 {
+        db.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn commits_are_synced_again_after_one_that_was_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Connection::open(directory.path().join("log.db")).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (x)").unwrap();
+        for _ in 0..3 {
+            let during = unsynced(&db, || Ok(level(&db))).unwrap();
+            assert_eq!((during, level(&db)), (1, 2));
+            let failed = unsynced(&db, || Ok(db.execute("INSERT INTO nowhere VALUES (1)", [])?));
+            assert!(failed.is_err());
+            assert_eq!((db.is_autocommit(), level(&db)), (true, 2));
+        }
+    }
+}
