@@ -8,6 +8,7 @@ OPTIONS = [("grpc.max_receive_message_length", 32 << 20)]
 SILENCE_MAX = 3 * 15  # seconds: three heartbeats
 ENDS = {grpc.StatusCode[name] for name in ("INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS", "UNIMPLEMENTED")}
 db = sqlite3.connect("resume.db")
+db.execute("PRAGMA journal_mode = WAL")  # one sync a commit
 db.execute("CREATE TABLE IF NOT EXISTS position (id INTEGER PRIMARY KEY CHECK (id = 1), cursor TEXT NOT NULL)")
 db.execute("CREATE TABLE IF NOT EXISTS handled (event_id TEXT PRIMARY KEY)")
 db.execute("CREATE TABLE IF NOT EXISTS messages (ticket_id TEXT, number INTEGER, text TEXT)")
