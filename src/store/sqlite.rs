@@ -39,6 +39,7 @@ mod recent;
 mod retention;
 mod schema;
 mod tickets;
+mod transaction;
 mod writer;
 
 pub use open_error::OpenError;
