@@ -15,11 +15,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::blip::http::{Authorization, HttpBlip, client};
+use crate::blip::metrics::BlipMetrics;
 use crate::blip::policy::Rates;
 use crate::blip::{BlipApi, BlipError};
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
-use crate::gateway::desk::Desk;
+use crate::gateway::desk::{CommandMetrics, Desk};
 use crate::gateway::ingest::Ingest;
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
@@ -88,11 +89,14 @@ impl App {
         };
         let log = Arc::new(SqliteLog::open(store, Arc::clone(&clock), Arc::clone(&ids))?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
-        let bots = blip_of(&config, &secrets)?;
-        let desk = Desk::new(Arc::clone(&events), ledger, bots, Arc::clone(&ids), shutdown.clone());
+        let mut registry = telemetry::registry();
+        let bots = blip_of(&config, &secrets, &BlipMetrics::register(&mut registry))?;
+        let command_metrics = CommandMetrics::register(&mut registry);
+        let desk =
+            Desk::new(Arc::clone(&events), ledger, bots, Arc::clone(&ids), shutdown.clone(), command_metrics);
         desk.recover();
 
-        let mut registry = telemetry::registry();
+        log.register_metrics(&mut registry);
         let webhook_metrics = WebhookMetrics::register(&mut registry);
         let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
         let parts =
@@ -184,8 +188,17 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Metrics nobody reads, for a command that ends before anyone could.
+pub fn blip_metrics() -> BlipMetrics {
+    BlipMetrics::register(&mut telemetry::registry())
+}
+
 /// Every bot's way to Blip, by short name.
-pub fn blip_of(config: &Config, secrets: &SecretStore) -> anyhow::Result<BTreeMap<String, Arc<dyn BlipApi>>> {
+pub fn blip_of(
+    config: &Config,
+    secrets: &SecretStore,
+    metrics: &BlipMetrics,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn BlipApi>>> {
     let client = client().context("the HTTP client cannot be built")?;
     let mut bots: BTreeMap<String, Arc<dyn BlipApi>> = BTreeMap::new();
     for bot in &config.bots {
@@ -197,10 +210,8 @@ pub fn blip_of(config: &Config, secrets: &SecretStore) -> anyhow::Result<BTreeMa
         });
         let config::Rates { messages, notifications, commands } = bot.rates;
         let rates = Rates { messages, notifications, commands };
-        bots.insert(
-            bot.name.to_string(),
-            Arc::new(HttpBlip::new(client.clone(), &bot.url, authorization, rates)),
-        );
+        let api = HttpBlip::new(&bot.name, client.clone(), &bot.url, authorization, rates, metrics.clone());
+        bots.insert(bot.name.to_string(), Arc::new(api));
     }
     Ok(bots)
 }

@@ -52,7 +52,7 @@ struct Listeners {
     /// Write the addresses in use to this file, as JSON, once all listeners are bound.
     #[arg(long, value_name = "FILE", env = "DESKGATE_ADDRESSES_FILE")]
     addresses_file: Option<PathBuf>,
-    /// error, warn, info, debug or trace; also per module, such as info,deskgate::gateway=debug.
+    /// error, warn, info, debug or trace; also per module, such as `info,deskgate::gateway=debug`.
     #[arg(long, value_name = "LEVEL", env = "DESKGATE_LOG_LEVEL")]
     log_level: Option<String>,
     /// text for people, json for machines.

@@ -30,8 +30,6 @@ mod incoming;
 mod metrics;
 pub mod pb;
 mod position;
-#[cfg(test)]
-mod sample;
 mod status;
 mod ticket_service;
 mod window;
@@ -48,10 +46,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// The same for one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-/// How long a stream has to say goodbye to a client that does not read.
-const GOODBYE: Duration = Duration::from_secs(5);
 /// How long an answer has to leave once nothing else is left to do.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// What callers may pile up, and what tests shorten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +58,18 @@ pub struct Limits {
     pub calls_per_connection_max: u32,
     /// The shortest heartbeat that a caller can ask for.
     pub heartbeat_min: Duration,
+    /// How long a stream has, when the process stops, to say goodbye to a client that does not read.
+    pub goodbye: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { streams_max: 20_000, calls_per_connection_max: 20_000, heartbeat_min: Duration::from_secs(5) }
+        Self {
+            streams_max: 20_000,
+            calls_per_connection_max: 20_000,
+            heartbeat_min: Duration::from_secs(5),
+            goodbye: Duration::from_secs(5),
+        }
     }
 }
 
@@ -126,7 +129,7 @@ impl Grpc {
         let cut = CancellationToken::new();
         let (reporter, health) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
-        let open = Open { calls: edge.calls.clone(), streams };
+        let open = Open { calls: edge.calls.clone(), streams, goodbye: limits.goodbye };
         drop(shutdown.spawn(stop(shutdown.clone(), open, reporter, cut.clone())));
 
         let tickets = TicketServiceServer::new(Tickets::new(desk, log.id()))
@@ -178,6 +181,7 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
 struct Open {
     calls: TaskTracker,
     streams: TaskTracker,
+    goodbye: Duration,
 }
 
 /// Sees to the end: tells health, gives everyone the time to finish, then cuts what is left.
@@ -188,12 +192,12 @@ async fn stop(shutdown: Shutdown, open: Open, mut reporter: HealthReporter, cut:
         () = shutdown.soft().cancelled() => {}
     }
     report(&reporter, ServingStatus::NotServing).await;
-    let Open { calls, streams } = open;
+    let Open { calls, streams, goodbye } = open;
     calls.close();
     streams.close();
     let done = async {
         // Streams end at once, but for those whose client does not read.
-        drop(tokio::time::timeout(GOODBYE, streams.wait()).await);
+        drop(tokio::time::timeout(goodbye, streams.wait()).await);
         calls.wait().await;
         // Ends those who watch health, which no one else would.
         for name in HEALTH_NAMES {
@@ -208,3 +212,8 @@ async fn stop(shutdown: Shutdown, open: Open, mut reporter: HealthReporter, cut:
     }
     cut.cancel();
 }
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::metrics::BlipMetrics;
 use super::policy::{Bucket, Rates};
 use super::{BlipApi, BlipError};
 use crate::lime::{Command, Reply};
@@ -41,6 +42,8 @@ pub fn client() -> Result<Client, reqwest::Error> {
 
 /// One bot's way to Blip.
 pub struct HttpBlip {
+    bot: String,
+    metrics: BlipMetrics,
     client: Client,
     commands_url: String,
     messages_url: String,
@@ -56,10 +59,19 @@ impl fmt::Debug for HttpBlip {
 }
 
 impl HttpBlip {
-    /// A bot at the HTTP endpoint `base_url` of its contract.
-    pub fn new(client: Client, base_url: &str, authorization: Authorization, rates: Rates) -> Self {
+    /// The bot of this short name, at the HTTP endpoint `base_url` of its contract.
+    pub fn new(
+        bot: &str,
+        client: Client,
+        base_url: &str,
+        authorization: Authorization,
+        rates: Rates,
+        metrics: BlipMetrics,
+    ) -> Self {
         let base = base_url.trim_end_matches('/');
         Self {
+            bot: bot.to_owned(),
+            metrics,
             client,
             commands_url: format!("{base}/commands"),
             messages_url: format!("{base}/messages"),
@@ -72,15 +84,35 @@ impl HttpBlip {
     /// Waits for quota, posts, and answers the body of a 2xx.
     async fn post(
         &self,
+        kind: &'static str,
+        (url, bucket): (&str, &Mutex<Bucket>),
+        json: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, BlipError> {
+        let asked = Instant::now();
+        let ready = match lock(bucket).take(asked, deadline) {
+            Ok(ready) => ready,
+            Err(retry_after) => {
+                let error = BlipError::OverQuota { retry_after };
+                self.metrics.ended(&self.bot, kind, Some(&error), Duration::ZERO);
+                return Err(error);
+            }
+        };
+        sleep_until(ready).await;
+        self.metrics.waited(ready.saturating_duration_since(asked));
+        let sent = Instant::now();
+        let result = self.exchange(url, bucket, json, deadline).await;
+        self.metrics.ended(&self.bot, kind, result.as_ref().err(), sent.elapsed());
+        result
+    }
+
+    async fn exchange(
+        &self,
         url: &str,
         bucket: &Mutex<Bucket>,
         json: Vec<u8>,
         deadline: Instant,
     ) -> Result<Vec<u8>, BlipError> {
-        let ready = lock(bucket)
-            .take(Instant::now(), deadline)
-            .map_err(|retry_after| BlipError::OverQuota { retry_after })?;
-        sleep_until(ready).await;
         let authorization = (self.authorization)()
             .ok_or_else(|| BlipError::NotSent("the bot's key is not known".to_owned()))?;
         let request = self
@@ -112,7 +144,8 @@ impl HttpBlip {
 #[async_trait]
 impl BlipApi for HttpBlip {
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
-        let body = self.post(&self.commands_url, &self.commands, command.to_json(), deadline).await?;
+        let body =
+            self.post("command", (&self.commands_url, &self.commands), command.to_json(), deadline).await?;
         let reply = Reply::from_json(&body).map_err(|unusable| BlipError::Unknown(unusable.to_string()))?;
         match &reply.id {
             Some(id) if *id != command.id => {
@@ -123,7 +156,7 @@ impl BlipApi for HttpBlip {
     }
 
     async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<(), BlipError> {
-        self.post(&self.messages_url, &self.messages, json, deadline).await.map(drop)
+        self.post("message", (&self.messages_url, &self.messages), json, deadline).await.map(drop)
     }
 }
 

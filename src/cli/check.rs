@@ -37,7 +37,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     }
     let secrets = SecretStore::new(&config, &Env)?;
     let mut refused = 0_usize;
-    for (bot, api) in app::blip_of(&config, &secrets)? {
+    for (bot, api) in app::blip_of(&config, &secrets, &app::blip_metrics())? {
         match app::try_key(api.as_ref(), TRIAL_TIMEOUT).await {
             Ok(()) => writeln!(out, "bots[{bot}]: Blip takes the key")?,
             Err(error) => {

@@ -190,14 +190,12 @@ impl ActionRequest {
     /// never saw is Blip's to judge.
     pub fn judge(&self, state: &TicketState) -> Option<Outcome> {
         if self.if_ticket_sequence != 0 && state.activity_sequence > self.if_ticket_sequence {
-            let fault = Fault::new(
-                "TICKET_CHANGED",
-                format!(
-                    "the ticket has moved on to ticket_sequence {}; read the newer events and ask again",
-                    state.activity_sequence
-                ),
+            let newest = state.last_sequence;
+            let message = format!(
+                "the ticket has moved on to ticket_sequence {newest}; read the newer events and ask again"
             );
-            return Some(Outcome::Failed(fault.with("ticket_sequence", &state.activity_sequence)));
+            let fault = Fault::new("TICKET_CHANGED", message).with("ticket_id", &self.ticket_id);
+            return Some(Outcome::Failed(fault.with("ticket_sequence", &newest)));
         }
         if !state.is_closed() {
             return None;

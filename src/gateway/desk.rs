@@ -17,8 +17,11 @@ use super::lanes::Lanes;
 
 mod carry;
 mod memo;
+mod metrics;
 mod recover;
 mod run;
+
+pub use metrics::CommandMetrics;
 
 /// The way out.
 #[derive(Debug, Clone)]
@@ -33,6 +36,7 @@ struct Inner {
     bots: BTreeMap<String, Arc<dyn BlipApi>>,
     ids: Arc<dyn Ids>,
     shutdown: Shutdown,
+    metrics: CommandMetrics,
     /// Callers of one request id, by principal and id.
     requests: Lanes<(String, String)>,
     /// Commands of one ticket, by bot and ticket.
@@ -117,9 +121,10 @@ impl Desk {
         bots: BTreeMap<String, Arc<dyn BlipApi>>,
         ids: Arc<dyn Ids>,
         shutdown: Shutdown,
+        metrics: CommandMetrics,
     ) -> Self {
         let (requests, tickets) = (Lanes::default(), Lanes::default());
-        Self { inner: Arc::new(Inner { log, ledger, bots, ids, shutdown, requests, tickets }) }
+        Self { inner: Arc::new(Inner { log, ledger, bots, ids, shutdown, metrics, requests, tickets }) }
     }
 
     /// Carries out an action, or answers what became of it before. Ends by `deadline`; hanging up changes

@@ -93,7 +93,9 @@ impl Events {
         let frames = Frames::new(follower.run(), out, move |result| {
             edge::ended(&metrics, "Subscribe", result.as_ref().err(), id.as_ref());
             let mut trailers = HeaderMap::new();
-            id.iter().for_each(|id| id.write(&mut trailers));
+            if let Some(id) = &id {
+                id.write(&mut trailers);
+            }
             trailers
         });
         let mut response = http::Response::new(Body::new(frames));
@@ -107,13 +109,15 @@ impl Events {
         let begin = position::find(log.as_ref(), self.shared.clock.as_ref(), &asked.start).await?;
         let mut page = Page { at: begin.at, events: Vec::new(), bytes: 0, scanned: 0 };
         let mut at_oldest = begin.at_oldest;
+        // Where every event is wanted, no more is read than is sent.
+        let read_max = asked.filter.as_ref().map_or(asked.page_size.min(READ_MAX), |_| READ_MAX);
         loop {
-            let read = match log.read(page.at, READ_MAX.min(asked.page_size)).await {
-                Err(ReadError::Trimmed { earliest }) if at_oldest => {
+            let read = match log.read(page.at, read_max).await {
+                Err(ReadError::Trimmed { earliest }) if at_oldest && earliest > page.at => {
                     page.at = earliest;
                     continue;
                 }
-                read => read.map_err(|error| status::of_read(error, log.id()))?,
+                read => read.map_err(|error| status::of_read(&error, log.id()))?,
             };
             at_oldest = false;
             let mut end = if read.is_empty() { Some(End::Log) } else { None };
@@ -199,7 +203,7 @@ impl EventService for Events {
     ) -> Result<Response<pb::GetLogInfoResponse>, Status> {
         let pb::GetLogInfoRequest {} = request.into_inner();
         let log = &self.shared.log;
-        let bounds = log.bounds().await.map_err(|error| status::of_read(error, log.id()))?;
+        let bounds = log.bounds().await.map_err(|error| status::of_read(&error, log.id()))?;
         let Bounds { trimmed, last, earliest_time, latest_time, retention, store } = bounds;
         Ok(Response::new(pb::GetLogInfoResponse {
             log_id: log.id().to_string(),

@@ -190,18 +190,18 @@ impl Follower {
     /// Moves towards `tail`, by what the window has or by a page of the log.
     async fn advance(&mut self, tail: Seq) -> Result<Next, Status> {
         if self.ahead.is_none() {
-            if let Some(next) = self.from_window(tail).await {
+            if let Some(next) = self.by_window(tail).await {
                 return Ok(next);
             }
             if self.live {
                 self.fell_behind(tail);
             }
         }
-        self.from_log(tail).await
+        self.by_log(tail).await
     }
 
     /// Moves on in the window; `None` if it does not reach back so far.
-    async fn from_window(&mut self, tail: Seq) -> Option<Next> {
+    async fn by_window(&mut self, tail: Seq) -> Option<Next> {
         let Subscription { view, .. } = *self.asked;
         if self.asked.filter.is_none() && self.left.is_none() {
             let chunk = self.shared.window.chunk(view, self.at, tail)?;
@@ -217,11 +217,11 @@ impl Follower {
     }
 
     /// Moves on by a page of the log.
-    async fn from_log(&mut self, tail: Seq) -> Result<Next, Status> {
+    async fn by_log(&mut self, tail: Seq) -> Result<Next, Status> {
         let page = match self.read().await {
             Ok(page) => page,
             Err(ReadError::Trimmed { earliest }) => return self.trimmed(earliest),
-            Err(error) => return Err(status::of_read(error, self.shared.log.id())),
+            Err(error) => return Err(status::of_read(&error, self.shared.log.id())),
         };
         let Some(last) = page.last().map(|stored| stored.seq) else {
             // Nothing is stored up to what was the tail before the read: positions may have holes.
@@ -283,12 +283,15 @@ impl Follower {
 
     /// Retention has passed this stream.
     fn trimmed(&mut self, earliest: Seq) -> Result<Next, Status> {
+        if earliest <= self.at {
+            return Err(status::internal("the log says that what it still holds is gone"));
+        }
         if self.at_oldest {
             self.at = earliest;
             return Ok(Next::Goes);
         }
         if self.asked.expired == Expired::Fail {
-            return Err(status::of_read(ReadError::Trimmed { earliest }, self.shared.log.id()));
+            return Err(status::of_read(&ReadError::Trimmed { earliest }, self.shared.log.id()));
         }
         self.skip(earliest);
         Ok(Next::Goes)
@@ -307,13 +310,13 @@ impl Follower {
     }
 
     fn checkpoint(&mut self) {
-        let (cursor, server_time) = (self.cursor(self.at), self.now());
+        let (cursor, server_time) = (self.cursor(self.at), Some(self.now()));
         let events_behind = self.tail.borrow().0.saturating_sub(self.at.0);
         self.push(Message::Checkpoint(pb::Checkpoint { cursor, server_time, events_behind }));
     }
 
     fn caught_up(&mut self) {
-        let (cursor, server_time) = (self.cursor(self.at), self.now());
+        let (cursor, server_time) = (self.cursor(self.at), Some(self.now()));
         self.push(Message::CaughtUp(pb::CaughtUp { cursor, server_time }));
     }
 
@@ -350,8 +353,8 @@ impl Follower {
         Cursor { log: self.shared.log.id(), seq }.to_string()
     }
 
-    fn now(&self) -> Option<prost_types::Timestamp> {
-        Some(timestamp(self.shared.clock.now()))
+    fn now(&self) -> prost_types::Timestamp {
+        timestamp(self.shared.clock.now())
     }
 
     /// When a sign of life is due.

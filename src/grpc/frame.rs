@@ -46,7 +46,9 @@ pub(super) fn concat(mut parts: Vec<Bytes>) -> Bytes {
         return parts.pop().unwrap_or_default();
     }
     let mut all = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-    parts.iter().for_each(|part| all.put_slice(part));
+    for part in &parts {
+        all.put_slice(part);
+    }
     all.freeze()
 }
 
@@ -89,12 +91,15 @@ impl Out {
 /// How a stream runs: until the caller has what it asked for, or a status says why not.
 type Run = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
+/// Told how a stream ended; answers what else its trailers say.
+type End = Box<dyn FnOnce(&Result<(), Status>) -> HeaderMap + Send>;
+
 /// The body of a streamed response: whatever `run` puts out, in DATA frames, then its end in trailers.
 pub(super) struct Frames {
     run: Option<Run>,
     out: Out,
     trailers: Option<HeaderMap>,
-    end: Option<Box<dyn FnOnce(&Result<(), Status>) -> HeaderMap + Send>>,
+    end: Option<End>,
 }
 
 impl std::fmt::Debug for Frames {

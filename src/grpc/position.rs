@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::domain::Seq;
 use crate::grpc::convert::start::Start;
 use crate::grpc::status;
-use crate::store::{Bounds, Cursor, EventLog, LogId};
+use crate::store::{Bounds, Cursor, EventLog, LogId, ReadError};
 
 /// A cursor that is no position of this log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ pub(super) async fn find(
     clock: &dyn Clock,
     start: &Start,
 ) -> Result<Begin, tonic::Status> {
-    let read = |error| status::of_read(error, log.id());
+    let read = |error: ReadError| status::of_read(&error, log.id());
     let bounds = log.bounds().await.map_err(read)?;
     let latest = *log.tail().borrow();
     let at = match start {

@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    fn with(mut self, key: &str, value: impl ToString) -> Self {
+    fn with(mut self, key: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.metadata.insert(key.to_owned(), value.to_string());
         self
     }
@@ -152,7 +152,7 @@ impl From<Invalid> for Status {
             Invalid::Content { media_type, description } => {
                 let failure = Failure::new(ErrorReason::ContentNotSupported, description.clone());
                 let field = InvalidField::new("content.media_type", description);
-                Failure { fields: vec![field], ..failure.with("media_type", media_type) }.into_status()
+                Failure { fields: vec![field], ..failure.with("media_type", &media_type) }.into_status()
             }
         }
     }
@@ -170,12 +170,12 @@ impl From<CursorError> for Status {
         let failure = |reason| Failure::new(reason, message);
         match error {
             CursorError::Malformed => failure(ErrorReason::CursorMalformed),
-            CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", log),
+            CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", &log),
             CursorError::Expired { earliest } => {
-                failure(ErrorReason::CursorExpired).with("earliest_cursor", earliest)
+                failure(ErrorReason::CursorExpired).with("earliest_cursor", &earliest)
             }
             CursorError::InFuture { latest } => {
-                failure(ErrorReason::CursorInFuture).with("latest_cursor", latest)
+                failure(ErrorReason::CursorInFuture).with("latest_cursor", &latest)
             }
         }
         .into_status()
@@ -183,10 +183,10 @@ impl From<CursorError> for Status {
 }
 
 /// The log `log` could not be read.
-pub(super) fn of_read(error: ReadError, log: LogId) -> Status {
+pub(super) fn of_read(error: &ReadError, log: LogId) -> Status {
     match error {
         ReadError::Trimmed { earliest } => {
-            CursorError::Expired { earliest: Cursor { log, seq: earliest } }.into()
+            CursorError::Expired { earliest: Cursor { log, seq: *earliest } }.into()
         }
         ReadError::Corrupt { .. } => {
             tracing::error!(%error, "the store holds a damaged record");
@@ -233,7 +233,7 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
         DeskError::BotNeeded { candidates: _ } => invalid_fields(vec![InvalidField::new("bot", message)]),
         DeskError::Conflict(record) => Failure::new(ErrorReason::RequestIdConflict, message)
             .with("request_id", &record.command.request_id)
-            .with("command_id", record.command.id)
+            .with("command_id", &record.command.id)
             .into_status(),
         DeskError::Ended { record, replayed } => of_ended(&record, replayed, message),
         DeskError::Fault(fault) => {
@@ -241,7 +241,7 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
             of_fault(&fault, metadata, about.ticket_id).into_status()
         }
         DeskError::Store(error) => of_append(&error),
-        DeskError::Read(error) => of_read(error, about.log),
+        DeskError::Read(error) => of_read(&error, about.log),
     }
 }
 
@@ -252,10 +252,10 @@ fn of_ended(record: &CommandRecord, replayed: bool, message: String) -> Status {
             of_fault(fault, recorded_metadata(fault, record), &record.command.ticket_id)
         }
         Some(Outcome::Done | Outcome::AlreadyClosed) | None => {
-            Failure::new(ErrorReason::OutcomeUnknown, message).with("command_id", record.command.id)
+            Failure::new(ErrorReason::OutcomeUnknown, message).with("command_id", &record.command.id)
         }
     };
-    if replayed { failure.with("replayed", true) } else { failure }.into_status()
+    if replayed { failure.with("replayed", &true) } else { failure }.into_status()
 }
 
 fn of_fault(fault: &Fault, metadata: BTreeMap<String, String>, ticket_id: &str) -> Failure {
@@ -319,92 +319,4 @@ pub(super) fn reason_of(status: &Status) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOG: LogId = LogId([7; 8]);
-
-    fn about() -> About<'static> {
-        About { bot: "suporte", ticket_id: "t-1", log: LOG }
-    }
-
-    fn info(status: &Status) -> (String, HashMap<String, String>) {
-        let info = status.get_details_error_info().unwrap();
-        assert_eq!(info.domain, "deskgate");
-        (info.reason, info.metadata)
-    }
-
-    /// Each reason names its status first in the API's comments, and that is the one it gets.
-    #[test]
-    fn statuses_are_the_published_ones() {
-        let proto = include_str!("../../proto/deskgate/v1/error.proto");
-        let mut comment = String::new();
-        let mut checked = 0;
-        for line in proto.lines().map(str::trim) {
-            if let Some(text) = line.strip_prefix("// ") {
-                comment.push_str(text);
-                comment.push(' ');
-                continue;
-            }
-            if let Some((name, _)) = line.split_once(" = ")
-                && let Some(reason) = ErrorReason::from_str_name(name)
-                && reason != ErrorReason::Unspecified
-            {
-                let told = comment.split('`').nth(1).unwrap();
-                let is = code(reason, &BTreeMap::from([("blip_code".to_owned(), "71".to_owned())]));
-                let is = format!("{is:?}").to_uppercase();
-                assert_eq!(is, told.replace('_', ""), "{name}");
-                assert_eq!(passes(reason), comment.contains("with `RetryInfo`"), "{name}");
-                checked += 1;
-            }
-            comment.clear();
-        }
-        assert!(checked > 20, "{checked} reasons were found");
-    }
-
-    #[test]
-    fn faulty_fields_are_named() {
-        let status = Status::from(Invalid::from(InvalidField::new("ticket_id", "is required")));
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(info(&status).0, "INVALID_FIELD");
-        let request = status.get_details_bad_request().unwrap();
-        assert_eq!(request.field_violations[0].field, "ticket_id");
-    }
-
-    #[test]
-    fn what_blip_said_is_told() {
-        let fault = Fault::new("BLIP_QUOTA_EXCEEDED", "Blip refused")
-            .with("blip_code", &34)
-            .with("blip_description", "é".repeat(2_000).as_str())
-            .with("retry_after_ms", &2_500);
-        let status = of_desk(DeskError::Fault(fault), about());
-        assert_eq!(status.code(), Code::ResourceExhausted);
-        let (reason, metadata) = info(&status);
-        assert_eq!(reason, "BLIP_QUOTA_EXCEEDED");
-        assert_eq!(metadata["blip_code"], "34");
-        assert!(metadata["blip_description"].len() <= TEXT_BYTES_MAX);
-        assert!(!metadata.contains_key("retry_after_ms"));
-        let retry = status.get_details_retry_info().unwrap().retry_delay;
-        assert_eq!(retry, Some(Duration::from_millis(2_500)));
-    }
-
-    #[test]
-    fn blips_refusals_have_two_statuses() {
-        let refused = |code: i64| {
-            let fault = Fault::new("BLIP_REJECTED", "no").with("blip_code", &code);
-            of_desk(DeskError::Fault(fault), about()).code()
-        };
-        assert_eq!(refused(21), Code::InvalidArgument);
-        assert_eq!(refused(61), Code::FailedPrecondition);
-    }
-
-    #[test]
-    fn an_expired_cursor_tells_the_earliest() {
-        let status = of_read(ReadError::Trimmed { earliest: crate::domain::Seq(9) }, LOG);
-        assert_eq!(status.code(), Code::OutOfRange);
-        let (reason, metadata) = info(&status);
-        assert_eq!(reason, "CURSOR_EXPIRED");
-        let earliest = Cursor::parse(&metadata["earliest_cursor"]).unwrap();
-        assert_eq!(earliest.seq.0, 9);
-    }
-}
+mod tests;

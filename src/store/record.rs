@@ -157,10 +157,7 @@ struct Foreign<'a>(Cow<'a, Value>);
 
 impl Serialize for Foreign<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let as_text = match &*self.0 {
-            Value::Object(members) => must_be_text(members),
-            other => deeper_than(LEVELS_MAX, other),
-        };
+        let as_text = self.0.as_object().map_or_else(|| deeper_than(LEVELS_MAX, &self.0), must_be_text);
         if as_text { write_as_text(&self.0, to) } else { self.0.serialize(to) }
     }
 }

@@ -9,12 +9,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -31,18 +32,22 @@ mod batch;
 mod checkpoint;
 mod commands;
 mod dedup;
+mod failure;
+mod job;
+mod metrics;
 mod open_error;
 mod reader;
 mod recent;
 mod retention;
 mod schema;
 mod tickets;
+mod transaction;
 mod writer;
 
 pub use open_error::OpenError;
 
-use batch::Batch;
-use writer::{Message, Typed, WriteError, Writer};
+use job::{Message, Typed, Work};
+use writer::Writer;
 
 /// Bytes that may wait in the queue: more is `Busy`, however few callers it comes from.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -117,24 +122,41 @@ struct Shared {
     tail: watch::Sender<Seq>,
     health: watch::Sender<Health>,
     recent: recent::Recent,
+    commits: metrics::Commits,
+    /// Everything up to here is gone.
+    trimmed: RwLock<Seq>,
     queued_bytes: AtomicUsize,
 }
 
 impl SqliteLog {
     /// Opens the store, making it if there is none.
     pub fn open(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, OpenError> {
-        let path = schema::resolve(&config.path)?;
+        let Config {
+            path,
+            retention,
+            dedup_window,
+            queue_max,
+            batch_max,
+            recent_events_max,
+            recent_bytes_max,
+            tickets_cached_max,
+            readers_max,
+            retention_interval,
+            size_bytes_max,
+        } = config;
+        let path = schema::resolve(&path)?;
         let lock = schema::lock(&path)?;
-        let (db, found) = schema::open(&path, &*ids, config.size_bytes_max)?;
-        let Config { retention, recent_events_max, recent_bytes_max, .. } = config;
+        let (db, found) = schema::open(&path, &*ids, size_bytes_max)?;
         let shared = Arc::new(Shared {
             tail: watch::Sender::new(found.last),
             health: watch::Sender::new(Health::Ready),
             recent: recent::Recent::new(found.last, recent_events_max, recent_bytes_max),
+            commits: metrics::Commits::default(),
+            trimmed: RwLock::new(found.trimmed),
             queued_bytes: AtomicUsize::new(0),
         });
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let window = retention::micros_of(config.dedup_window.max(DEDUP_WINDOW_MIN));
+        let window = retention::micros_of(dedup_window.max(DEDUP_WINDOW_MIN));
         let dedup = dedup::Dedup::load(&db, window).map_err(|error| OpenError::from_sqlite(&path, error))?;
         let now = micros(clock.now());
         let writer = Writer {
@@ -143,27 +165,33 @@ impl SqliteLog {
             clock,
             ids,
             checkpoints: checkpoint::Checkpoints::start(&path).map_err(io)?,
-            tickets: tickets::Tickets::new(config.tickets_cached_max),
+            tickets: tickets::Tickets::new(tickets_cached_max),
             dedup,
             buffer: Vec::new(),
             last: found.last,
             last_time: found.last_time,
-            batch_max: config.batch_max,
+            batch_max,
             ages: retention::Ages::new(retention),
             retention: None,
-            retention_interval: config.retention_interval,
-            retention_due: Instant::now(),
+            retention_asked: Vec::new(),
+            retention_interval,
+            retention_due: writer::after(retention_interval),
             sweep_prefix: u16::try_from(now.rem_euclid(i64::from(u16::MAX))).unwrap_or_default(),
             probe_due: Instant::now(),
         };
-        let (inbox, queue) = sync_channel(config.queue_max);
+        let (inbox, queue) = sync_channel(queue_max);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(io)?;
-        let readers = reader::Readers::new(path, config.readers_max);
+        let readers = reader::Readers::new(path, readers_max);
         let thread = Mutex::new(Some(Held { writer: thread, lock }));
         Ok(Self { id: found.id, retention, shared, readers, inbox, thread })
+    }
+
+    /// Adds what the store tells of itself to `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        metrics::register(&self.shared, self.readers.path(), registry);
     }
 
     /// Writes what is queued, moves everything into the file and lets go of it. Blocks; dropping does the same.
@@ -190,7 +218,7 @@ impl SqliteLog {
         &self,
         ask: A,
         size: (usize, usize),
-        work: fn(&mut Batch<'_>, A) -> Result<Result<T, AppendError>, WriteError>,
+        work: Work<A, T>,
     ) -> Result<T, AppendError> {
         let queued = self.shared.queued_bytes.fetch_add(size.1, Ordering::AcqRel);
         let (reply, answer) = oneshot::channel();

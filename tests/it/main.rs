@@ -1,13 +1,23 @@
 //! The built binary, a real disk, real sockets, real clients: what a user relies on, shown from outside. Blip is
 //! the sandbox's stand-in Desk, a process of its own.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test crate")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "helpers of a test crate: it fails by panic, prints its findings, and has no gateway to spawn through"
+)]
 
 mod clients;
 mod commands;
 mod configuration;
 mod events;
 mod faults;
+mod metrics;
 mod sandbox;
 mod shutdown;
 mod support;

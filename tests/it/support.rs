@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 /// What any single wait may take before a test is called hung; never what a test asserts.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The webhook token of every test gateway.
 pub(crate) const TOKEN: &str = "t0ken-of-the-tests";
 /// The bot's key, as the stand-in Desk wants it.
@@ -209,6 +209,12 @@ impl World {
     /// Everything the stand-in Desk knows.
     pub(crate) async fn desk_state(&self) -> Value {
         let answer = self.http.get(self.desk_url("/state")).send().await.unwrap();
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    }
+
+    /// What the stand-in Desk knows of a customer.
+    pub(crate) async fn customers_view(&self, customer: &str) -> Value {
+        let answer = self.http.get(self.desk_url(&format!("/customers/{customer}"))).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
 

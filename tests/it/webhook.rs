@@ -26,7 +26,9 @@ async fn every_document_is_kept_byte_for_byte() {
     for ((document, body), event) in posted.iter().zip(&events) {
         assert_eq!(event.r#type, document["first_event"].as_str().unwrap(), "{}", document["name"]);
         assert_eq!(event.raw_json, **body, "{}", document["name"]);
-        assert!(event.payload.is_some() && !event.event_id.is_empty() && !event.blip_id.is_empty());
+        assert!(event.payload.is_some() && !event.event_id.is_empty());
+        let flags = event.flags.unwrap_or_default();
+        assert_eq!(flags.synthetic_id, event.blip_id.is_empty(), "{}", document["name"]);
     }
 }
 

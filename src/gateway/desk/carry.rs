@@ -71,7 +71,7 @@ impl Carrier<'_> {
                 },
             };
             in_doubt |= matches!(error, BlipError::Unknown(_));
-            tracing::warn!(command.id = self.id, method = self.action.method(), attempt, %error, "Blip did not answer");
+            tracing::warn!(command.id = self.id, method = self.action.method(), attempt, %error, "a call to Blip failed");
             match next_step(&error, attempt, sets_state, self.left()) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look => return self.look(&error).await,
@@ -127,7 +127,13 @@ impl Carrier<'_> {
             return Outcome::Failed(fault);
         };
         let (ticket, _) = translate::ticket_confirms(self.action, &resource);
+        let alive = ticket.as_ref().is_some_and(|ticket| !ticket.status.is_terminal());
         match (ticket.filter(|ticket| ticket.status.is_terminal()), self.action) {
+            // The ticket is there, so what Blip did not find is the other thing named.
+            (None, Action::Assign { agent_identity }) if alive && fault.reason == "TICKET_NOT_FOUND" => {
+                let not_found = Fault { reason: "AGENT_NOT_FOUND".to_owned(), ..fault };
+                Outcome::Failed(not_found.with("agent", agent_identity))
+            }
             (None, _) => Outcome::Failed(fault),
             (Some(_), Action::Close { .. }) => Outcome::AlreadyClosed,
             (Some(ticket), Action::Assign { .. } | Action::Send(_)) => {

@@ -65,8 +65,9 @@ impl Inner {
                 "the gateway stopped while this command ran, and Blip does not show that it took effect";
             (Outcome::Unknown(unknown(message)), Vec::new())
         };
-        tracing::info!(command.id = %id, method = %command.method, ?outcome, "settled a command in doubt");
+        let confirmed = outcome == Outcome::Done;
         self.settle(command.id, End { outcome, attempts: 1 }, events).await?;
+        tracing::info!(command.id = %id, method = %command.method, confirmed, "settled a command in doubt");
         Ok(())
     }
 }

@@ -52,6 +52,7 @@ impl Inner {
             Begun::Known(record) => return self.answer_again(record).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
+        let begun = Instant::now();
         let id = record.command.id;
         let (outcome, attempts) = match request.judge(&state) {
             Some(outcome) => (outcome, 0),
@@ -62,6 +63,9 @@ impl Inner {
             Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => Vec::new(),
         };
         let record = self.settle(id, End { outcome, attempts }, events).await?;
+        if let Some(end) = &record.end {
+            self.metrics.settled(&record.command.method, &end.outcome, begun.elapsed());
+        }
         self.answer(record, false).await
     }
 
@@ -96,6 +100,7 @@ impl Inner {
         };
         let found = self.ledger.command(key).await?;
         match found {
+            Some(record) if freed(&record) => Ok(None),
             Some(record) if record.command.fingerprint != request.fingerprint() => {
                 Err(DeskError::Conflict(Box::new(record)))
             }
@@ -104,6 +109,7 @@ impl Inner {
     }
 
     async fn answer_again(&self, record: CommandRecord) -> Result<Done, DeskError> {
+        self.metrics.replayed();
         self.answer(record, true).await
     }
 
@@ -147,6 +153,12 @@ impl Inner {
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
     }
+}
+
+/// Whether a command's request id may be used again: it failed without effect, in a way that may pass.
+fn freed(record: &CommandRecord) -> bool {
+    let outcome = record.end.as_ref().map(|end| &end.outcome);
+    matches!(outcome, Some(Outcome::Failed(fault)) if fault.frees_request_id)
 }
 
 fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {

@@ -74,8 +74,11 @@ pub(in crate::grpc) fn of_pb(content: pb::Content) -> Result<(Content, Value), I
             let mut json = faults.take(value::of_pb(json, "content.json"));
             match &mut json {
                 Value::Object(object) => object.append(&mut more),
-                _ if more.is_empty() => {}
-                _ => faults.add("content.more", "can only be added to a JSON object"),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)
+                    if more.is_empty() => {}
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    faults.add("content.more", "can only be added to a JSON object");
+                }
             }
             if media_type.trim().is_empty() {
                 faults.add("content.media_type", "is required with json");

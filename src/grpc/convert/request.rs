@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Faults, Invalid, content, unknown_number};
+use super::{Faults, Invalid, InvalidField, content, unknown_number};
 use crate::domain::action::agent_identity_of;
 use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage};
 use crate::grpc::pb;
@@ -31,6 +31,7 @@ pub(in crate::grpc) struct Asked {
 pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::AssignRequest { ticket_id, agent, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&agent, "agent", true, &mut faults);
     let action = Action::Assign { agent_identity: agent_identity_of(&agent) };
     let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
@@ -41,6 +42,7 @@ pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> 
 pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::SendRequest { ticket_id, text, content, agent, metadata, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&agent, "agent", false, &mut faults);
     if metadata.len() > METADATA_MAX {
         faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
@@ -51,7 +53,9 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     let (content, document) = match content::said(text, content) {
         Ok(said) => said,
         Err(Invalid::Fields(more)) => {
-            more.into_iter().for_each(|fault| faults.add(fault.field, fault.description));
+            for InvalidField { field, description } in more {
+                faults.add(field, description);
+            }
             Default::default()
         }
         Err(unsupported @ Invalid::Content { .. }) => return Err(unsupported),
@@ -71,6 +75,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
 pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::CloseRequest { ticket_id, by, tags, closed_by, without_redirect, bot, options } = request;
     let mut faults = Faults::default();
+    check_name(&ticket_id, "ticket_id", true, &mut faults);
     check_name(&closed_by, "closed_by", false, &mut faults);
     if tags.len() > TAGS_MAX {
         faults.add("tags", format!("must be at most {TAGS_MAX}"));
@@ -101,7 +106,6 @@ fn asked(
     faults: &mut Faults,
 ) -> Asked {
     let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
-    check_name(&ticket_id, "ticket_id", true, faults);
     check_name(&bot, "bot", false, faults);
     check_request_id(&request_id, "options.request_id", faults);
     let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
@@ -125,10 +129,10 @@ pub(in crate::grpc) fn get_command(
     use pb::get_command_request::Key;
     let mut faults = Faults::default();
     let key = match request.key {
-        Some(Key::CommandId(text)) => text.parse().map(CommandKey::Id).unwrap_or_else(|_| {
+        Some(Key::CommandId(text)) => CommandKey::Id(text.parse().unwrap_or_else(|_| {
             faults.add("command_id", "is not an id that the gateway gives: take it from a receipt");
-            CommandKey::Id(Uuid::nil())
-        }),
+            Uuid::nil()
+        })),
         Some(Key::RequestId(request_id)) => {
             if request_id.is_empty() {
                 faults.add("request_id", "must not be empty");
@@ -178,11 +182,11 @@ mod tests {
             Some(pb::CommandOptions { request_id: request_id.to_owned(), ..pb::CommandOptions::default() })
         };
         let request = pb::AssignRequest { options: options("é"), ..pb::AssignRequest::default() };
-        assert_eq!(fields(assign(request, String::new())), ["agent", "ticket_id", "options.request_id"]);
+        assert_eq!(fields(assign(request, String::new())), ["ticket_id", "agent", "options.request_id"]);
         let request = pb::SendRequest { options: options(&"x".repeat(65)), ..pb::SendRequest::default() };
-        assert_eq!(fields(send(request, String::new())), ["text", "ticket_id", "options.request_id"]);
+        assert_eq!(fields(send(request, String::new())), ["ticket_id", "text", "options.request_id"]);
         let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
-        assert_eq!(fields(close(request, String::new())), ["tags[0]", "by", "ticket_id"]);
+        assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
         assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
     }
 

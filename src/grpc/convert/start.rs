@@ -11,7 +11,7 @@ use crate::grpc::pb;
 /// Silence on an idle stream, unless asked otherwise.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The longest silence that can be asked for.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
+const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 
 /// Where in the log to start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,9 +136,10 @@ pub(in crate::grpc) fn listing(request: pb::ListEventsRequest) -> Result<Listing
     let pb::ListEventsRequest { filter, start, end_time, page_size, page_token, view } = request;
     let mut faults = Faults::default();
     let filter = Filter::of(&filter.unwrap_or_default(), &mut faults);
-    let start = match page_token.is_empty() {
-        true => faults.take(start_of(start, Start::Earliest)),
-        false => Start::After(page_token),
+    let start = if page_token.is_empty() {
+        faults.take(start_of(start, Start::Earliest))
+    } else {
+        Start::After(page_token)
     };
     let end_time = faults.take(end_time.map(|end| time_of(end, "end_time")).transpose());
     let page_size = match usize::try_from(page_size) {

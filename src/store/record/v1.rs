@@ -1,17 +1,10 @@
 //! Version 1 of the records. Released: only ever read and written, never changed. The names in here are stored.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{Foreign, Members, Real, Text, Texts, Time};
-use crate::domain::{
-    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Ticket, TicketStatus,
-};
-use crate::store::End;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn is_zero(number: &i64) -> bool {
@@ -21,10 +14,6 @@ fn is_zero(number: &i64) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn is_false(flag: &bool) -> bool {
     !*flag
-}
-
-fn text(from: &str) -> Text<'_> {
-    Cow::Borrowed(from)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::dedup::Dedup;
+use super::failure::WriteError;
 use super::tickets::Tickets;
-use super::writer::WriteError;
 use super::{commands, int, micros};
 use crate::clock::Ids;
 use crate::domain::{Fact, NewEvent, Seq, StoredEvent, TicketState, place};

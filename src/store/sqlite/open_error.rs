@@ -77,6 +77,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(super) fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let is = |kinds: &[io::ErrorKind]| kinds.contains(&source.kind());
+        if is(&[io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem]) {
+            Self::ReadOnly(path)
+        } else if is(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]) {
+            Self::Full(path)
+        } else {
+            Self::Io { path, source }
+        }
+    }
+
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let code = source.sqlite_error_code();

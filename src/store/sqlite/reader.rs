@@ -1,6 +1,6 @@
 //! Reading: pages through connections of their own, each page one short transaction, every record checked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -30,6 +30,10 @@ impl Readers {
     pub(super) fn new(path: PathBuf, readers_max: usize) -> Self {
         let idle = Arc::new(Mutex::new(Some(Vec::new())));
         Self { path, idle, turns: Arc::new(Semaphore::new(readers_max.max(1))) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads on a thread that may block; errors that name no position are told as of `at`.
@@ -177,12 +181,11 @@ pub(super) fn seek(db: &Connection, date: Timestamp) -> rusqlite::Result<Seq> {
 
 /// What an error says about the store.
 pub(super) fn read_error(error: &rusqlite::Error, at: Seq) -> ReadError {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, _)
-            if !matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
-        {
+    match error.sqlite_error_code() {
+        Some(code) if !matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             ReadError::Unavailable(error.to_string())
         }
-        _ => ReadError::Corrupt { at, what: error.to_string() },
+        // Without a code it is a value that is not of its column's type.
+        Some(_) | None => ReadError::Corrupt { at, what: error.to_string() },
     }
 }

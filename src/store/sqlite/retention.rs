@@ -54,8 +54,8 @@ pub(super) fn micros_of(duration: Duration) -> i64 {
 }
 
 impl Run {
-    pub(super) fn new() -> Self {
-        Self { waiting: Vec::new(), removed: 0, stage: Stage::Events }
+    pub(super) fn new(waiting: Vec<oneshot::Sender<Result<u64, AppendError>>>) -> Self {
+        Self { waiting, removed: 0, stage: Stage::Events }
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -105,6 +105,7 @@ const MIGRATIONS: [&str; 1] = ["
 pub(super) struct Found {
     pub(super) id: LogId,
     pub(super) last: Seq,
+    pub(super) trimmed: Seq,
     /// Receive time of the newest event there ever was.
     pub(super) last_time: i64,
 }
@@ -130,16 +131,8 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&name).map_err(|error| match error
-            .kind()
-        {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                OpenError::ReadOnly(name.clone())
-            }
-            std::io::ErrorKind::StorageFull => OpenError::Full(name.clone()),
-            _ => OpenError::Io { path: name.clone(), source: error },
-        })?;
+    let opened = File::options().create(true).truncate(false).write(true).open(&name);
+    let file = opened.map_err(|source| OpenError::from_io(&name, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
@@ -281,5 +274,10 @@ fn found(db: &Connection) -> rusqlite::Result<Found> {
         })
         .optional()?;
     let (last, last_time) = newest.unwrap_or((trimmed, trimmed_time));
-    Ok(Found { id: LogId(id), last: super::seq(last.max(trimmed)), last_time: last_time.max(trimmed_time) })
+    Ok(Found {
+        id: LogId(id),
+        last: super::seq(last.max(trimmed)),
+        trimmed: super::seq(trimmed),
+        last_time: last_time.max(trimmed_time),
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::writer::WriteError;
+use super::failure::WriteError;
 use super::{int, seq};
 use crate::domain::{Seq, TicketState};
 use crate::store::record;

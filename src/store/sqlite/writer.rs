@@ -2,21 +2,25 @@
 //! publishes, answers all. It never waits for more to come: the running sync is the wait.
 
 use std::fmt;
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::checkpoint::{self, Checkpoints};
 use super::dedup::Dedup;
+use super::failure::{Verdict, WriteError};
+use super::job::{Job, Message};
 use super::retention::{Ages, Run};
 use super::tickets::Tickets;
+use super::transaction::{run_cached, unsynced};
 use super::{Shared, micros, time};
 use crate::clock::{Clock, Ids};
 use crate::domain::Seq;
@@ -35,111 +39,6 @@ const KEYS_MOVED_MAX: usize = 1_024;
 /// Bytes from which a batch takes no more in.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// What the thread is asked.
-pub(super) enum Message {
-    /// To write something.
-    Write(Box<dyn Job>),
-    /// To run retention, and to say how many events went.
-    Retain(oneshot::Sender<Result<u64, AppendError>>),
-    /// To end once everything before this is written.
-    Close,
-}
-
-/// Something to be written, and somebody waiting for it.
-pub(super) trait Job: Send {
-    /// How many events and bytes it brings.
-    fn size(&self) -> (usize, usize);
-    /// Its part of the transaction.
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), WriteError>;
-    /// What became of the transaction.
-    fn answer(self: Box<Self>, committed: Result<(), AppendError>);
-}
-
-/// A job of one kind: what is asked, how it is done, and what comes of it.
-pub(super) struct Typed<A, T> {
-    pub(super) ask: Option<A>,
-    pub(super) size: (usize, usize),
-    pub(super) work: fn(&mut Batch<'_>, A) -> Result<Result<T, AppendError>, WriteError>,
-    pub(super) done: Option<Result<T, AppendError>>,
-    pub(super) reply: oneshot::Sender<Result<T, AppendError>>,
-}
-
-impl<A: Send, T: Send> Job for Typed<A, T> {
-    fn size(&self) -> (usize, usize) {
-        self.size
-    }
-
-    fn run(&mut self, batch: &mut Batch<'_>) -> Result<(), WriteError> {
-        if let Some(ask) = self.ask.take() {
-            self.done = Some((self.work)(batch, ask)?);
-        }
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), AppendError>) {
-        let Self { done, reply, .. } = *self;
-        let never = Err(AppendError::Unavailable("it was not tried".to_owned()));
-        let answer = committed.and_then(|()| done.unwrap_or(never));
-        let _ = reply.send(answer); // whoever waited may have gone; what is written stays
-    }
-}
-
-/// Why a transaction cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
-    #[error("{0}")]
-    Sqlite(#[from] rusqlite::Error),
-    #[error("an event cannot be encoded: {0}")]
-    Encode(#[from] serde_json::Error),
-    #[error("a record is no text: {0}")]
-    Text(#[from] std::str::Utf8Error),
-    #[error("a record is no text: {0}")]
-    OwnedText(#[from] std::string::FromUtf8Error),
-    #[error("{0}")]
-    Corrupt(String),
-    #[error("{0}")]
-    Broken(String),
-    #[error("commits can no longer be synced: {0}")]
-    Unsafe(String),
-}
-
-/// What an error means for the batch and for all that come after it.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// No room now.
-    Full,
-    /// This batch failed.
-    Passing,
-    /// Nothing this thread says can be trusted any more.
-    Fatal,
-}
-
-impl WriteError {
-    fn verdict(&self) -> Verdict {
-        match self {
-            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => match error.code {
-                ErrorCode::DiskFull => Verdict::Full,
-                ErrorCode::SystemIoFailure
-                | ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                | ErrorCode::ReadOnly
-                | ErrorCode::CannotOpen => Verdict::Fatal,
-                _ => Verdict::Passing,
-            },
-            Self::Corrupt(_) | Self::Unsafe(_) => Verdict::Fatal,
-            Self::Sqlite(_) | Self::Encode(_) | Self::Text(_) | Self::OwnedText(_) | Self::Broken(_) => {
-                Verdict::Passing
-            }
-        }
-    }
-
-    /// Whether the failed commit may yet turn out to be on disk.
-    fn is_in_doubt(&self) -> bool {
-        matches!(self, Self::Sqlite(rusqlite::Error::SqliteFailure(error, _))
-            if error.code == ErrorCode::SystemIoFailure && error.extended_code != ffi::SQLITE_IOERR_READ)
-    }
-}
-
 /// The thread's state.
 pub(super) struct Writer {
     pub(super) db: Connection,
@@ -155,6 +54,8 @@ pub(super) struct Writer {
     pub(super) batch_max: usize,
     pub(super) ages: Ages,
     pub(super) retention: Option<Run>,
+    /// Who asked for a run; one that is under way does not count.
+    pub(super) retention_asked: Vec<oneshot::Sender<Result<u64, AppendError>>>,
     pub(super) retention_interval: Duration,
     pub(super) retention_due: Instant,
     pub(super) sweep_prefix: u16,
@@ -183,7 +84,7 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         let _alarm = Alarm(Arc::clone(&self.shared));
         loop {
-            let message = if self.retention.is_some() {
+            let message = if self.retention.is_some() || !self.retention_asked.is_empty() {
                 inbox.try_recv().map_err(|error| match error {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
                     TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
@@ -225,7 +126,7 @@ impl Writer {
                     jobs.push(job);
                 }
                 Message::Retain(reply) => {
-                    self.retention.get_or_insert_with(Run::new).waiting.push(reply);
+                    self.retention_asked.push(reply);
                 }
                 Message::Close => {
                     open = false;
@@ -255,7 +156,9 @@ impl Writer {
                     self.shared.health.send_replace(Health::Ready);
                 }
                 let written = jobs.len();
-                jobs.into_iter().for_each(|job| job.answer(Ok(())));
+                for job in jobs {
+                    job.answer(Ok(()));
+                }
                 if self.dedup.is_moving() {
                     self.move_keys(written);
                 }
@@ -269,6 +172,7 @@ impl Writer {
     }
 
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), (WriteError, bool)> {
+        let begun = Instant::now();
         let now = self.now();
         run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
         let mut batch = Batch {
@@ -285,6 +189,7 @@ impl Writer {
         let fresh = batch.fresh;
         worked.and_then(|()| self.tickets.write_back(&self.db)).map_err(|error| (error, false))?;
         run_cached(&self.db, "COMMIT").map_err(|error| (error, true))?;
+        self.shared.commits.committed(begun, jobs.len());
         let bytes = fresh.iter().map(|(_, bytes)| bytes).sum();
         self.dedup.committed();
         self.checkpoints.written(&self.db, jobs.len(), bytes);
@@ -338,16 +243,16 @@ impl Writer {
     fn look_after(&mut self) {
         if matches!(*self.shared.health.borrow(), Health::Failed(_)) {
             self.retention_due = after(self.retention_interval);
-            self.end_retention(Err(AppendError::Unavailable("the store has failed".to_owned())));
+            self.refuse_retention("the store has failed");
             return;
         }
         let now = Instant::now();
         if self.is_full() && now >= self.probe_due {
             self.probe();
         }
-        if now >= self.retention_due {
+        if self.retention.is_none() && (now >= self.retention_due || !self.retention_asked.is_empty()) {
             self.retention_due = after(self.retention_interval);
-            self.retention.get_or_insert_with(Run::new);
+            self.retention = Some(Run::new(mem::take(&mut self.retention_asked)));
         }
         if let Some(mut run) = self.retention.take() {
             let stepped = self.step(&mut run);
@@ -356,10 +261,10 @@ impl Writer {
             self.retention = Some(run);
             match stepped {
                 Ok(()) if !done => {}
-                Ok(()) => self.end_retention(Ok(removed)),
+                Ok(()) => self.end_retention(&Ok(removed)),
                 Err(error) => {
                     let told = self.failed(&error, false);
-                    self.end_retention(Err(told));
+                    self.end_retention(&Err(told));
                 }
             }
         }
@@ -386,16 +291,25 @@ impl Writer {
         let step = || Ok(run.step(&self.db, &mut self.dedup, &mut self.sweep_prefix, self.ages, now)?);
         if let Some(trimmed) = unsynced(&self.db, step)? {
             self.shared.recent.trim(trimmed);
+            *self.shared.trimmed.write().unwrap_or_else(PoisonError::into_inner) = trimmed;
             self.checkpoints.written(&self.db, 32, 0);
         }
         Ok(())
     }
 
-    fn end_retention(&mut self, told: Result<u64, AppendError>) {
+    fn end_retention(&mut self, told: &Result<u64, AppendError>) {
         if let Some(run) = self.retention.take() {
-            run.waiting.into_iter().for_each(|reply| {
+            for reply in run.waiting {
                 let _ = reply.send(told.clone()); // nobody may be waiting
-            });
+            }
+        }
+    }
+
+    fn refuse_retention(&mut self, what: &str) {
+        if self.retention.is_some() || !self.retention_asked.is_empty() {
+            let waiting = mem::take(&mut self.retention_asked);
+            self.retention.get_or_insert_with(|| Run::new(Vec::new())).waiting.extend(waiting);
+            self.end_retention(&Err(AppendError::Unavailable(what.to_owned())));
         }
     }
 
@@ -404,8 +318,10 @@ impl Writer {
         self.probe_due = after(PROBE_INTERVAL);
         let tried = (|| {
             run_cached(&self.db, "BEGIN IMMEDIATE")?;
-            self.db
-                .execute("INSERT INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))", [PROBE_BYTES])?;
+            self.db.execute(
+                "INSERT OR REPLACE INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))",
+                [PROBE_BYTES],
+            )?;
             run_cached(&self.db, "COMMIT")?;
             self.db.execute("DELETE FROM quarantine WHERE n = -1", [])?;
             Ok::<_, WriteError>(())
@@ -435,7 +351,7 @@ impl Writer {
         while let Ok(message) = inbox.try_recv() {
             self.take(message, inbox);
         }
-        self.end_retention(Err(AppendError::Unavailable("the store is closing".to_owned())));
+        self.refuse_retention("the store is closing");
         self.checkpoints.stop();
         if !matches!(*self.shared.health.borrow(), Health::Failed(_)) {
             checkpoint::finish(&self.db);
@@ -444,32 +360,12 @@ impl Writer {
 }
 
 fn refuse(jobs: Vec<Box<dyn Job>>, error: &AppendError) {
-    jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+    for job in jobs {
+        job.answer(Err(error.clone()));
+    }
 }
 
-/// A transaction of its own that need not be synced: what it does is done again if a crash takes it back.
-/// The pragma takes effect when it is *prepared*, so a cached statement would do nothing.
-fn unsynced<T>(db: &Connection, work: impl FnOnce() -> Result<T, WriteError>) -> Result<T, WriteError> {
-    db.execute_batch("PRAGMA synchronous = NORMAL")?;
-    let worked = run_cached(db, "BEGIN IMMEDIATE")
-        .and_then(|()| work())
-        .and_then(|worked| run_cached(db, "COMMIT").map(|()| worked));
-    let restored = || {
-        if !db.is_autocommit() {
-            run_cached(db, "ROLLBACK")?;
-        }
-        Ok::<_, WriteError>(db.execute_batch("PRAGMA synchronous = FULL")?)
-    };
-    restored().map_err(|error| WriteError::Unsafe(error.to_string()))?;
-    worked
-}
-
-fn run_cached(db: &Connection, sql: &str) -> Result<(), WriteError> {
-    db.prepare_cached(sql)?.execute([])?;
-    Ok(())
-}
-
-fn after(wait: Duration) -> Instant {
+pub(super) fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or(now)
 }

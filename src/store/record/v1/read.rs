@@ -1,6 +1,18 @@
 //! From the stored form to the domain.
 
-use super::*;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
+    V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+};
+use crate::domain::{
+    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
+    Ticket, TicketStatus,
+};
+use crate::store::End;
 
 fn owned(from: Text<'_>) -> String {
     from.into_owned()

@@ -1,6 +1,20 @@
 //! From the domain to the stored form, borrowing.
 
-use super::*;
+use std::borrow::Cow;
+
+use super::{
+    Foreign, Members, Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags,
+    V1MessageStatus, V1Origin, V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+};
+use crate::domain::{
+    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
+    Ticket, TicketStatus,
+};
+use crate::store::End;
+
+fn text(from: &str) -> Text<'_> {
+    Cow::Borrowed(from)
+}
 
 impl<'a> From<&'a Event> for V1Event<'a> {
     fn from(event: &'a Event) -> Self {

@@ -1,0 +1,89 @@
+//! Every reason has the status that was published, and says what it promised.
+
+use super::*;
+
+const LOG: LogId = LogId([7; 8]);
+
+fn about() -> About<'static> {
+    About { bot: "suporte", ticket_id: "t-1", log: LOG }
+}
+
+fn info(status: &Status) -> (String, HashMap<String, String>) {
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.domain, "deskgate");
+    (info.reason, info.metadata)
+}
+
+/// Each reason names its status first in the API's comments, and that is the one it gets.
+#[test]
+fn statuses_are_the_published_ones() {
+    let proto = include_str!("../../../proto/deskgate/v1/error.proto");
+    let mut comment = String::new();
+    let mut checked = 0;
+    for line in proto.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("// ") {
+            comment.push_str(text);
+            comment.push(' ');
+            continue;
+        }
+        if let Some((name, _)) = line.split_once(" = ")
+            && let Some(reason) = ErrorReason::from_str_name(name)
+            && reason != ErrorReason::Unspecified
+        {
+            let told = comment.split('`').nth(1).unwrap();
+            let is = code(reason, &BTreeMap::from([("blip_code".to_owned(), "71".to_owned())]));
+            let is = format!("{is:?}").to_uppercase();
+            assert_eq!(is, told.replace('_', ""), "{name}");
+            assert_eq!(passes(reason), comment.contains("with `RetryInfo`"), "{name}");
+            checked += 1;
+        }
+        comment.clear();
+    }
+    assert!(checked > 20, "{checked} reasons were found");
+}
+
+#[test]
+fn faulty_fields_are_named() {
+    let status = Status::from(Invalid::from(InvalidField::new("ticket_id", "is required")));
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(info(&status).0, "INVALID_FIELD");
+    let request = status.get_details_bad_request().unwrap();
+    assert_eq!(request.field_violations[0].field, "ticket_id");
+}
+
+#[test]
+fn what_blip_said_is_told() {
+    let fault = Fault::new("BLIP_QUOTA_EXCEEDED", "Blip refused")
+        .with("blip_code", &34)
+        .with("blip_description", "é".repeat(2_000).as_str())
+        .with("retry_after_ms", &2_500);
+    let status = of_desk(DeskError::Fault(fault), about());
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let (reason, metadata) = info(&status);
+    assert_eq!(reason, "BLIP_QUOTA_EXCEEDED");
+    assert_eq!(metadata["blip_code"], "34");
+    assert!(metadata["blip_description"].len() <= TEXT_BYTES_MAX);
+    assert!(!metadata.contains_key("retry_after_ms"));
+    let retry = status.get_details_retry_info().unwrap().retry_delay;
+    assert_eq!(retry, Some(Duration::from_millis(2_500)));
+}
+
+#[test]
+fn blips_refusals_have_two_statuses() {
+    let refused = |code: i64| {
+        let fault = Fault::new("BLIP_REJECTED", "no").with("blip_code", &code);
+        of_desk(DeskError::Fault(fault), about()).code()
+    };
+    assert_eq!(refused(21), Code::InvalidArgument);
+    assert_eq!(refused(61), Code::FailedPrecondition);
+}
+
+#[test]
+fn an_expired_cursor_tells_the_earliest() {
+    let status = of_read(&ReadError::Trimmed { earliest: crate::domain::Seq(9) }, LOG);
+    assert_eq!(status.code(), Code::OutOfRange);
+    let (reason, metadata) = info(&status);
+    assert_eq!(reason, "CURSOR_EXPIRED");
+    let earliest = Cursor::parse(&metadata["earliest_cursor"]).unwrap();
+    assert_eq!(earliest.seq.0, 9);
+}

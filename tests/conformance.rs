@@ -1,0 +1,60 @@
+//! One suite for every store: what the log and the ledger promise, on the memory model and on SQLite, and any
+//! sequence of operations on both at once. What only a file can suffer is in `conformance/file.rs`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test says what is wrong by failing"
+)]
+
+#[path = "conformance/agreement.rs"]
+mod agreement;
+#[path = "conformance/file.rs"]
+mod file;
+#[path = "conformance/ledger.rs"]
+mod ledger;
+#[path = "conformance/log.rs"]
+mod log;
+#[path = "conformance/support.rs"]
+mod support;
+
+/// Runs each check on every store.
+macro_rules! on_every_store {
+    ($($check:path => $name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                $check(&mut crate::support::Subject::memory()).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                $check(&mut crate::support::Subject::sqlite()).await;
+            })*
+        }
+    };
+}
+
+on_every_store! {
+    crate::log::order => positions_and_sequences_follow_acceptance,
+    crate::log::callers_at_once => callers_at_once_get_positions_without_holes,
+    crate::log::duplicates => duplicates_are_recognised_across_a_restart,
+    crate::log::duplicates_expire => duplicates_are_recognised_for_the_window_and_no_longer,
+    crate::log::sequences_outlive_retention => ticket_sequences_outlive_retention_and_restart,
+    crate::log::trimmed => what_retention_passed_is_told,
+    crate::log::never_reused => a_position_is_never_used_twice,
+    crate::log::seek => seek_finds_the_position_before_a_date,
+    crate::log::time_never_goes_back => receive_times_never_go_back,
+    crate::log::tail_and_recent => the_tail_is_told_before_the_answer,
+    crate::log::tickets => tickets_are_known_by_bot_and_id,
+    crate::log::closed_flags => events_after_a_close_say_so,
+    crate::log::quarantined => bodies_in_quarantine_are_taken,
+    crate::ledger::begin_once => a_request_begins_once,
+    crate::ledger::conflict => a_request_id_means_one_thing,
+    crate::ledger::freed => a_passing_failure_frees_the_request_id,
+    crate::ledger::expiry => a_request_id_is_kept_for_72_hours,
+    crate::ledger::settle_once => a_command_settles_once_with_its_echo,
+    crate::ledger::unsettled => what_was_begun_and_not_settled_is_found_after_a_restart,
+    crate::ledger::knows_ticket => begin_tells_what_is_known_of_the_ticket,
+}

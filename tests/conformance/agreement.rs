@@ -1,0 +1,148 @@
+//! Any sequence of operations: SQLite and the memory model agree, event by event, crashes of the process
+//! included as far as a restart shows them.
+
+use deskgate::domain::{Fact, Fault, NewEvent, Outcome, Payload, Seq, TicketStatus};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::support::{Subject, command, document, end, event, keyed, message};
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Append(Vec<Put>),
+    Begin { id: u8, request: u8, asks: u8 },
+    Settle { id: u8, how: u8, echo: Vec<Put> },
+    Pass { hours: i64, seconds: i64 },
+    Retain,
+    Restart,
+}
+
+#[derive(Debug, Clone)]
+struct Put {
+    bot: bool,
+    ticket: u8,
+    key: Option<u8>,
+    status: Option<TicketStatus>,
+}
+
+impl Put {
+    fn event(&self) -> NewEvent {
+        let ticket = format!("t{}", self.ticket);
+        let put = match self.status {
+            Some(status) => document(&ticket, status),
+            None if self.ticket == 0 => {
+                event("suporte", None, Fact::Told(Payload::CustomerTyping { state: "paused".to_owned() }))
+            }
+            None => message(&ticket, "olá"),
+        };
+        let put = if self.bot { NewEvent { bot: "vendas".into(), ..put } } else { put };
+        match self.key {
+            Some(key) => keyed(key, put),
+            None => put,
+        }
+    }
+}
+
+fn put() -> impl Strategy<Value = Put> {
+    let status = proptest::sample::select(TicketStatus::WORDS.map(|(status, _)| status).to_vec());
+    (any::<bool>(), 0_u8..4, proptest::option::of(0_u8..6), proptest::option::of(status))
+        .prop_map(|(bot, ticket, key, status)| Put { bot, ticket, key, status })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => vec(put(), 0..5).prop_map(Operation::Append),
+        2 => (1_u8..8, 0_u8..4, 0_u8..2).prop_map(|(id, request, asks)| Operation::Begin { id, request, asks }),
+        2 => (1_u8..8, 0_u8..4, vec(put(), 0..3))
+            .prop_map(|(id, how, echo)| Operation::Settle { id, how, echo }),
+        2 => (-1_i64..50, 0_i64..60).prop_map(|(hours, seconds)| Operation::Pass { hours, seconds }),
+        1 => Just(Operation::Retain),
+        1 => Just(Operation::Restart),
+    ]
+}
+
+fn outcome(how: u8) -> Outcome {
+    let fault = Fault::new("WHY", "because").with("blip_code", &64);
+    match how {
+        0 => Outcome::Done,
+        1 => Outcome::Failed(fault.passing()),
+        2 => Outcome::Failed(fault),
+        _ => Outcome::Unknown(fault),
+    }
+}
+
+fn events(puts: &[Put]) -> Vec<NewEvent> {
+    puts.iter().map(Put::event).collect()
+}
+
+/// What a store answers, as text: comparable whatever the operation.
+async fn apply(store: &mut Subject, operation: &Operation) -> String {
+    match operation {
+        Operation::Append(puts) => format!("{:?}", store.log().append(events(puts)).await),
+        Operation::Begin { id, request, asks } => {
+            let request = if *request == 0 { String::new() } else { format!("r{request}") };
+            format!("{:?}", store.ledger().begin(command(u128::from(*id), &request, *asks)).await)
+        }
+        Operation::Settle { id, how, echo } => {
+            let id = Uuid::from_u128(u128::from(*id));
+            format!("{:?}", store.ledger().settle(id, end(outcome(*how)), events(echo)).await)
+        }
+        Operation::Pass { hours, seconds } => {
+            store.hours_pass(*hours);
+            store.seconds_pass(*seconds);
+            String::new()
+        }
+        Operation::Retain => store.enforce_retention().await.to_string(),
+        Operation::Restart => {
+            store.restart();
+            String::new()
+        }
+    }
+}
+
+/// All there is to see.
+async fn seen(store: &Subject) -> Vec<String> {
+    let log = store.log();
+    let bounds = log.bounds().await.unwrap();
+    let (trimmed, tail) = (bounds.trimmed, *log.tail().borrow());
+    let mut seen = vec![
+        format!("{trimmed:?} {:?} {tail:?} {:?}", bounds.last, log.id()),
+        format!("{:?} {:?}", bounds.earliest_time, bounds.latest_time),
+        format!("{:?}", store.all_after(trimmed).await),
+        format!("{:?}", store.ledger().unsettled().await),
+    ];
+    if let Some(before) = trimmed.0.checked_sub(1) {
+        seen.push(format!("{:?}", log.read(Seq(before), 1).await));
+    }
+    for hours in [0, 10, 30] {
+        let at = store.now() - jiff::SignedDuration::from_hours(hours);
+        seen.push(format!("{:?}", log.seek(at).await));
+    }
+    for ticket in 0..4 {
+        let id = format!("t{ticket}");
+        let states = (log.ticket("suporte", &id).await, log.ticket("vendas", &id).await);
+        seen.push(format!("{states:?} {:?}", log.bots_of(&id).await));
+    }
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_agrees_with_the_model(operations in vec(operation(), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut model, mut sqlite) = (Subject::memory(), Subject::sqlite());
+            for operation in &operations {
+                let (expected, got) = (apply(&mut model, operation).await, apply(&mut sqlite, operation).await);
+                assert_eq!(got, expected, "{operation:?}");
+            }
+            let expected = seen(&model).await;
+            assert_eq!(seen(&sqlite).await, expected);
+            sqlite.restart();
+            assert_eq!(seen(&sqlite).await, expected, "after a restart");
+        });
+    }
+}

@@ -1,0 +1,130 @@
+//! What the command ledger promises.
+
+use deskgate::domain::{Fault, Outcome, Seq, TicketStatus};
+use deskgate::store::{AppendError, Begun, CommandKey, CommandRecord, NewCommand};
+use uuid::Uuid;
+
+use crate::support::{Subject, command, document, end, keyed, message};
+
+fn fresh(begun: Begun) -> CommandRecord {
+    match begun {
+        Begun::Fresh(record, _) => record,
+        Begun::Known(record) | Begun::Conflict(record) => panic!("not fresh: {record:?}"),
+    }
+}
+
+fn id(of: u128) -> Uuid {
+    Uuid::from_u128(of)
+}
+
+fn request(request_id: &str) -> CommandKey {
+    CommandKey::Request { principal: "crm".to_owned(), request_id: request_id.to_owned() }
+}
+
+pub(crate) async fn begin_once(store: &mut Subject) {
+    let first = fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
+    assert_eq!((first.accept_time, &first.end, first.event_seq), (store.now(), &None, Seq(0)));
+    store.restart();
+    let again = store.ledger().begin(command(2, "r1", 7)).await.unwrap();
+    assert_eq!(again, Begun::Known(first.clone()), "in flight");
+    let settled = store.ledger().settle(id(1), end(Outcome::Done), vec![]).await.unwrap();
+    store.restart();
+    let again = store.ledger().begin(command(3, "r1", 7)).await.unwrap();
+    assert_eq!(again, Begun::Known(settled.clone()), "settled");
+    let same_id = store.ledger().begin(command(1, "", 7)).await.unwrap();
+    assert_eq!(same_id, Begun::Known(settled), "its own id again, after an unknown end of the first try");
+    fresh(store.ledger().begin(command(4, "", 7)).await.unwrap());
+    fresh(store.ledger().begin(command(5, "", 7)).await.unwrap());
+}
+
+pub(crate) async fn conflict(store: &mut Subject) {
+    let first = fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
+    let other = store.ledger().begin(command(2, "r1", 8)).await.unwrap();
+    assert_eq!(other, Begun::Conflict(first));
+    let theirs = NewCommand { principal: "bi".to_owned(), ..command(3, "r1", 8) };
+    fresh(store.ledger().begin(theirs).await.unwrap());
+    assert_eq!(store.ledger().command(CommandKey::Id(id(2))).await.unwrap(), None);
+}
+
+pub(crate) async fn freed(store: &mut Subject) {
+    fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
+    let passing = Outcome::Failed(Fault::new("BLIP_UNAVAILABLE", "no connection").passing());
+    let failed = store.ledger().settle(id(1), end(passing), vec![]).await.unwrap();
+    store.restart();
+    let named = store.ledger().command(request("r1")).await.unwrap();
+    assert_eq!(named, Some(failed), "still found by its name");
+    let second = fresh(store.ledger().begin(command(2, "r1", 8)).await.unwrap());
+    assert_eq!(store.ledger().command(request("r1")).await.unwrap(), Some(second.clone()));
+    let refused = Outcome::Failed(Fault::new("TICKET_CLOSED", "it is closed").with("ticket_id", "t1"));
+    let refused = store.ledger().settle(id(2), end(refused), vec![]).await.unwrap();
+    let third = store.ledger().begin(command(3, "r1", 8)).await.unwrap();
+    assert_eq!(third, Begun::Known(refused), "a lasting failure keeps it");
+}
+
+pub(crate) async fn expiry(store: &mut Subject) {
+    fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
+    fresh(store.ledger().begin(command(2, "r2", 7)).await.unwrap());
+    let settled = store.ledger().settle(id(1), end(Outcome::Done), vec![]).await.unwrap();
+    store.hours_pass(72);
+    store.enforce_retention().await;
+    assert_eq!(store.ledger().begin(command(3, "r1", 7)).await.unwrap(), Begun::Known(settled));
+    store.seconds_pass(1);
+    fresh(store.ledger().begin(command(4, "r1", 9)).await.unwrap());
+    store.enforce_retention().await;
+    assert_eq!(store.ledger().command(CommandKey::Id(id(1))).await.unwrap(), None, "forgotten");
+    assert!(
+        matches!(store.ledger().begin(command(5, "r2", 7)).await.unwrap(), Begun::Known(_)),
+        "in doubt: kept"
+    );
+}
+
+pub(crate) async fn settle_once(store: &mut Subject) {
+    store.put(document("t1", TicketStatus::Open)).await;
+    fresh(store.ledger().begin(command(1, "r1", 7)).await.unwrap());
+    store.seconds_pass(1);
+    let echo = || vec![keyed(1, document("t1", TicketStatus::ClosedAttendant)), message("t1", "bye")];
+    let settled = store.ledger().settle(id(1), end(Outcome::Done), echo()).await.unwrap();
+    assert_eq!((settled.event_seq, settled.settle_time), (Seq(2), Some(store.now())));
+    assert_eq!(store.all_after(Seq(1)).await.len(), 2);
+    store.restart();
+    store.seconds_pass(1);
+    let unknown = Outcome::Unknown(Fault::new("OUTCOME_UNKNOWN", "it broke off"));
+    let again = store.ledger().settle(id(1), end(unknown), echo()).await.unwrap();
+    assert_eq!(again, settled, "the first end stands");
+    assert_eq!(*store.log().tail().borrow(), Seq(3), "and no echo is appended twice");
+    assert!(store.log().ticket("suporte", "t1").await.unwrap().unwrap().is_closed());
+    assert_eq!(store.ledger().command(CommandKey::Id(id(1))).await.unwrap(), Some(settled));
+    fresh(store.ledger().begin(command(2, "r2", 7)).await.unwrap());
+    let known = vec![keyed(1, document("t1", TicketStatus::ClosedAttendant))];
+    let second = store.ledger().settle(id(2), end(Outcome::AlreadyClosed), known).await.unwrap();
+    assert_eq!(second.event_seq, Seq(0), "Blip's own echo was first");
+    let nobody = store.ledger().settle(id(9), end(Outcome::Done), echo()).await;
+    assert!(matches!(nobody, Err(AppendError::Unavailable(_))));
+    assert_eq!(*store.log().tail().borrow(), Seq(3));
+}
+
+pub(crate) async fn unsettled(store: &mut Subject) {
+    for of in 1..=3 {
+        fresh(store.ledger().begin(command(of, "", 7)).await.unwrap());
+    }
+    store.ledger().settle(id(2), end(Outcome::Done), vec![]).await.unwrap();
+    store.hours_pass(1_000);
+    store.enforce_retention().await;
+    store.restart();
+    let in_doubt: Vec<_> =
+        store.ledger().unsettled().await.unwrap().iter().map(|record| record.command.id).collect();
+    assert_eq!(in_doubt, [id(1), id(3)]);
+}
+
+pub(crate) async fn knows_ticket(store: &mut Subject) {
+    let Begun::Fresh(_, state) = store.ledger().begin(command(1, "", 7)).await.unwrap() else {
+        panic!("not fresh")
+    };
+    assert_eq!((state.last_sequence, state.ticket), (0, None));
+    assert_eq!(store.log().ticket("suporte", "t1").await.unwrap(), None, "looking makes no ticket");
+    store.put(document("t1", TicketStatus::Transferred)).await;
+    let Begun::Fresh(_, state) = store.ledger().begin(command(2, "", 7)).await.unwrap() else {
+        panic!("not fresh")
+    };
+    assert!(state.is_closed() && state.last_sequence == 1);
+}

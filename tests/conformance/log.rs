@@ -1,0 +1,204 @@
+//! What the event log promises.
+
+use deskgate::domain::{Fact, Payload, Seq, TicketStatus};
+use deskgate::store::{Appended, Quarantined, ReadError};
+use jiff::SignedDuration;
+
+use crate::support::{Subject, document, event, keyed, message};
+
+pub(crate) async fn order(store: &mut Subject) {
+    let events = vec![
+        document("t1", TicketStatus::Waiting),
+        message("t1", "a"),
+        message("t2", "b"),
+        event("suporte", None, Fact::Told(Payload::CustomerTyping { state: "composing".to_owned() })),
+        message("t1", "c"),
+    ];
+    let appended = store.append(events).await;
+    let stored = store.all_after(Seq(0)).await;
+    assert_eq!(appended, stored.iter().cloned().map(Appended::At).collect::<Vec<_>>());
+    let places: Vec<_> =
+        stored.iter().map(|at| (at.seq.0, &*at.event.ticket_id, at.event.ticket_sequence)).collect();
+    assert_eq!(places, [(1, "t1", 1), (2, "t1", 2), (3, "t2", 1), (4, "", 0), (5, "t1", 3)]);
+    store.restart();
+    assert_eq!(store.all_after(Seq(0)).await, stored, "the same after a restart");
+    assert_eq!(store.all_after(Seq(3)).await, stored[3..]);
+    assert_eq!(store.log().read(Seq(0), 2).await.unwrap().len(), 2);
+    assert!(store.log().read(Seq(0), 0).await.unwrap().is_empty());
+    assert!(store.log().read(Seq(5), 10).await.unwrap().is_empty(), "nothing at the tail");
+    assert!(store.log().append(vec![]).await.unwrap().is_empty());
+}
+
+pub(crate) async fn callers_at_once(store: &mut Subject) {
+    let one = |n: u8| store.append(vec![keyed(n % 100, message(&format!("t{}", n % 3), "a"))]);
+    let answers: Vec<_> = futures_util::future::join_all((0..200).map(one)).await.concat();
+    let fresh = answers.iter().filter(|answer| matches!(answer, Appended::At(_))).count();
+    assert_eq!(fresh, 100, "each key once");
+    let stored = store.all_after(Seq(0)).await;
+    assert_eq!(stored.iter().map(|at| at.seq.0).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+    for ticket in ["t0", "t1", "t2"] {
+        let of_it = stored.iter().filter(|at| at.event.ticket_id == ticket);
+        let sequences: Vec<_> = of_it.map(|at| at.event.ticket_sequence).collect();
+        assert!(!sequences.is_empty());
+        assert_eq!(sequences, (1..).take(sequences.len()).collect::<Vec<u64>>());
+    }
+}
+
+pub(crate) async fn duplicates(store: &mut Subject) {
+    let twice =
+        vec![keyed(1, message("t1", "a")), keyed(1, message("t1", "a")), keyed(2, message("t1", "b"))];
+    let appended = store.append(twice).await;
+    assert_eq!(appended[1], Appended::Duplicate(Seq(1)), "also within one call");
+    assert!(matches!(&appended[2], Appended::At(stored) if stored.seq == Seq(2)), "and leaves no hole");
+    store.restart();
+    assert_eq!(store.append(vec![keyed(2, message("t1", "b"))]).await, [Appended::Duplicate(Seq(2))]);
+    store.hours_pass(48);
+    assert_eq!(store.enforce_retention().await, 2);
+    store.restart();
+    let again = store.append(vec![keyed(1, message("t1", "a"))]).await;
+    assert_eq!(again, [Appended::Duplicate(Seq(1))], "keys outlive their events");
+    let same = store.append(vec![message("t1", "a"), message("t1", "a")]).await;
+    assert!(
+        same.iter().all(|answer| matches!(answer, Appended::At(_))),
+        "without a key nothing is a duplicate"
+    );
+}
+
+pub(crate) async fn duplicates_expire(store: &mut Subject) {
+    store.put(keyed(1, message("t1", "a"))).await;
+    store.hours_pass(72);
+    assert_eq!(store.append(vec![keyed(1, message("t1", "a"))]).await, [Appended::Duplicate(Seq(1))]);
+    store.seconds_pass(1);
+    assert_eq!(store.put(keyed(1, message("t1", "a"))).await.seq, Seq(2));
+    store.hours_pass(71);
+    store.restart();
+    assert_eq!(store.append(vec![keyed(1, message("t1", "a"))]).await, [Appended::Duplicate(Seq(2))]);
+}
+
+pub(crate) async fn sequences_outlive_retention(store: &mut Subject) {
+    store.append(vec![message("t1", "a"), message("t1", "b"), message("t2", "c")]).await;
+    store.hours_pass(25);
+    assert_eq!(store.enforce_retention().await, 3);
+    store.restart();
+    assert_eq!(store.put(message("t1", "d")).await.event.ticket_sequence, 3);
+    assert_eq!(store.put(message("t2", "e")).await.event.ticket_sequence, 2);
+    assert_eq!(store.log().ticket("suporte", "t1").await.unwrap().unwrap().last_sequence, 3);
+}
+
+pub(crate) async fn trimmed(store: &mut Subject) {
+    for text in ["a", "b", "c"] {
+        store.put(message("t1", text)).await;
+        store.hours_pass(10);
+    }
+    // 30, 20 and 10 hours old.
+    assert_eq!(store.enforce_retention().await, 1);
+    for _ in 0..2 {
+        let gone = Err(ReadError::Trimmed { earliest: Seq(1) });
+        assert_eq!(store.log().read(Seq(0), 10).await, gone);
+        assert_eq!(store.log().recent(Seq(0), 10), None);
+        assert_eq!(store.all_after(Seq(1)).await.len(), 2);
+        let bounds = store.log().bounds().await.unwrap();
+        assert_eq!((bounds.trimmed, bounds.last), (Seq(1), Seq(3)));
+        let ages = [bounds.earliest_time, bounds.latest_time].map(|at| store.now() - at.unwrap());
+        assert_eq!(ages.map(|age| age.get_seconds() / 3600), [20, 10]);
+        store.restart();
+    }
+    assert_eq!(store.enforce_retention().await, 0);
+}
+
+pub(crate) async fn never_reused(store: &mut Subject) {
+    store.append(vec![message("t1", "a"), message("t1", "b")]).await;
+    store.hours_pass(25);
+    assert_eq!(store.enforce_retention().await, 2);
+    let empty = store.log().bounds().await.unwrap();
+    assert_eq!((empty.trimmed, empty.last, empty.earliest_time), (Seq(2), Seq(2), None));
+    assert!(store.log().read(Seq(2), 10).await.unwrap().is_empty());
+    store.restart();
+    assert_eq!(*store.log().tail().borrow(), Seq(2));
+    assert_eq!(store.put(message("t1", "c")).await.seq, Seq(3));
+}
+
+pub(crate) async fn seek(store: &mut Subject) {
+    let start = store.now();
+    assert_eq!(store.log().seek(start).await.unwrap(), Seq(0), "an empty log");
+    for text in ["a", "b", "c", "d"] {
+        store.append(vec![message("t1", text), message("t2", text)]).await;
+        store.seconds_pass(10);
+    }
+    for (seconds, before) in [(-5, 0), (0, 0), (1, 2), (10, 2), (11, 4), (30, 6), (31, 8), (1_000, 8)] {
+        let at = start + SignedDuration::from_secs(seconds);
+        assert_eq!(store.log().seek(at).await.unwrap(), Seq(before), "{seconds} s");
+    }
+    let hair = start + SignedDuration::from_nanos(1);
+    assert_eq!(store.log().seek(hair).await.unwrap(), Seq(2));
+    store.hours_pass(24);
+    store.seconds_pass(-25);
+    assert_eq!(store.enforce_retention().await, 4);
+    assert_eq!(store.log().seek(start).await.unwrap(), Seq(4), "the first there is");
+}
+
+pub(crate) async fn time_never_goes_back(store: &mut Subject) {
+    let first = store.put(message("t1", "a")).await;
+    store.hours_pass(-5);
+    let second = store.put(message("t1", "b")).await;
+    assert_eq!(second.event.receive_time, first.event.receive_time);
+    store.restart();
+    assert_eq!(store.put(message("t1", "c")).await.event.receive_time, first.event.receive_time);
+    store.hours_pass(6);
+    assert!(store.put(message("t1", "d")).await.event.receive_time > first.event.receive_time);
+}
+
+pub(crate) async fn tail_and_recent(store: &mut Subject) {
+    let tail = store.log().tail();
+    assert_eq!(*tail.borrow(), Seq(0));
+    let stored = store.put(message("t1", "a")).await;
+    assert_eq!(*tail.borrow(), Seq(1));
+    assert_eq!(store.log().recent(Seq(0), 10).unwrap(), [stored]);
+    assert_eq!(store.log().recent(Seq(1), 10).unwrap(), []);
+    store.append(vec![keyed(1, message("t1", "b")), message("t1", "c")]).await;
+    store.append(vec![keyed(1, message("t1", "b"))]).await;
+    assert_eq!(*tail.borrow(), Seq(3), "a duplicate moves nothing");
+    assert_eq!(store.log().recent(Seq(1), 1).unwrap()[0].seq, Seq(2));
+}
+
+pub(crate) async fn tickets(store: &mut Subject) {
+    store.append(vec![document("t1", TicketStatus::Waiting), document("t1", TicketStatus::Open)]).await;
+    let mut other = message("t1", "a");
+    other.bot = "vendas".into();
+    store.put(other).await;
+    for _ in 0..2 {
+        let log = store.log();
+        let ours = log.ticket("suporte", "t1").await.unwrap().unwrap();
+        assert_eq!((ours.last_sequence, ours.activity_sequence), (2, 2));
+        assert_eq!(ours.ticket.unwrap().status, TicketStatus::Open);
+        let theirs = log.ticket("vendas", "t1").await.unwrap().unwrap();
+        assert_eq!((theirs.last_sequence, theirs.ticket), (1, None));
+        assert_eq!(log.ticket("suporte", "t2").await.unwrap(), None);
+        assert_eq!(log.bots_of("t1").await.unwrap(), ["suporte", "vendas"]);
+        assert!(log.bots_of("t2").await.unwrap().is_empty());
+        store.restart();
+    }
+}
+
+pub(crate) async fn closed_flags(store: &mut Subject) {
+    let open = store.append(vec![document("t1", TicketStatus::Open), message("t1", "a")]).await;
+    store.restart();
+    store.put(document("t1", TicketStatus::ClosedClient)).await;
+    store.restart();
+    let late = store.put(message("t1", "b")).await;
+    assert!(late.event.flags.after_close && !late.event.flags.ticket_unknown);
+    assert_eq!(late.event.team, "vendas", "as the ticket stood");
+    assert!(open.iter().all(|answer| matches!(answer, Appended::At(at) if !at.event.flags.after_close)));
+    let stale = store.put(document("t1", TicketStatus::Open)).await;
+    assert!(stale.event.flags.order_uncertain);
+    assert!(store.log().ticket("suporte", "t1").await.unwrap().unwrap().is_closed(), "closed stays closed");
+    assert!(store.put(message("t9", "c")).await.event.flags.ticket_unknown);
+}
+
+pub(crate) async fn quarantined(store: &mut Subject) {
+    let body = Quarantined { bot: "suporte".into(), reason: "no JSON".to_owned(), raw: "<xml>".into() };
+    store.log().quarantine(body).await.unwrap();
+    assert_eq!(*store.log().tail().borrow(), Seq(0), "it takes no position");
+    store.hours_pass(25);
+    assert_eq!(store.enforce_retention().await, 0, "and is no event");
+}
