@@ -16,7 +16,7 @@ use crate::stats::real;
 pub(crate) const THREADS: usize = 2;
 
 /// How long a crew may take to get ready.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Shared between the threads and the one that measures.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl Board {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 }
@@ -68,7 +68,7 @@ impl Achieved {
 /// Threads at work.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    board: Board,
+    pub(crate) board: Board,
     threads: Vec<JoinHandle<Result<()>>>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::crew::{Board, Crew, THREADS};
 use crate::webhooks::{self, Message};
 
-/// Where the numbers of messages come from: no two posts of a run are duplicates.
+/// The number of the next message, shared by all who post.
 pub(crate) type Numbers = Arc<AtomicU64>;
 
 /// How many connections post what has to be there before a measurement.
@@ -96,6 +97,37 @@ fn post_all(address: SocketAddr, requests: Vec<Vec<u8>>) -> Result<()> {
     })
 }
 
+/// Connections that post one message each, all at the same time.
+#[derive(Debug)]
+pub(crate) struct Posters {
+    runtime: tokio::runtime::Runtime,
+    connections: Vec<(Connection, Message)>,
+}
+
+impl Posters {
+    pub(crate) fn open(address: SocketAddr, connections: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connections = runtime.block_on(async {
+            let mut opened = Vec::new();
+            for _ in 0..connections {
+                opened.push((Connection::open(address).await?, Message::requests()?));
+            }
+            anyhow::Ok(opened)
+        })?;
+        Ok(Self { runtime, connections })
+    }
+
+    /// Posts one message over each connection; returns once all are answered.
+    pub(crate) fn post_each(&mut self, numbers: &Numbers) -> Result<()> {
+        let posts = self.connections.iter_mut().map(|(connection, message)| async {
+            let status = connection.post(message.number(numbers.fetch_add(1, Ordering::Relaxed))).await?;
+            ensure!(status == 200, "a webhook was answered {status}");
+            Ok(())
+        });
+        self.runtime.block_on(try_join_all(posts)).map(|_| ())
+    }
+}
+
 /// One keep-alive connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -105,7 +137,8 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
-        let socket = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        let socket =
+            TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, buffer: Vec::with_capacity(2048) })
     }

@@ -4,7 +4,8 @@ use std::fs;
 
 /// Cores, CPU model, kernel and load, as far as they can be read.
 pub(crate) fn line() -> String {
-    let cores = std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
+    let cores =
+        std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown CPU");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

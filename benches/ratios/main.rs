@@ -16,11 +16,14 @@ mod webhooks;
 mod yardstick;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
 
+use crate::load::Numbers;
 use crate::table::Line;
 
 /// Measures Deskgate against its yardsticks and prints the table.
@@ -63,6 +66,8 @@ pub(crate) struct Settings {
     rounds: usize,
     /// A folder for stores, on the disk to be measured.
     scratch: PathBuf,
+    /// Where the numbers of messages come from: no two posts of a run are duplicates.
+    numbers: Numbers,
 }
 
 impl Settings {
@@ -81,6 +86,9 @@ impl Settings {
     }
 }
 
+/// Where the numbers of measured messages begin.
+const FIRST_NUMBER: u64 = 1 << 32;
+
 fn main() -> Result<()> {
     let args = Args::parse();
     if let (Some(kind), Some(argument)) = (&args.yardstick, &args.argument) {
@@ -96,6 +104,8 @@ fn main() -> Result<()> {
         rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1),
         rows: args.rows,
         scratch: scratch.path().to_owned(),
+        // Those below are for what is there before a measurement.
+        numbers: Arc::new(AtomicU64::new(FIRST_NUMBER)),
     };
     println!("{}", machine::line());
     let lines = measure(&settings)?;

@@ -47,13 +47,11 @@ impl Server {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let mut addresses = line.split_ascii_whitespace().map(str::parse::<SocketAddr>);
-        match (addresses.next(), addresses.next()) {
-            (Some(Ok(webhook)), Some(Ok(grpc))) => Ok(Self { child, webhook, grpc, folder: None }),
-            _ => {
-                let status = reap(&mut child);
-                bail!("the yardstick `{kind}` did not come up: {status}");
-            }
+        if let (Some(Ok(webhook)), Some(Ok(grpc))) = (addresses.next(), addresses.next()) {
+            return Ok(Self { child, webhook, grpc, folder: None });
         }
+        let status = reap(&mut child);
+        bail!("the yardstick `{kind}` did not come up: {status}");
     }
 
     /// The same, with a folder that goes when it goes.

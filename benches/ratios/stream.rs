@@ -47,7 +47,8 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
-        let socket = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        let socket =
+            TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
         let (requests, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -119,6 +120,13 @@ impl Subscription {
 
 fn is_ok(trailers: &HeaderMap) -> bool {
     trailers.get("grpc-status").is_some_and(|status| status == "0")
+}
+
+/// Takes one whole message with its prefix off the front.
+pub(crate) fn split_message(bytes: &mut Bytes) -> Option<Bytes> {
+    let [_flag, length @ ..] = *bytes.first_chunk::<PREFIX>()?;
+    let whole = PREFIX + usize::try_from(u32::from_be_bytes(length)).ok()?;
+    (whole <= bytes.len()).then(|| bytes.split_to(whole))
 }
 
 /// Counts messages in a stream of bytes by their prefixes alone.

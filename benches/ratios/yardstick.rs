@@ -10,6 +10,11 @@ pub(crate) mod frames;
 mod http;
 mod ours;
 
+use frames::Script;
+
+/// How many webhooks make one batch for live streams.
+pub(crate) const LIVE_BATCH: u64 = 64;
+
 /// Runs the server of this name until standard input ends, which it does with the process that started it.
 pub(crate) fn run(kind: &str, argument: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -28,20 +33,24 @@ async fn serve(kind: &str, argument: &Path) -> Result<()> {
     let first = TcpListener::bind("127.0.0.1:0").await?;
     let second = TcpListener::bind("127.0.0.1:0").await?;
     // What can fail comes before what the parent takes for readiness.
-    let router = match kind {
-        "bare" => Some(http::bare()),
-        "append" => Some(http::append(argument)?),
-        _ => None,
-    };
-    let script = match kind {
-        "frames" => Some(frames::read(argument)?),
-        "nothing" => Some(frames::Script::Nothing),
-        _ => None,
+    let (router, script) = match kind {
+        "bare" => (Some(http::bare()), None),
+        "append" => (Some(http::append(argument)?), None),
+        "frames" => (None, Some(Script::Frames(frames::read(argument)?))),
+        "live" => {
+            let (router, number) = http::counting(LIVE_BATCH);
+            (Some(router), Some(Script::EachTime(frames::read(argument)?, number)))
+        }
+        "nothing" => (None, Some(Script::Nothing)),
+        _ => (None, None),
     };
     announce(&first, &second)?;
     match (kind, router, script) {
-        (_, Some(router), _) => http::serve(first, router).await,
-        (_, _, Some(script)) => frames::serve(second, script).await,
+        (_, Some(router), Some(script)) => {
+            tokio::try_join!(http::serve(first, router), frames::serve(second, script)).map(|_| ())
+        }
+        (_, Some(router), None) => http::serve(first, router).await,
+        (_, None, Some(script)) => frames::serve(second, script).await,
         ("one-commit", ..) => ours::one_commit(first, argument).await,
         ("memory", ..) => ours::in_memory(first, second).await,
         (other, ..) => bail!("no yardstick is called {other}"),

@@ -1,12 +1,11 @@
 //! Rows 1 to 3: durable ingest, beside doing nothing, beside appending to a file, beside a commit for every
 //! event.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::load::{self, Numbers};
+use crate::load;
 use crate::process::Server;
 use crate::stats::{Rounds, median, real};
 use crate::table::{Line, Target, Unit};
@@ -68,7 +67,6 @@ struct Measured {
 }
 
 pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
-    let numbers = Numbers::default();
     let ours = Server::deskgate(&settings.scratch)?;
     load::seed_tickets(ours.webhook)?;
     let wanted = LINES.iter().filter(|(row, ..)| settings.wants(*row));
@@ -90,17 +88,17 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
                 let (Some(server), true) = (server, *at == connections) else { continue };
                 let ours_now = match ours_now {
                     Some(measured) => measured,
-                    None => *ours_now.insert(measure(&ours, connections, &numbers, settings)?),
+                    None => *ours_now.insert(measure(&ours, connections, settings)?),
                 };
-                results.push((ours_now, measure(server, connections, &numbers, settings)?));
+                results.push((ours_now, measure(server, connections, settings)?));
             }
         }
     }
     Ok(lines.into_iter().map(|(wanted, results)| line(*wanted, &results)).collect())
 }
 
-fn measure(server: &Server, connections: usize, numbers: &Numbers, settings: &Settings) -> Result<Measured> {
-    let crew = load::start(server.webhook, connections, &Arc::clone(numbers))?;
+fn measure(server: &Server, connections: usize, settings: &Settings) -> Result<Measured> {
+    let crew = load::start(server.webhook, connections, &settings.numbers)?;
     crew.measure(WARM_UP);
     let before = server.processor_time()?;
     let achieved = crew.measure(settings.window());
@@ -122,14 +120,12 @@ fn line(
         rounds.push(ours.per_second, yardstick.per_second);
     }
     let refused: u64 = results.iter().map(|(ours, _)| ours.refused).sum();
-    let mut note = format!(
-        "processor time of the server a request: ours {:.1} µs, yardstick {:.1} µs",
+    let refusals = if refused > 0 { format!("; {refused} of ours were answered 503") } else { String::new() };
+    let note = format!(
+        "processor time of the server a request: ours {:.1} µs, yardstick {:.1} µs{refusals}",
         median(results.iter().map(|(ours, _)| ours.processor)) * 1e6,
         median(results.iter().map(|(_, yardstick)| yardstick.processor)) * 1e6,
     );
-    if refused > 0 {
-        note.push_str(&format!("; {refused} of ours were answered 503"));
-    }
     Line {
         row,
         what: format!("durable ingest, {connections} connections"),

@@ -2,6 +2,7 @@
 //! disk plus what the disk alone takes.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     let mut parts = Vec::new();
     for round in 1..=settings.rounds {
         progress(&format!("latency, round {round} of {}", settings.rounds));
-        let first = u64::try_from(round * count)?;
+        let first = settings.numbers.fetch_add(u64::try_from(count)?, Ordering::Relaxed);
         let mut measured = latencies(&ours, first, count)?;
         let in_memory = percentile(&mut latencies(&memory, first, count)?, 50);
         let commit = percentile(&mut commits(&database, count)?, 50);
@@ -54,7 +55,9 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     }
     let note = parts
         .iter()
-        .map(|(memory, commit)| format!("{:.2} + {:.2}", memory.as_secs_f64() * 1e3, commit.as_secs_f64() * 1e3))
+        .map(|(memory, commit)| {
+            format!("{:.2} + {:.2}", memory.as_secs_f64() * 1e3, commit.as_secs_f64() * 1e3)
+        })
         .collect::<Vec<_>>()
         .join(", ");
     let line = |what: &str, rounds, target, note| Line {

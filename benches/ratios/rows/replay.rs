@@ -32,14 +32,14 @@ const PAGE: usize = 1_000;
 pub(crate) fn run(settings: &Settings) -> Result<Line> {
     let events = settings.pick(100_000, 20_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (served, scanned) = (settings.scratch.join("served"), settings.scratch.join("scanned"));
-    fs::create_dir_all(&served)?;
-    fs::create_dir_all(&scanned)?;
+    let (to_serve, to_scan) = (settings.scratch.join("served"), settings.scratch.join("scanned"));
+    fs::create_dir_all(&to_serve)?;
+    fs::create_dir_all(&to_scan)?;
     progress(&format!("replay: filling a store with {events} events"));
-    let total = runtime.block_on(fill(&store_in(&served), events))?;
-    copy(&served, &scanned)?;
-    let server = Server::deskgate_over(&served)?;
-    let log = open(&store_in(&scanned))?;
+    let total = runtime.block_on(fill(&store_in(&to_serve), events))?;
+    copy(&to_serve, &to_scan)?;
+    let server = Server::deskgate_over(&to_serve)?;
+    let log = open(&store_in(&to_scan))?;
     let position = Some(Position::Earliest(true));
     let request = stream::framed(&SubscribeRequest {
         start: Some(StartPosition { position }),

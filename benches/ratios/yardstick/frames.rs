@@ -1,4 +1,5 @@
-//! What streaming is compared with: HTTP/2 by hand, which sends frames that are ready, or nothing.
+//! What streaming is compared with: HTTP/2 by hand, which sends frames that are ready, now or when told, or
+//! nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,17 +7,21 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use h2::SendStream;
-use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// More than any row opens on one connection.
 const STREAMS_MAX: u32 = 100_000;
 
-/// What every stream is sent: frames, then the end; or headers only, and no end.
+/// What every stream is sent after its headers.
 #[derive(Debug, Clone)]
 pub(super) enum Script {
+    /// These, then the end.
     Frames(Arc<[Bytes]>),
+    /// These each time the number changes, and no end.
+    EachTime(Arc<[Bytes]>, watch::Receiver<u64>),
+    /// Nothing, and no end.
     Nothing,
 }
 
@@ -30,7 +35,7 @@ pub(crate) fn write(file: &Path, frames: &[Bytes]) -> Result<()> {
     Ok(std::fs::write(file, text)?)
 }
 
-pub(super) fn read(file: &Path) -> Result<Script> {
+pub(super) fn read(file: &Path) -> Result<Arc<[Bytes]>> {
     let mut rest = Bytes::from(std::fs::read(file)?);
     let mut frames = Vec::new();
     while !rest.is_empty() {
@@ -38,7 +43,7 @@ pub(super) fn read(file: &Path) -> Result<Script> {
         let length = u32::from_be_bytes(head.as_ref().try_into()?);
         frames.push(rest.split_to_checked(usize::try_from(length)?).context("half a frame")?);
     }
-    Ok(Script::Frames(frames.into()))
+    Ok(frames.into())
 }
 
 trait SplitChecked: Sized {
@@ -63,19 +68,20 @@ pub(super) async fn serve(listener: TcpListener, script: Script) -> Result<()> {
 }
 
 async fn serve_connection(socket: TcpStream, script: Script) -> Result<()> {
-    let mut connection = h2::server::Builder::new()
-        .max_concurrent_streams(STREAMS_MAX)
-        .handshake::<_, Bytes>(socket)
-        .await?;
+    let mut connection =
+        h2::server::Builder::new().max_concurrent_streams(STREAMS_MAX).handshake::<_, Bytes>(socket).await?;
     let mut held: Vec<SendStream<Bytes>> = Vec::new();
     while let Some(request) = connection.accept().await {
         let (_request, mut answer) = request?;
-        match &script {
-            Script::Nothing => held.push(answer.send_response(head()?, false)?),
-            Script::Frames(frames) => {
-                let _detached = tokio::spawn(send_frames(answer, Arc::clone(frames)));
+        let script = match &script {
+            Script::Nothing => {
+                held.push(answer.send_response(head()?, false)?);
+                continue;
             }
-        }
+            Script::Frames(_) | Script::EachTime(..) => script.clone(),
+        };
+        let stream = answer.send_response(head()?, false)?;
+        let _detached = tokio::spawn(perform(stream, script));
     }
     Ok(())
 }
@@ -84,17 +90,28 @@ fn head() -> Result<Response<()>> {
     Ok(Response::builder().header("content-type", "application/grpc").body(())?)
 }
 
+async fn perform(mut stream: SendStream<Bytes>, script: Script) -> Result<()> {
+    match script {
+        Script::Nothing => {}
+        Script::Frames(frames) => send(&mut stream, &frames).await?,
+        Script::EachTime(frames, mut number) => loop {
+            number.changed().await?;
+            send(&mut stream, &frames).await?;
+        },
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    Ok(stream.send_trailers(trailers)?)
+}
+
 /// Sends as hyper does: a frame is handed over as soon as there is any room for it.
-async fn send_frames(mut answer: SendResponse<Bytes>, frames: Arc<[Bytes]>) -> Result<()> {
-    let mut stream = answer.send_response(head()?, false)?;
-    for frame in frames.iter() {
+async fn send(stream: &mut SendStream<Bytes>, frames: &[Bytes]) -> Result<()> {
+    for frame in frames {
         stream.reserve_capacity(1);
         while stream.capacity() == 0 {
             std::future::poll_fn(|context| stream.poll_capacity(context)).await.context("closed")??;
         }
         stream.send_data(frame.clone(), false)?;
     }
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    Ok(stream.send_trailers(trailers)?)
+    Ok(())
 }

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::Result;
@@ -14,7 +16,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many bodies one write and one flush take at most.
 const BATCH_MAX: usize = 1_024;
@@ -27,6 +29,21 @@ const PATH: &str = "/webhooks/{bot}";
 /// Answers 200 to whatever is posted.
 pub(super) fn bare() -> Router {
     Router::new().route(PATH, post(|_body: Bytes| async { StatusCode::OK }))
+}
+
+/// Answers 200 to whatever is posted, and moves the number on with every `batch`th.
+pub(super) fn counting(batch: u64) -> (Router, watch::Receiver<u64>) {
+    let (number, watched) = watch::channel(0);
+    let taken = AtomicU64::new(0);
+    let state = Arc::new((number, taken));
+    let count = move |State(state): State<Arc<(watch::Sender<u64>, AtomicU64)>>, _body: Bytes| async move {
+        let taken = state.1.fetch_add(1, Ordering::Relaxed) + 1;
+        if taken.is_multiple_of(batch) {
+            state.0.send_replace(taken);
+        }
+        StatusCode::OK
+    };
+    (Router::new().route(PATH, post(count)).with_state(state), watched)
 }
 
 /// Answers 200 once the body is on the disk, behind those that came before it.

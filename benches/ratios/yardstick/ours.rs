@@ -41,8 +41,7 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let log = Arc::new(MemoryLog::new(WEEK, WEEK, Arc::clone(&clock), Arc::clone(&ids)));
     let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log);
     let shutdown = Shutdown::new();
-    let desk =
-        Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
+    let desk = Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
     let mut registry = Registry::default();
     let limits = Limits::default();
     let parts = Parts { log: Arc::clone(&events), desk, clock, ids, shutdown, limits };
