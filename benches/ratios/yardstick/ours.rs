@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
-use deskgate::gateway::desk::Desk;
+use deskgate::gateway::desk::{CommandMetrics, Desk};
 use deskgate::gateway::ingest::Ingest;
 use deskgate::grpc::{self, Limits, Parts};
 use deskgate::shutdown::Shutdown;
@@ -41,8 +41,10 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let log = Arc::new(MemoryLog::new(WEEK, WEEK, Arc::clone(&clock), Arc::clone(&ids)));
     let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log);
     let shutdown = Shutdown::new();
-    let desk = Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
     let mut registry = Registry::default();
+    let metrics = CommandMetrics::register(&mut registry);
+    let desk =
+        Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone(), metrics);
     let limits = Limits::default();
     let parts = Parts { log: Arc::clone(&events), desk, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
