@@ -33,7 +33,7 @@ struct Args {
     #[arg(long)]
     quick: bool,
 
-    /// Only this row; may be repeated.
+    /// Only this row, 1 to 7 or 9; may be repeated.
     #[arg(long = "row", value_name = "N")]
     rows: Vec<u8>,
 
@@ -44,6 +44,10 @@ struct Args {
     /// Where the stores lie; a disk in memory would make durability free.
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
+
+    /// For row 9, which is measured only when asked for: where `npm install` has put express and better-sqlite3.
+    #[arg(long, value_name = "DIR")]
+    node_modules: Option<PathBuf>,
 
     /// Given by cargo; without it, as under `cargo test`, nothing is measured.
     #[arg(long, hide = true)]
@@ -108,7 +112,10 @@ fn main() -> Result<()> {
         numbers: Arc::new(AtomicU64::new(FIRST_NUMBER)),
     };
     println!("{}", machine::line());
-    let lines = measure(&settings)?;
+    let mut lines = measure(&settings)?;
+    if settings.rows.contains(&9) {
+        lines.extend(rows::naive::run(&settings, args.node_modules.as_deref())?);
+    }
     println!("\n{}", table::head());
     for line in lines {
         println!("{line}");

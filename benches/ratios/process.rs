@@ -36,12 +36,14 @@ pub(crate) struct Server {
 impl Server {
     /// A yardstick: this very program, told to be a server.
     pub(crate) fn yardstick(kind: &str, argument: &Path) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--yardstick", kind, "--argument"])
-            .arg(argument)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        Self::announcing(command.args(["--yardstick", kind, "--argument"]).arg(argument), kind)
+    }
+
+    /// A program that tells on its first line where it takes webhooks and where it serves streams.
+    pub(crate) fn announcing(command: &mut Command, name: &str) -> Result<Self> {
+        // Its end tells the child that we are gone.
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
@@ -51,7 +53,7 @@ impl Server {
             return Ok(Self { child, webhook, grpc, folder: None });
         }
         let status = reap(&mut child);
-        bail!("the yardstick `{kind}` did not come up: {status}");
+        bail!("the yardstick `{name}` did not come up: {status}");
     }
 
     /// The same, with a folder that goes when it goes.

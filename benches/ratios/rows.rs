@@ -4,4 +4,5 @@ pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod latency;
+pub(crate) mod naive;
 pub(crate) mod replay;

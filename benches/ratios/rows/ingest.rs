@@ -15,7 +15,7 @@ use crate::{Settings, progress};
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How many connections Blip might use, and many more.
-const FEW: usize = 64;
+pub(super) const FEW: usize = 64;
 const MANY: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl Yardstick {
 
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
-struct Measured {
-    per_second: f64,
+pub(super) struct Measured {
+    pub(super) per_second: f64,
     /// Processor time of the server, a request.
     processor: f64,
     refused: u64,
@@ -97,7 +97,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     Ok(lines.into_iter().map(|(wanted, results)| line(*wanted, &results)).collect())
 }
 
-fn measure(server: &Server, connections: usize, settings: &Settings) -> Result<Measured> {
+pub(super) fn measure(server: &Server, connections: usize, settings: &Settings) -> Result<Measured> {
     let crew = load::start(server.webhook, connections, &settings.numbers)?;
     crew.measure(WARM_UP);
     let before = server.processor_time()?;
