@@ -4,7 +4,6 @@ import grpc
 from deskgate.v1 import event_service_pb2 as pb, event_service_pb2_grpc as rpc
 
 SERVER = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051"
-OPTIONS = [("grpc.max_receive_message_length", 32 << 20)]
 SILENCE_MAX = 3 * 15  # seconds: three heartbeats
 ENDS = {grpc.StatusCode[name] for name in ("INVALID_ARGUMENT", "OUT_OF_RANGE", "DATA_LOSS", "UNIMPLEMENTED")}
 db = sqlite3.connect("resume.db")
@@ -52,7 +51,7 @@ while True:
     began = time.monotonic()
     heard = [began]  # when the last message came
     try:
-        with grpc.insecure_channel(SERVER, OPTIONS) as channel:
+        with grpc.insecure_channel(SERVER) as channel:
             follow(channel, heard)
     except grpc.RpcError as error:
         if error.code() in ENDS:

@@ -14,10 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::blip::BlipApi;
 use crate::blip::http::{Authorization, HttpBlip, client};
 use crate::blip::metrics::BlipMetrics;
 use crate::blip::policy::Rates;
-use crate::blip::{BlipApi, BlipError};
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::desk::{CommandMetrics, Desk};
@@ -82,18 +82,20 @@ impl App {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-        let store = sqlite::Config {
-            retention: config.store.retention,
-            queue_max: config.store.queue_max,
-            ..sqlite::Config::new(&config.store.path)
-        };
-        let log = Arc::new(SqliteLog::open(store, Arc::clone(&clock), Arc::clone(&ids))?);
+        let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
         let bots = blip_of(&config, &secrets, &BlipMetrics::register(&mut registry))?;
         let command_metrics = CommandMetrics::register(&mut registry);
-        let desk =
-            Desk::new(Arc::clone(&events), ledger, bots, Arc::clone(&ids), shutdown.clone(), command_metrics);
+        let desk = Desk::new(
+            Arc::clone(&events),
+            ledger,
+            bots,
+            Arc::clone(&clock),
+            Arc::clone(&ids),
+            shutdown.clone(),
+            command_metrics,
+        );
         desk.recover();
 
         log.register_metrics(&mut registry);
@@ -180,6 +182,12 @@ impl App {
     }
 }
 
+fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> anyhow::Result<SqliteLog> {
+    let config::Store { path, retention, queue_max } = store;
+    let config = sqlite::Config { retention: *retention, queue_max: *queue_max, ..sqlite::Config::new(path) };
+    Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
+}
+
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -216,19 +224,21 @@ pub fn blip_of(
     Ok(bots)
 }
 
-/// Asks Blip for a sign of life, which proves the key.
+/// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.
 pub async fn try_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
-    let ping = Command {
-        id: SystemIds.next().to_string(),
-        to: "postmaster@msging.net".to_owned(),
-        method: Method::Get,
-        uri: LimeUri("/ping".to_owned()),
-        resource: None,
-    };
-    match api.command(&ping, Instant::now() + patience).await.map_err(|error: BlipError| error)?.status {
-        ReplyStatus::Success(_) | ReplyStatus::Pending => Ok(()),
-        ReplyStatus::Failure(reason) => anyhow::bail!("Blip refused a ping: {}", reason.description),
+    for (to, uri, meaning) in [
+        ("postmaster@msging.net", "/ping", "Blip did not answer a ping"),
+        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk"),
+    ] {
+        let id = SystemIds.next().to_string();
+        let (to, uri) = (to.to_owned(), LimeUri(uri.to_owned()));
+        let command = Command { id, to, method: Method::Get, uri, resource: None };
+        let reply = api.command(&command, Instant::now() + patience).await.context(meaning)?;
+        if let ReplyStatus::Failure(reason) = reply.status {
+            anyhow::bail!("{meaning}: {} (code {})", reason.description, reason.code.unwrap_or_default());
+        }
     }
+    Ok(())
 }
 
 /// Takes over rotated secrets on SIGHUP, and whenever a file changes. A fault leaves all as they were.

@@ -59,3 +59,17 @@ pub enum BlipError {
     #[error("no answer from Blip: {0}")]
     Unknown(String),
 }
+
+impl BlipError {
+    /// What failed, without a word of what Blip said: that may repeat what a customer wrote.
+    pub fn brief(&self) -> &'static str {
+        match self {
+            Self::NotSent(_) => "not reached",
+            Self::OverQuota { .. } => "over our quota",
+            Self::Throttled { .. } => "throttled by Blip",
+            Self::Credential { .. } => "the bot's key was refused",
+            Self::Refused { .. } => "refused",
+            Self::Unknown(_) => "no answer",
+        }
+    }
+}

@@ -202,6 +202,17 @@ fn every_error_reason_is_documented() {
 }
 
 #[test]
+fn the_example_in_the_documents_is_the_one_that_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let example = fs::read_to_string(root.join("examples/resume.py")).unwrap();
+    let document = fs::read_to_string(root.join("docs/CONSUMING.md")).unwrap();
+    assert!(
+        document.contains(&format!("```python\n{example}```")),
+        "docs/CONSUMING.md shows another examples/resume.py"
+    );
+}
+
+#[test]
 fn the_scanner_sees_what_it_should() {
     let code =
         code("use crate::{a, b::{c, d}, e};\nuse crate::f::g; // crate::h\n#[cfg(test)]\nuse crate::i;");

@@ -44,7 +44,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
                 refused = refused.saturating_add(1);
                 writeln!(
                     out,
-                    "bots[{bot}]: {error}; compare `url` and the key with the bot's HTTP endpoint in the portal"
+                    "bots[{bot}]: {error:#}; compare `url` and the key with the bot's HTTP endpoint in the portal"
                 )?;
             }
         }

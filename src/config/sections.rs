@@ -61,7 +61,7 @@ fn read(table: Table, reading: &mut Reading<'_>) -> Config {
 }
 
 /// An event must fit the 4 MiB that clients take by default, with what we add to it.
-const BODY_LIMIT_BYTES_MAX: usize = 3 * 1024 * 1024;
+const BODY_LIMIT_BYTES_MAX: usize = 1536 * 1024;
 
 fn webhook(mut section: Section, reading: &mut Reading<'_>) -> Webhook {
     let body_bytes_max = section
@@ -71,7 +71,7 @@ fn webhook(mut section: Section, reading: &mut Reading<'_>) -> Webhook {
         reading.fault(
             "webhook.body_limit",
             format!("{} is out of bounds", units::show_size(body_bytes_max)),
-            "choose 1KiB to 3MiB: an event must fit the 4 MiB that gRPC clients take",
+            "choose 1KiB to 1536KiB: an event must fit the 4 MiB that gRPC clients take",
         );
     }
     let webhook = Webhook {

@@ -65,7 +65,7 @@ fn the_command_line_goes_before_the_environment_before_the_file() {
     let source = source()
         .with_var("DESKGATE_GRPC_LISTEN", "127.0.0.1:2")
         .with_var("DESKGATE_STORE_RETENTION", "2d")
-        .with_var("DESKGATE_WEBHOOK_BODY_LIMIT", "2MiB")
+        .with_var("DESKGATE_WEBHOOK_BODY_LIMIT", "1536KiB")
         .with_var("DESKGATE_ADMIN_INSECURE", "true")
         .with_var("DESKGATE_STORE_QUEUE_MAX", "7")
         .with_var("DESKGATE_LOG_LEVEL", "");
@@ -73,7 +73,7 @@ fn the_command_line_goes_before_the_environment_before_the_file() {
     let config = load_from(&source, &text, &overrides).unwrap();
     assert_eq!(config.grpc.listen.port(), 3);
     assert_eq!(config.store.retention, Duration::from_hours(48));
-    assert_eq!((config.webhook.body_bytes_max, config.store.queue_max), (2 * 1_048_576, 7));
+    assert_eq!((config.webhook.body_bytes_max, config.store.queue_max), (1536 * 1024, 7));
     assert!(config.admin.insecure);
     assert_eq!(config.log.level, "info");
     assert_eq!(load_from(&source, &text, &Overrides::default()).unwrap().grpc.listen.port(), 2);
@@ -94,7 +94,7 @@ fn all_faults_are_told_together() {
         [[bots]]\nname = 'A'\nkey_env = 'MISSING'";
     let faults = faults(text);
     let expected = [
-        "webhook.body_limit: 4MiB is out of bounds; choose 1KiB to 3MiB",
+        "webhook.body_limit: 4MiB is out of bounds; choose 1KiB to 1536KiB",
         "webhook.listen: `here` is no IP address and port; write it like 127.0.0.1:8080",
         "grpc.streams_max: this is no number it could be; write one from 1 to 1000000",
         "admin.insecure: this must be true or false, not of type string",

@@ -2,12 +2,13 @@
 //! looked for when in doubt, and settled together with the event that tells the log's readers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::blip::BlipApi;
-use crate::clock::Ids;
+use crate::clock::{Clock, Ids};
 use crate::domain::{ActionRequest, Fault, Outcome, Ticket, translate};
 use crate::lime::ReplyStatus;
 use crate::shutdown::Shutdown;
@@ -23,6 +24,9 @@ mod run;
 
 pub use metrics::CommandMetrics;
 
+/// How much of a caller's time is kept for telling it what is known.
+const ANSWER_RESERVE: Duration = Duration::from_millis(250);
+
 /// The way out.
 #[derive(Debug, Clone)]
 pub struct Desk {
@@ -34,6 +38,7 @@ struct Inner {
     log: Arc<dyn EventLog>,
     ledger: Arc<dyn Ledger>,
     bots: BTreeMap<String, Arc<dyn BlipApi>>,
+    clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     shutdown: Shutdown,
     metrics: CommandMetrics,
@@ -119,12 +124,15 @@ impl Desk {
         log: Arc<dyn EventLog>,
         ledger: Arc<dyn Ledger>,
         bots: BTreeMap<String, Arc<dyn BlipApi>>,
+        clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         shutdown: Shutdown,
         metrics: CommandMetrics,
     ) -> Self {
         let (requests, tickets) = (Lanes::default(), Lanes::default());
-        Self { inner: Arc::new(Inner { log, ledger, bots, ids, shutdown, metrics, requests, tickets }) }
+        Self {
+            inner: Arc::new(Inner { log, ledger, bots, clock, ids, shutdown, metrics, requests, tickets }),
+        }
     }
 
     /// Carries out an action, or answers what became of it before. Ends by `deadline`; hanging up changes
@@ -136,14 +144,22 @@ impl Desk {
             let fault = Fault::new("STREAM_DRAINING", "the gateway is stopping; ask again in a moment");
             return Err(DeskError::Fault(fault.passing()));
         }
-        let task = inner.shutdown.spawn(Arc::clone(inner).run(request, deadline));
-        match tokio::time::timeout_at(deadline, task).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(join)) => Err(DeskError::Fault(unknown(format!("the command's task broke off: {join}")))),
-            Err(_) => Err(DeskError::Fault(unknown(
+        // Its own waits end a little earlier, so that the caller hears which of them ended.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let inner_deadline = deadline.checked_sub(ANSWER_RESERVE.min(left / 10)).unwrap_or(deadline);
+        let begun = Arc::new(OnceLock::new());
+        let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&begun));
+        let told = match tokio::time::timeout_at(deadline, inner.shutdown.spawn(run)).await {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(join)) => unknown(format!("the command's task broke off: {join}")),
+            Err(_) => unknown(
                 "the time ran out before the command's end was known; GetCommand by request_id tells it later",
-            ))),
-        }
+            ),
+        };
+        Err(DeskError::Fault(match begun.get() {
+            Some(id) => told.with("command_id", id),
+            None => told,
+        }))
     }
 
     /// Says what [`execute`](Self::execute) would refuse without asking Blip; records and sends nothing.
@@ -195,10 +211,8 @@ impl Desk {
             _ => {
                 let id = self.inner.ids.next().to_string();
                 let command = translate::get_ticket(&id, ticket_id);
-                let reply = api
-                    .command(&command, deadline)
-                    .await
-                    .map_err(|error| DeskError::Fault(carry::fault_of(&error, &command.uri.0)))?;
+                let asked = api.command(&command, deadline).await;
+                let reply = asked.map_err(|error| DeskError::Fault(carry::unread(&error, &command.uri.0)))?;
                 match reply.status {
                     ReplyStatus::Success(resource) => Ok(resource.as_object().map(|object| TicketView {
                         ticket: translate::ticket_of(object),

@@ -64,7 +64,13 @@ pub(super) fn ended(metrics: &Metrics, method: &'static str, error: Option<&Stat
     let request_id = id.map(RequestId::as_str).unwrap_or_default();
     match error.code() {
         Code::Internal | Code::DataLoss | Code::Unknown => {
-            tracing::warn!(rpc.method = method, rpc.code = code, reason, request_id, "rpc failed");
+            tracing::warn!(
+                rpc.method = method,
+                rpc.code = code,
+                reason,
+                request.id = request_id,
+                "rpc failed"
+            );
         }
         Code::Ok
         | Code::Cancelled
@@ -80,7 +86,13 @@ pub(super) fn ended(metrics: &Metrics, method: &'static str, error: Option<&Stat
         | Code::Unimplemented
         | Code::Unavailable
         | Code::Unauthenticated => {
-            tracing::info!(rpc.method = method, rpc.code = code, reason, request_id, "rpc failed");
+            tracing::info!(
+                rpc.method = method,
+                rpc.code = code,
+                reason,
+                request.id = request_id,
+                "rpc failed"
+            );
         }
     }
 }

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::sample::TestLog;
 use super::{Grpc, Limits, Parts, pb};
-use crate::clock::{Ids, ManualClock, SequentialIds};
+use crate::clock::{Clock, Ids, ManualClock, SequentialIds};
 use crate::domain::Seq;
 use crate::gateway::desk::{CommandMetrics, Desk};
 use crate::shutdown::Shutdown;
@@ -25,10 +25,17 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
     let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
     let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) =
         (Arc::<TestLog>::clone(log), Arc::<TestLog>::clone(log));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_second(1_000).unwrap()));
     let metrics = CommandMetrics::register(&mut Registry::default());
-    let desk =
-        Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone(), metrics);
-    let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_000).unwrap()));
+    let desk = Desk::new(
+        Arc::clone(&events),
+        ledger,
+        BTreeMap::new(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        shutdown.clone(),
+        metrics,
+    );
     let parts = Parts { log: events, desk, clock, ids, shutdown: shutdown.clone(), limits };
     (Grpc::new(parts, &mut Registry::default()), shutdown)
 }

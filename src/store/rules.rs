@@ -15,7 +15,7 @@ pub const REQUEST_IDS_KEPT: Duration = Duration::from_hours(72);
 
 /// Whether a command still holds its request id: not once it ended in a way that frees it, nor once it ended
 /// and is old.
-pub(super) fn is_held(record: &CommandRecord, now: Timestamp) -> bool {
+pub fn is_held(record: &CommandRecord, now: Timestamp) -> bool {
     let Some(end) = &record.end else { return true };
     let freed = match &end.outcome {
         Outcome::Failed(fault) => fault.frees_request_id,

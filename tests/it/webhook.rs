@@ -78,6 +78,25 @@ async fn content_is_never_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_too_large_for_an_ordinary_client() {
+    let world = World::start().await;
+    let zeros = format!("[0{}]", ",0".repeat(510_000));
+    let of_type = |media_type: &str, id: &str| {
+        format!(
+            r#"{{"type":"{media_type}","content":{{"a":{zeros}}},"id":"{id}","from":"t@desk.msging.net/Webhook"}}"#
+        )
+    };
+    assert_eq!(world.post(format!(r#"{{"a":{zeros}}}"#)).await, 200);
+    assert_eq!(world.post(of_type("application/json", "m1")).await, 200);
+    assert_eq!(world.post(of_type("application/vnd.iris.ticket+json", "m2")).await, 200);
+    let location = of_type("application/vnd.lime.location+json", "m3")
+        .replace(r#"{"a""#, r#"{"latitude":1,"longitude":2,"a""#);
+    assert_eq!(world.post(location).await, 200);
+    // tonic's client, like all of them, takes 4 MiB unless told otherwise.
+    assert_eq!(world.all_events().await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn blip_hears_401_only_for_a_wrong_token_or_bot() {
     let world = World::start().await;
     let post = async |url: String, header: Option<(&str, String)>| {

@@ -78,8 +78,8 @@ pub enum Judgement {
     Done,
     /// The action ends here.
     Ends(Outcome),
-    /// Blip took it and did not say how it ended: look.
-    Pending,
+    /// Blip took it, and says why it cannot tell how it ended: look.
+    InDoubt(String),
     /// Refused as an invalid argument, which a closed ticket may be: look at the ticket, then decide.
     PerhapsClosed(Fault),
 }
@@ -88,11 +88,12 @@ pub enum Judgement {
 pub fn outcome_of(action: &Action, uri: &str, reply: &Reply) -> Judgement {
     match &reply.status {
         ReplyStatus::Success(_) => Judgement::Done,
-        ReplyStatus::Pending => Judgement::Pending,
+        ReplyStatus::Pending => Judgement::InDoubt("Blip answered pending".to_owned()),
         ReplyStatus::Failure(reason) => {
             let closing = matches!(action, Action::Close { .. });
             match reason.code {
                 Some(64) if closing => Judgement::Ends(Outcome::AlreadyClosed),
+                Some(code @ (16 | 86)) => Judgement::InDoubt(format!("{} (code {code})", reason.description)),
                 Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action.method(), uri, reason)),
                 _ => Judgement::Ends(Outcome::Failed(refusal(action.method(), uri, reason))),
             }
@@ -107,9 +108,7 @@ pub fn refusal(method: &str, uri: &str, reason: &Reason) -> Fault {
         13 | 31 | 32 | 35 => ("BLIP_CREDENTIAL_REJECTED", true),
         34 | 85 => ("BLIP_QUOTA_EXCEEDED", true),
         11 | 12 | 14 | 41 | 51 | 81 => ("BLIP_UNAVAILABLE", true),
-        16 | 86 => ("OUTCOME_UNKNOWN", false),
         33 | 42..=44 | 67 | 83 => ("TICKET_NOT_FOUND", false),
-        71 | 82 => ("CONTENT_NOT_SUPPORTED", false),
         _ => ("BLIP_REJECTED", false),
     };
     let said = if reason.description.is_empty() { "no description" } else { &reason.description };

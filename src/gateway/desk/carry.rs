@@ -58,9 +58,7 @@ impl Carrier<'_> {
                             Judgement::Ends(Outcome::AlreadyClosed) if in_doubt => return Ok(()),
                             Judgement::Ends(outcome) => return Err(outcome),
                             Judgement::PerhapsClosed(fault) => return Err(self.perhaps_closed(fault).await),
-                            Judgement::Pending => {
-                                (BlipError::Unknown("Blip answered pending".to_owned()), *sets_state)
-                            }
+                            Judgement::InDoubt(why) => (BlipError::Unknown(why), *sets_state),
                         },
                         Err(error) => (error, *sets_state),
                     }
@@ -71,7 +69,9 @@ impl Carrier<'_> {
                 },
             };
             in_doubt |= matches!(error, BlipError::Unknown(_));
-            tracing::warn!(command.id = self.id, method = self.action.method(), attempt, %error, "a call to Blip failed");
+            let (id, method, why) = (self.id, self.action.method(), error.brief());
+            tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
+            tracing::debug!(command.id = id, %error, "what Blip said");
             match next_step(&error, attempt, sets_state, self.left()) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look => return self.look(&error).await,
@@ -182,5 +182,19 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
         BlipError::Credential { .. } => fault("BLIP_CREDENTIAL_REJECTED").passing(),
         BlipError::Refused { .. } => fault("BLIP_REJECTED"),
         BlipError::Unknown(_) => fault("OUTCOME_UNKNOWN"),
+    }
+}
+
+/// The same for a read, which has no effect to be in doubt about.
+pub(super) fn unread(error: &BlipError, uri: &str) -> Fault {
+    match error {
+        BlipError::Unknown(_) => {
+            Fault::new("BLIP_UNAVAILABLE", error.to_string()).with("blip_uri", uri).passing()
+        }
+        BlipError::NotSent(_)
+        | BlipError::OverQuota { .. }
+        | BlipError::Throttled { .. }
+        | BlipError::Credential { .. }
+        | BlipError::Refused { .. } => fault_of(error, uri),
     }
 }

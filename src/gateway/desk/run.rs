@@ -1,6 +1,6 @@
 //! The life of one command, from the request lane to its settled record.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::domain::{
     Action, ActionRequest, Fact, Fault, NewEvent, Origin, OutboundMessage, Outcome, Payload, Ticket,
     TicketState, TicketStatus,
 };
+use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
 
 use super::carry::Carrier;
@@ -27,6 +28,7 @@ impl Inner {
         self: Arc<Self>,
         request: ActionRequest,
         deadline: Instant,
+        begun: Arc<OnceLock<Uuid>>,
     ) -> Result<Done, DeskError> {
         let _request_turn = if request.request_id.is_empty() {
             None
@@ -52,8 +54,9 @@ impl Inner {
             Begun::Known(record) => return self.answer_again(record).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let id = record.command.id;
+        let _ = begun.set(id); // it is set once, here
         let (outcome, attempts) = match request.judge(&state) {
             Some(outcome) => (outcome, 0),
             None => self.carry_out(id, &request, deadline).await?,
@@ -64,7 +67,7 @@ impl Inner {
         };
         let record = self.settle(id, End { outcome, attempts }, events).await?;
         if let Some(end) = &record.end {
-            self.metrics.settled(&record.command.method, &end.outcome, begun.elapsed());
+            self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
         self.answer(record, false).await
     }
@@ -100,7 +103,7 @@ impl Inner {
         };
         let found = self.ledger.command(key).await?;
         match found {
-            Some(record) if freed(&record) => Ok(None),
+            Some(record) if !is_held(&record, self.clock.now()) => Ok(None),
             Some(record) if record.command.fingerprint != request.fingerprint() => {
                 Err(DeskError::Conflict(Box::new(record)))
             }
@@ -137,12 +140,15 @@ impl Inner {
         events: Vec<NewEvent>,
     ) -> Result<CommandRecord, DeskError> {
         let give_up = Instant::now() + SETTLE_TIMEOUT;
+        let mut told = false;
         loop {
             let error = match self.ledger.settle(id, end.clone(), events.clone()).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };
-            tracing::error!(command.id = %id, %error, "a command's end could not be recorded");
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(command.id = %id, %error, "a command's end could not be recorded; trying on");
+            }
             let passing = matches!(error, AppendError::Busy | AppendError::Full);
             if !passing || Instant::now() >= give_up || self.shutdown.hard().is_cancelled() {
                 let fault = unknown(format!(
@@ -153,12 +159,6 @@ impl Inner {
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
     }
-}
-
-/// Whether a command's request id may be used again: it failed without effect, in a way that may pass.
-fn freed(record: &CommandRecord) -> bool {
-    let outcome = record.end.as_ref().map(|end| &end.outcome);
-    matches!(outcome, Some(Outcome::Failed(fault)) if fault.frees_request_id)
 }
 
 fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {

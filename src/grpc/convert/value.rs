@@ -1,6 +1,7 @@
 //! JSON ↔ `google.protobuf.Value`. What that form cannot hold exactly, integers beyond 2^53 and deep nesting,
-//! is given as JSON text inside a string.
+//! is given as JSON text inside a string; so is what would grow beyond what clients take in one message.
 
+use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
@@ -10,17 +11,37 @@ use super::InvalidField;
 /// Containers inside containers beyond this become text: readers limit how deep a message may nest.
 const LEVELS_MAX: usize = 20;
 
+/// Bytes of an encoded value from which it is given as text. A list of small numbers takes eleven bytes for
+/// every two of its JSON, and clients refuse messages over 4 MiB: one such event would block its readers for good.
+const BYTES_MAX: usize = 1 << 20;
+
 /// The greatest integer up to which every integer is exact in a double: 2^53.
 const EXACT_MAX: i64 = 9_007_199_254_740_992;
 
 /// JSON as the API carries it.
 pub(in crate::grpc) fn to_pb(value: &Value) -> prost_types::Value {
-    at_level(value, 1)
+    let whole = at_level(value, 1);
+    if whole.encoded_len() <= BYTES_MAX { whole } else { as_text(value) }
 }
 
 /// A JSON object as the API carries it; `None` for an empty one.
 pub(in crate::grpc) fn struct_to_pb(map: &Map<String, Value>) -> Option<Struct> {
-    (!map.is_empty()).then(|| members(map, 1))
+    if map.is_empty() {
+        return None;
+    }
+    let whole = members(map, 1);
+    if whole.encoded_len() <= BYTES_MAX {
+        return Some(whole);
+    }
+    let flat = |value: &Value| match value {
+        Value::Array(_) | Value::Object(_) => as_text(value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => at_level(value, 2),
+    };
+    Some(Struct { fields: map.iter().map(|(name, value)| (name.clone(), flat(value))).collect() })
+}
+
+fn as_text(value: &Value) -> prost_types::Value {
+    prost_types::Value { kind: Some(Kind::StringValue(value.to_string())) }
 }
 
 fn at_level(value: &Value, level: usize) -> prost_types::Value {
@@ -101,6 +122,15 @@ mod tests {
             Some(Kind::StringValue(text)) => text,
             other => panic!("not a text: {other:?}"),
         }
+    }
+
+    #[test]
+    fn what_would_grow_too_large_becomes_text() {
+        let zeros = Value::Array(vec![Value::from(0); 500_000]);
+        assert_eq!(text_in(&zeros).len(), 1_000_001);
+        let object = json!({"zeros": zeros, "small": [1]});
+        let members = struct_to_pb(object.as_object().unwrap()).unwrap();
+        assert!(members.encoded_len() < 1_100_000, "{}", members.encoded_len());
     }
 
     #[test]
