@@ -43,8 +43,15 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let shutdown = Shutdown::new();
     let mut registry = Registry::default();
     let metrics = CommandMetrics::register(&mut registry);
-    let desk =
-        Desk::new(Arc::clone(&events), ledger, BTreeMap::new(), Arc::clone(&ids), shutdown.clone(), metrics);
+    let desk = Desk::new(
+        Arc::clone(&events),
+        ledger,
+        BTreeMap::new(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        shutdown.clone(),
+        metrics,
+    );
     let limits = Limits::default();
     let parts = Parts { log: Arc::clone(&events), desk, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
