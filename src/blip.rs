@@ -19,8 +19,9 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
     /// Sends a command and waits for the reply, until `deadline` at most. A reply that says failure is `Ok`.
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError>;
 
-    /// Hands over a message, as JSON; Blip only promises to try.
-    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<(), BlipError>;
+    /// Hands over a message, as JSON; Blip only promises to try. An answer whose body says failure is `Ok`, as a
+    /// command's is; any other body of a 2xx, or none, is success.
+    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError>;
 }
 
 /// What can be concluded from a call that brought no reply.

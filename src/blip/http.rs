@@ -23,6 +23,8 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 const REFUSAL_CHARS_MAX: usize = 200;
 /// How long Blip refuses after its quota was exceeded, where it does not say (R§10).
 const PENALTY: Duration = Duration::from_mins(2);
+/// The longest time we let Blip name: what is more is a mistake of its.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// Where the current value of the bot's `Authorization` header comes from; asked on every call, so that a
 /// rotated key is used at once.
@@ -135,7 +137,8 @@ impl HttpBlip {
             return Ok(body);
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
-            lock(bucket).pause(Instant::now() + retry_after.unwrap_or(PENALTY));
+            let until = Instant::now().checked_add(retry_after.unwrap_or(PENALTY));
+            lock(bucket).pause(until.unwrap_or_else(Instant::now));
         }
         Err(refusal(status, retry_after, &body))
     }
@@ -155,8 +158,9 @@ impl BlipApi for HttpBlip {
         }
     }
 
-    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<(), BlipError> {
-        self.post("message", (&self.messages_url, &self.messages), json, deadline).await.map(drop)
+    async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
+        let body = self.post("message", (&self.messages_url, &self.messages), json, deadline).await?;
+        Ok(Reply::from_message_answer(&body))
     }
 }
 
@@ -207,6 +211,21 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Bl
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    read_seconds(response.headers().get(RETRY_AFTER)?.to_str().ok()?)
+}
+
+fn read_seconds(text: &str) -> Option<Duration> {
+    Some(Duration::from_secs(text.trim().parse().ok()?).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_come_again_is_a_sensible_one() {
+        assert_eq!(read_seconds(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(read_seconds(&u64::MAX.to_string()), Some(RETRY_AFTER_MAX));
+        assert_eq!(read_seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+    }
 }

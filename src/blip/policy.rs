@@ -1,5 +1,6 @@
 //! What to do after each failure, and when the next call may go out. Pure: time comes in as an argument.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,38 +25,46 @@ impl Rates {
     pub const PAID: Self = Self { messages: 50, notifications: 100, commands: 200 };
 }
 
-/// A token bucket that holds one second's worth, kept as the time at which it will be full again.
+/// What the rates are counted over.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// A sliding window: any second has at most its rate of grants, the first ones at once.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    interval: Duration,
-    burst: Duration,
-    full_at: Option<Instant>,
+    per_second: usize,
+    /// The newest grants, oldest first, at most a second's worth.
+    granted: VecDeque<Instant>,
+    paused_until: Option<Instant>,
 }
 
 impl Bucket {
-    /// A full bucket that grants `per_second` calls a second; 0 counts as 1.
+    /// A bucket that grants `per_second` calls a second; 0 counts as 1.
     pub fn new(per_second: u32) -> Self {
-        let per_second = per_second.max(1);
-        let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or_default();
-        Self { interval, burst: interval.saturating_mul(per_second.saturating_sub(1)), full_at: None }
+        let per_second = usize::try_from(per_second.max(1)).unwrap_or(usize::MAX);
+        Self { per_second, granted: VecDeque::new(), paused_until: None }
     }
 
     /// Takes one call's token: answers when it may go out, `now` or later but before `deadline`; or, if that
     /// is not possible, takes nothing and answers how long until it would be.
     pub fn take(&mut self, now: Instant, deadline: Instant) -> Result<Instant, Duration> {
-        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
-        let ready = full_at.checked_sub(self.burst).map_or(now, |ready| ready.max(now));
+        let full = self.granted.len() >= self.per_second;
+        let room = full.then(|| self.granted.front().map(|oldest| *oldest + WINDOW)).flatten();
+        // Never before the newest grant: calls go out in the order they asked.
+        let bounds = [room, self.granted.back().copied(), self.paused_until];
+        let ready = bounds.into_iter().flatten().fold(now, Instant::max);
         if ready > now && ready >= deadline {
             return Err(ready.saturating_duration_since(now));
         }
-        self.full_at = Some(full_at + self.interval);
+        if full {
+            self.granted.pop_front();
+        }
+        self.granted.push_back(ready);
         Ok(ready)
     }
 
     /// Grants nothing before `until`: Blip said so.
     pub fn pause(&mut self, until: Instant) {
-        let full_at = until + self.burst;
-        self.full_at = Some(self.full_at.map_or(full_at, |old| old.max(full_at)));
+        self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
     }
 }
 
@@ -94,20 +103,46 @@ pub fn next_step(error: &BlipError, attempt: u32, sets_state: bool, left: Durati
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn a_second_grants_its_rate_and_no_more() {
+    fn a_second_grants_its_rate_at_once_and_no_more() {
         let start = Instant::now();
         let far = start + Duration::from_mins(1);
         let mut bucket = Bucket::new(3);
         let granted: Vec<_> =
-            (0..6).map(|_| bucket.take(start, far).unwrap().duration_since(start)).collect();
-        assert!(granted.iter().take(3).all(Duration::is_zero), "{granted:?}");
-        assert!(
-            granted[5] >= Duration::from_millis(990) && granted[5] <= Duration::from_millis(1010),
-            "{granted:?}"
-        );
+            (0..7).map(|_| bucket.take(start, far).unwrap().duration_since(start).as_millis()).collect();
+        assert_eq!(granted, [0, 0, 0, 1000, 1000, 1000, 2000]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_has_more_grants_than_the_rate(
+            rate in 1_u32..9,
+            calls in vec((0_u64..700, 0_u64..4_000, prop::option::weighted(0.1, 0_u64..3_000)), 1..80),
+        ) {
+            let mut bucket = Bucket::new(rate);
+            let mut now = Instant::now();
+            let mut granted = Vec::new();
+            for (wait, patience, pause) in calls {
+                now += Duration::from_millis(wait);
+                if let Some(pause) = pause {
+                    bucket.pause(now + Duration::from_millis(pause));
+                }
+                let deadline = now + Duration::from_millis(patience);
+                if let Ok(ready) = bucket.take(now, deadline) {
+                    prop_assert!(ready == now || ready < deadline);
+                    granted.push(ready);
+                }
+            }
+            let rate = usize::try_from(rate).unwrap();
+            for (earlier, later) in granted.iter().zip(granted.iter().skip(rate)) {
+                prop_assert!(later.duration_since(*earlier) >= Duration::from_secs(1));
+            }
+        }
     }
 
     #[test]

@@ -69,15 +69,20 @@ impl CloseBy {
 /// # use deskgate::domain::action::agent_identity_of;
 /// assert_eq!(agent_identity_of("ana@empresa.com"), "ana%40empresa.com@blip.ai");
 /// assert_eq!(agent_identity_of("ana%40empresa.com@blip.ai"), "ana%40empresa.com@blip.ai");
+/// assert_eq!(agent_identity_of("suporte@msging.net"), "suporte@msging.net");
 /// ```
 pub fn agent_identity_of(text: &str) -> String {
     let text = text.trim();
     match text.split_once('@') {
-        Some((name, domain)) if !name.contains('%') && !domain.eq_ignore_ascii_case("blip.ai") => {
-            Identity::agent(text).to_string()
-        }
+        Some((name, domain)) if !name.contains('%') && !is_blips(domain) => Identity::agent(text).to_string(),
         Some(_) | None => text.to_owned(),
     }
+}
+
+/// Whether a domain is Blip's own, so that what lives there is an identity and no e-mail.
+fn is_blips(domain: &str) -> bool {
+    let domain = domain.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    matches!(domain.as_str(), "msging.net" | "0mn.io" | "blip.ai") || domain.ends_with(".msging.net")
 }
 
 /// An action, for whom, and under which conditions.
@@ -231,6 +236,25 @@ mod tests {
             principal: String::new(),
             request_id: request_id.to_owned(),
             if_ticket_sequence: 0,
+        }
+    }
+
+    #[test]
+    fn identities_of_blips_own_domains_are_no_emails() {
+        for identity in [
+            "suporte@msging.net",
+            "postmaster@Desk.MSGING.net",
+            "1654@messenger.gw.msging.net/device",
+            "c@0MN.io",
+            "ana@blip.ai",
+        ] {
+            assert_eq!(agent_identity_of(identity), identity);
+        }
+        for (email, identity) in [
+            ("ana@notmsging.net", "ana%40notmsging.net@blip.ai"),
+            ("ana@msging.net.br", "ana%40msging.net.br@blip.ai"),
+        ] {
+            assert_eq!(agent_identity_of(email), identity);
         }
     }
 

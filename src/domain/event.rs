@@ -336,19 +336,20 @@ fn told(state: &mut TicketState, document: Ticket, origin: Origin, flags: &mut F
     if origin == Origin::Command && matches!(change, Change::Created | Change::Updated(_)) {
         change = if document.status.is_terminal() { Change::Closed } else { Change::Assigned };
     }
-    let after = state.ticket.clone().unwrap_or_else(|| document.clone());
+    let after = state.ticket.clone().unwrap_or(document);
     match change {
         Change::Created => Payload::TicketCreated(after),
         Change::Assigned => Payload::TicketAssigned(after),
         Change::Transferred => Payload::TicketTransferred(after),
         Change::Closed => Payload::TicketClosed(after),
-        Change::Updated(fields) => Payload::TicketUpdated {
-            ticket: after,
-            changed_fields: fields.into_iter().map(str::to_owned).collect(),
-        },
-        Change::Stale => {
+        Change::Updated(fields) => updated(after, fields),
+        Change::Stale(filled) => {
             flags.order_uncertain = true;
-            Payload::TicketUpdated { ticket: document, changed_fields: Vec::new() }
+            updated(after, filled)
         }
     }
+}
+
+fn updated(ticket: Ticket, fields: Vec<&'static str>) -> Payload {
+    Payload::TicketUpdated { ticket, changed_fields: fields.into_iter().map(str::to_owned).collect() }
 }

@@ -128,8 +128,9 @@ pub enum Change {
     Closed,
     /// Anything else; the fields that changed, by their name in the API, possibly none.
     Updated(Vec<&'static str>),
-    /// Older than what is known, or reviving a closed ticket: kept as an event, not applied.
-    Stale,
+    /// Older than what is known, or reviving a closed ticket: kept as an event. What it says of the attendance
+    /// is not applied; the fields it alone could tell, by their name in the API, possibly none, are.
+    Stale(Vec<&'static str>),
 }
 
 impl Change {
@@ -163,7 +164,7 @@ impl TicketState {
             return if status.is_terminal() { Change::ended(status) } else { Change::Created };
         };
         if known.refuses(document) {
-            return Change::Stale;
+            return Change::Stale(known.fill(document));
         }
         let before = known.clone();
         let changed = known.merge(document);
@@ -189,6 +190,44 @@ impl Ticket {
             && matches!(self.status, TicketStatus::Assigned | TicketStatus::Open)
             && document.status_time.is_none();
         revives || earlier || requeues
+    }
+
+    /// Takes over what an old document tells of the ticket itself, where nothing is known yet: never where the
+    /// attendance stands, who attends, or how it ended. Answers the API names of those fields.
+    fn fill(&mut self, document: &Self) -> Vec<&'static str> {
+        let mut filled = Vec::new();
+        macro_rules! texts {
+            ($($field:ident),*) => {$(
+                if self.$field.is_empty() && !document.$field.is_empty() {
+                    self.$field.clone_from(&document.$field);
+                    filled.push(stringify!($field));
+                }
+            )*};
+        }
+        macro_rules! options {
+            ($($field:ident),*) => {$(
+                if self.$field.is_none() && document.$field.is_some() {
+                    self.$field.clone_from(&document.$field);
+                    filled.push(stringify!($field));
+                }
+            )*};
+        }
+        texts!(sequential_suffix, customer_identity, customer_domain, team, parent_ticket_id, external_id);
+        options!(sequential_id, priority, parent_sequential_id, customer_input, create_time, open_time);
+        if self.routing_customer_identity.is_empty() {
+            self.routing_customer_identity.clone_from(&document.routing_customer_identity);
+        }
+        let mut more = false;
+        for (name, value) in document.more.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("closed")) {
+            if !self.more.contains_key(name) {
+                self.more.insert(name.clone(), value.clone());
+                more = true;
+            }
+        }
+        if more {
+            filled.push("more");
+        }
+        filled
     }
 
     /// Takes over every member the document has; answers the API names of those that changed.
@@ -251,10 +290,42 @@ mod tests {
         let open = Ticket { agent_identity: "ana".to_owned(), ..document(TicketStatus::Open) };
         assert_eq!(state.apply(&open), Change::Assigned);
         assert_eq!(state.apply(&open), Change::Updated(vec![]), "the echo of an assignment is no second one");
-        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Stale);
+        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Stale(vec![]));
         assert_eq!(state.apply(&document(TicketStatus::ClosedClient)), Change::Closed);
-        assert_eq!(state.apply(&open), Change::Stale, "a closed ticket stays closed");
+        assert_eq!(state.apply(&open), Change::Stale(vec![]), "a closed ticket stays closed");
         assert!(state.is_closed());
+    }
+
+    #[test]
+    fn an_old_document_fills_what_is_not_known_and_changes_nothing() {
+        let mut state = TicketState::default();
+        let known = Ticket { customer_domain: "0mn.io".to_owned(), ..document(TicketStatus::ClosedClient) };
+        state.apply(&known);
+        let old = Ticket {
+            customer_identity: "c@0mn.io".to_owned(),
+            customer_domain: "other".to_owned(),
+            agent_identity: "ana".to_owned(),
+            team: "vendas".to_owned(),
+            tags: vec!["x".to_owned()],
+            sequential_id: Some(7),
+            status_time: Some(Timestamp::UNIX_EPOCH),
+            more: Map::from_iter([
+                ("rating".to_owned(), Value::from(0)),
+                ("closed".to_owned(), Value::from(false)),
+            ]),
+            ..document(TicketStatus::Open)
+        };
+        let filled = vec!["customer_identity", "team", "sequential_id", "more"];
+        assert_eq!(state.apply(&old), Change::Stale(filled));
+        let expected = Ticket {
+            customer_identity: old.customer_identity.clone(),
+            team: old.team.clone(),
+            sequential_id: Some(7),
+            more: Map::from_iter([("rating".to_owned(), Value::from(0))]),
+            ..known
+        };
+        assert_eq!(state.ticket, Some(expected));
+        assert_eq!(state.apply(&old), Change::Stale(vec![]));
     }
 
     #[test]

@@ -6,8 +6,8 @@ mod outbound;
 
 pub use inbound::{Suspicion, Translated, content_of, event_of, ticket_of};
 pub use outbound::{
-    Judgement, Step, content_document, get_ticket, has_message, outcome_of, read_back, refusal, steps_of,
-    ticket_confirms,
+    Judgement, Step, content_document, get_ticket, has_labels, has_message, outcome_of, read_back, refusal,
+    steps_of, ticket_confirms,
 };
 
 /// Desk's domain: the only sender of a custom attendance channel.

@@ -21,6 +21,8 @@ mod memo;
 mod metrics;
 mod recover;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use metrics::CommandMetrics;
 

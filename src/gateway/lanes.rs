@@ -33,18 +33,24 @@ const SWEEP_AT_MIN: usize = 1024;
 impl<K: Eq + Hash> Lanes<K> {
     /// Waits for the key's turn. Dropping the future leaves the queue.
     pub(super) async fn turn(&self, key: K) -> Turn {
-        let lane = {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            if lanes.len() >= SWEEP_AT_MIN && lanes.len() == lanes.capacity() {
-                lanes.retain(|_, lane| lane.strong_count() > 0);
-            }
-            lanes.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let lane = Arc::new(AsyncMutex::new(()));
-                lanes.insert(key, Arc::downgrade(&lane));
-                lane
-            })
-        };
-        lane.lock_owned().await
+        self.lane(key).lock_owned().await
+    }
+
+    /// The key's turn, if nobody has it.
+    pub(super) fn try_turn(&self, key: K) -> Option<Turn> {
+        self.lane(key).try_lock_owned().ok()
+    }
+
+    fn lane(&self, key: K) -> Arc<AsyncMutex<()>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.len() >= SWEEP_AT_MIN && lanes.len() == lanes.capacity() {
+            lanes.retain(|_, lane| lane.strong_count() > 0);
+        }
+        lanes.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let lane = Arc::new(AsyncMutex::new(()));
+            lanes.insert(key, Arc::downgrade(&lane));
+            lane
+        })
     }
 }
 
@@ -59,7 +65,9 @@ mod tests {
         let _other = lanes.turn("b").await;
         let mut second = Box::pin(lanes.turn("a"));
         assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(lanes.try_turn("a").is_none());
         drop(first);
-        second.await;
+        drop(second.await);
+        assert!(lanes.try_turn("a").is_some());
     }
 }

@@ -131,6 +131,22 @@ impl Reply {
         };
         Ok(Self { id: members.text("id").ok().flatten(), status })
     }
+
+    /// Reads the body of a `/messages` answer with a status of success: nothing, as a rule. Only a body that
+    /// says failure, as a command's reply or as a notification would, is one.
+    pub fn from_message_answer(body: &[u8]) -> Self {
+        let object: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let members = Members(&object);
+        let says = |name: &str, word: &str| {
+            members.get(name).is_some_and(|value| text_of(value).eq_ignore_ascii_case(word))
+        };
+        let status = if says("status", "failure") || says("event", "failed") {
+            ReplyStatus::Failure(members.get("reason").and_then(Reason::from_value).unwrap_or_default())
+        } else {
+            ReplyStatus::Success(Value::Null)
+        };
+        Self { id: members.text("id").ok().flatten(), status }
+    }
 }
 
 /// A message on its way out, as the documented JSON.
@@ -161,6 +177,22 @@ mod tests {
                 .unwrap();
         assert_eq!(reply.status, ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }));
         assert!(Reply::from_json(b"{}").is_err() && Reply::from_json(b"<html>").is_err());
+    }
+
+    #[test]
+    fn a_message_that_is_taken_may_still_be_refused_by_its_body() {
+        let status = |body: &str| Reply::from_message_answer(body.as_bytes()).status;
+        let quota = || ReplyStatus::Failure(Reason { code: Some(34), description: "Muitas".to_owned() });
+        for body in [
+            r#"{"id":"1","status":"Failure","reason":{"code":34,"description":"Muitas"}}"#,
+            r#"{"id":"1","event":"FAILED","reason":{"code":"34","description":"Muitas"}}"#,
+        ] {
+            assert_eq!(status(body), quota());
+        }
+        assert_eq!(status(r#"{"status":"failure"}"#), ReplyStatus::Failure(Reason::default()));
+        for body in ["", "{}", "<html>", "[]", "null", r#"{"status":"success"}"#, r#"{"event":"accepted"}"#] {
+            assert_eq!(status(body), ReplyStatus::Success(Value::Null), "{body}");
+        }
     }
 
     #[test]

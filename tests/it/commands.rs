@@ -238,3 +238,148 @@ async fn bad_fields_are_all_named() {
     let status = tickets.send(bot).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "BOT_UNKNOWN"));
 }
+
+/// The desk's answer to a change of status, from now on, this often.
+async fn lay(world: &World, uri: &str, kind: Value) {
+    world.desk("/faults", json!({"on": "commands", "match": {"uri_contains": uri}, "kind": kind})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refusal_says_of_labels_is_not_said_of_the_close() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut tickets = world.tickets().await;
+    lay(&world, "change-tags", json!({"failure": {"code": 64, "description": "Invalid argument"}})).await;
+    let close = |tags: &[&str]| pb::CloseRequest {
+        ticket_id: ticket_id.clone(),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..Default::default()
+    };
+    let status = tickets.close(close(&["boleto"])).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::InvalidArgument, "BLIP_REJECTED"));
+    lay(&world, "change-status", json!({"failure": {"code": 64, "description": "Invalid argument"}})).await;
+    let status = tickets.close(close(&[])).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "BLIP_REJECTED", "the ticket, read, is open");
+    assert!(!tickets.close(close(&["boleto"])).await.unwrap().into_inner().already_closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_does_not_hide_the_doubt_before_it() {
+    let world = World::start().await;
+    let mut tickets = world.tickets().await;
+    for applied in [true, false] {
+        let (_, ticket_id) = world.customer("oi").await;
+        lay(&world, "change-status", json!({"status": {"code": 500, "applied": applied}})).await;
+        lay(&world, "change-status", json!({"failure": {"code": 34, "description": "Muitas"}})).await;
+        let request =
+            pb::AssignRequest { ticket_id, agent: "ana@empresa.com".to_owned(), ..Default::default() };
+        let answer = tickets.assign(request).await;
+        if applied {
+            assert_eq!(answer.unwrap().into_inner().ticket.unwrap().status(), pb::TicketStatus::Open);
+        } else {
+            let status = answer.unwrap_err();
+            assert_eq!(reason_of(&status).0, "OUTCOME_UNKNOWN");
+            assert!(status.message().contains("Muitas"), "{status:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_of_another_is_told_as_what_it_was() {
+    let world = World::start().await;
+    let (customer, ticket_id) = world.customer("oi").await;
+    world.desk(&format!("/customers/{customer}/close"), json!({"announce": false})).await;
+    lay(&world, "change-status", json!("drop_before")).await;
+    let mut tickets = world.tickets().await;
+    let close = pb::CloseRequest { ticket_id: ticket_id.clone(), ..Default::default() };
+    let closed = tickets.close(close).await.unwrap().into_inner();
+    assert!(closed.already_closed);
+    assert_eq!(closed.ticket.unwrap().status(), pb::TicketStatus::ClosedClient);
+    let events = world.all_events().await;
+    let last = events.last().unwrap();
+    assert_eq!((events.len(), last.r#type.as_str()), (2, "ticket.closed"));
+    assert_eq!(last.origin(), pb::EventOrigin::Reconciliation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_learnt_from_blip_is_learnt_by_all() {
+    let world = World::start().await;
+    let mut tickets = world.tickets().await;
+    for close_first in [false, true] {
+        let (customer, ticket_id) = world.customer("oi").await;
+        world.desk(&format!("/customers/{customer}/close"), json!({"announce": false})).await;
+        if close_first {
+            let close = pb::CloseRequest { ticket_id: ticket_id.clone(), ..Default::default() };
+            assert!(tickets.close(close).await.unwrap().into_inner().already_closed);
+        }
+        let asked = || async { world.desk_state().await["requests"].as_array().map(Vec::len) };
+        for again in [false, true] {
+            let before = asked().await;
+            let request = pb::AssignRequest {
+                ticket_id: ticket_id.clone(),
+                agent: "ana@empresa.com".to_owned(),
+                ..Default::default()
+            };
+            let status = tickets.assign(request).await.unwrap_err();
+            let (reason, metadata) = reason_of(&status);
+            assert_eq!((reason.as_str(), metadata["blip_status"].as_str()), ("TICKET_CLOSED", "ClosedClient"));
+            assert_eq!(asked().await == before, close_first || again, "Blip is asked once");
+        }
+        let mut events = world.all_events().await;
+        events.retain(|event| event.ticket_id == ticket_id);
+        let told: Vec<_> = events.iter().map(|event| (event.r#type.as_str(), event.origin())).collect();
+        assert_eq!(
+            told,
+            [
+                ("ticket.created", pb::EventOrigin::Webhook),
+                ("ticket.closed", pb::EventOrigin::Reconciliation)
+            ]
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_taken_over_http_may_be_refused_in_its_body() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let mut tickets = world.tickets().await;
+    let body = json!({"id": "1", "status": "failure", "reason": {"code": 81, "description": "sem gateway"}});
+    let kind = json!({"status": {"code": 202, "body": body.to_string()}});
+    world.desk("/faults", json!({"on": "messages", "kind": kind})).await;
+    let status = tickets.send(send(&ticket_id, "oi", "refused")).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::Unavailable, "BLIP_UNAVAILABLE"));
+    assert_eq!(
+        (metadata["blip_description"].as_str(), metadata["blip_uri"].as_str()),
+        ("sem gateway", "/messages")
+    );
+
+    let kind = json!({"status": {"code": 400, "body": "mensagem grande demais"}});
+    world.desk("/faults", json!({"on": "messages", "kind": kind})).await;
+    let status = tickets.send(send(&ticket_id, "oi", "too large")).await.unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!(
+        (reason.as_str(), metadata["http_status"].as_str(), metadata["blip_description"].as_str()),
+        ("BLIP_REJECTED", "400", "mensagem grande demais")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_does_not_wait_for_the_first_call() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    world.desk("/faults", json!({"on": "messages", "kind": "hang"})).await;
+    let mut first = world.tickets().await;
+    let request = send(&ticket_id, "uma coisa", "one");
+    let running = tokio::spawn(async move { first.send(request).await });
+    let mut tickets = world.tickets().await;
+    let key = || Some(Key::RequestId("one".to_owned()));
+    while tickets.get_command(pb::GetCommandRequest { key: key() }).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let mut request = tonic::Request::new(send(&ticket_id, "outra coisa", "one"));
+    request.set_timeout(std::time::Duration::from_secs(20));
+    let status = tickets.send(request).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::AlreadyExists, "REQUEST_ID_CONFLICT"));
+    assert!(!running.is_finished());
+}

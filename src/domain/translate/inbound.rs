@@ -27,7 +27,7 @@ pub struct Translated {
 /// A likely mistake in the setup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
-    /// The sender is no desk ticket: the body of a data webhook, or of a bot's own messages.
+    /// The sender is not Desk: the body of a data webhook, or of a bot's own messages.
     NotFromDesk,
     /// The ids in the envelope name different tickets; the document's own won.
     TicketIdsDiffer,
@@ -38,7 +38,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
     let Envelope { id, from, to, metadata, body } = envelope;
     let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
-    let foreign = from.is_some() && from_desk.is_none();
+    let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
     let (about, suspicion) = match body {
         Body::Notification(notification) => {
             let ticket_id = from_desk.or_else(|| to.as_ref().and_then(desk_ticket));
@@ -385,4 +385,28 @@ fn dedup_key(bot: &str, ticket_id: &str, kind: &str, blip_id: &str, parsed: &Val
     let mut half = [0; 16];
     half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     DedupKey(half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(from: &str, media_type: &str, content: &Value) -> Translated {
+        let body = serde_json::json!({"id": "1", "from": from, "type": media_type, "content": content});
+        let raw = Bytes::from(body.to_string());
+        event_of(Arc::from("suporte"), Envelope::from_json(&raw).unwrap(), raw, String::new())
+    }
+
+    #[test]
+    fn desk_speaks_under_other_names_too() {
+        let document = serde_json::json!({"id": "t", "status": "Open"});
+        let told = translated("postmaster@desk.msging.net/#az-1", document::TICKET, &document);
+        assert_eq!((told.event.ticket_id.as_deref(), told.suspicion), (Some("t"), None));
+        assert!(matches!(told.event.fact, Fact::Ticket(_)));
+        let told = translated("postmaster@desk.msging.net", document::TEXT, &"oi".into());
+        assert_eq!((told.event.ticket_id, told.suspicion), (None, None));
+        assert!(matches!(told.event.fact, Fact::Told(Payload::Unknown { .. })));
+        let told = translated("postmaster@msging.net", document::TICKET, &document);
+        assert_eq!(told.suspicion, Some(Suspicion::NotFromDesk));
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::inbound::ticket_of;
 use super::{DESK, DESK_POSTMASTER};
-use crate::domain::action::{Action, Fault, OutboundMessage, Outcome};
+use crate::domain::action::{Action, Fault, OutboundMessage};
 use crate::domain::content::{Content, ContentKind, MediaLink};
 use crate::domain::ticket::{Ticket, TicketStatus};
 use crate::lime::command::message_json;
@@ -25,6 +25,9 @@ pub enum Step {
     /// A message, as JSON; never repeated once perhaps sent.
     Message(Vec<u8>),
 }
+
+/// How the URI that labels a ticket ends.
+const CHANGE_TAGS: &str = "/change-tags";
 
 /// What to send for `action`, under ids derived from `id`: every attempt carries the same.
 pub fn steps_of(id: &str, ticket_id: &str, action: &Action) -> Vec<Step> {
@@ -51,7 +54,7 @@ pub fn steps_of(id: &str, ticket_id: &str, action: &Action) -> Vec<Step> {
         Action::Close { by, tags, closed_by, without_redirect } => {
             let mut steps = Vec::new();
             if !tags.is_empty() {
-                let uri = format!("/tickets/{}/change-tags", encode_component(ticket_id));
+                let uri = format!("/tickets/{}{CHANGE_TAGS}", encode_component(ticket_id));
                 steps.push(set(format!("{id}-tags"), uri, json!({"id": ticket_id, "tags": tags})));
             }
             let mut resource = json!({"id": ticket_id, "status": by.status().as_blip()});
@@ -71,31 +74,49 @@ pub fn steps_of(id: &str, ticket_id: &str, action: &Action) -> Vec<Step> {
     }
 }
 
+impl Step {
+    /// Where it goes.
+    pub fn uri(&self) -> &str {
+        match self {
+            Self::Command { command, .. } => &command.uri.0,
+            Self::Message(_) => "/messages",
+        }
+    }
+
+    /// Whether it only labels the ticket.
+    pub fn is_labels(&self) -> bool {
+        self.uri().ends_with(CHANGE_TAGS)
+    }
+}
+
 /// What a reply says of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judgement {
     /// The step is done: go on.
     Done,
     /// The action ends here.
-    Ends(Outcome),
+    Refused(Fault),
     /// Blip took it, and says why it cannot tell how it ended: look.
     InDoubt(String),
     /// Refused as an invalid argument, which a closed ticket may be: look at the ticket, then decide.
     PerhapsClosed(Fault),
+    /// A close was refused as Blip refuses it for a closed ticket: closed, unless the ticket shows otherwise.
+    AlreadyClosed(Fault),
 }
 
-/// Reads a reply to a step of `action`. A close that finds the ticket closed has what it wanted.
+/// Reads a reply to a step of `action`. A close that finds the ticket closed has what it wanted; of its steps only
+/// the change of status is answered 64 for that alone.
 pub fn outcome_of(action: &Action, uri: &str, reply: &Reply) -> Judgement {
     match &reply.status {
         ReplyStatus::Success(_) => Judgement::Done,
         ReplyStatus::Pending => Judgement::InDoubt("Blip answered pending".to_owned()),
         ReplyStatus::Failure(reason) => {
-            let closing = matches!(action, Action::Close { .. });
+            let closing = matches!(action, Action::Close { .. }) && !uri.ends_with(CHANGE_TAGS);
             match reason.code {
-                Some(64) if closing => Judgement::Ends(Outcome::AlreadyClosed),
+                Some(64) if closing => Judgement::AlreadyClosed(refusal(action.method(), uri, reason)),
                 Some(code @ (16 | 86)) => Judgement::InDoubt(format!("{} (code {code})", reason.description)),
                 Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action.method(), uri, reason)),
-                _ => Judgement::Ends(Outcome::Failed(refusal(action.method(), uri, reason))),
+                _ => Judgement::Refused(refusal(action.method(), uri, reason)),
             }
         }
     }
@@ -144,7 +165,8 @@ fn get(id: String, uri: String) -> Command {
     Command { id, to: DESK_POSTMASTER.to_owned(), method: Method::Get, uri: LimeUri(uri), resource: None }
 }
 
-/// The ticket in a reply to `get /ticket/{id}`, where it shows that `action` took effect.
+/// The ticket in a reply to `get /ticket/{id}`, and whether it shows that `action` took effect: a close is what was
+/// asked for only as the status asked for.
 pub fn ticket_confirms(action: &Action, resource: &Value) -> (Option<Ticket>, bool) {
     let Some(ticket) = resource.as_object().map(ticket_of) else { return (None, false) };
     let confirms = match action {
@@ -152,10 +174,18 @@ pub fn ticket_confirms(action: &Action, resource: &Value) -> (Option<Ticket>, bo
             matches!(ticket.status, TicketStatus::Open | TicketStatus::Assigned)
                 && ticket.agent_identity.eq_ignore_ascii_case(agent_identity)
         }
-        Action::Close { .. } => ticket.status.is_terminal(),
+        Action::Close { by, .. } => ticket.status == by.status(),
         Action::Send(_) => false,
     };
     (Some(ticket), confirms)
+}
+
+/// Whether a ticket has every label that `action` was to set.
+pub fn has_labels(action: &Action, ticket: &Ticket) -> bool {
+    match action {
+        Action::Close { tags, .. } => tags.iter().all(|tag| ticket.tags.contains(tag)),
+        Action::Assign { .. } | Action::Send(_) => false,
+    }
 }
 
 /// Whether the reply to `get /tickets/{id}/messages` holds a message of this id.
@@ -220,4 +250,45 @@ pub fn content_document(content: &Content) -> Value {
         }
     }
     Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::action::CloseBy;
+
+    fn close() -> Action {
+        Action::Close {
+            by: CloseBy::Agent,
+            tags: vec!["a".to_owned()],
+            closed_by: String::new(),
+            without_redirect: false,
+        }
+    }
+
+    #[test]
+    fn only_the_change_of_status_tells_that_a_ticket_is_closed() {
+        let refused = Reply {
+            id: None,
+            status: ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }),
+        };
+        let judgements: Vec<_> = steps_of("1", "t", &close())
+            .iter()
+            .map(|step| match step {
+                Step::Command { command, .. } => outcome_of(&close(), &command.uri.0, &refused),
+                Step::Message(_) => panic!("a close sends commands"),
+            })
+            .collect();
+        assert!(
+            matches!(judgements.as_slice(), [Judgement::PerhapsClosed(_), Judgement::AlreadyClosed(_)]),
+            "{judgements:?}"
+        );
+    }
+
+    #[test]
+    fn a_close_is_confirmed_by_its_own_status_alone() {
+        let confirms = |status: &str| ticket_confirms(&close(), &json!({"id": "t", "status": status})).1;
+        assert!(confirms("ClosedAttendant"));
+        assert!(!confirms("ClosedClient") && !confirms("Transferred") && !confirms("Open"));
+    }
 }

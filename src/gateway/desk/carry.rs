@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::blip::policy::{Next, next_step};
 use crate::blip::{BlipApi, BlipError};
 use crate::domain::translate::{self, Judgement, Step};
-use crate::domain::{Action, Fault, Outcome};
+use crate::domain::{Action, Fault, Outcome, Ticket, TicketStatus};
 use crate::lime::ReplyStatus;
 
 use super::unknown;
@@ -21,6 +22,19 @@ const LOOKS_MAX: u32 = 3;
 /// The pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
+/// What looking showed of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It took effect.
+    Effect,
+    /// It is a close, and the ticket is closed in another way.
+    Closed,
+    /// Blip answered, and shows nothing of it.
+    Nothing,
+    /// Blip could not be asked; why.
+    Unasked(String),
+}
+
 /// An action on its way.
 pub(super) struct Carrier<'a> {
     pub(super) api: &'a dyn BlipApi,
@@ -29,6 +43,8 @@ pub(super) struct Carrier<'a> {
     pub(super) action: &'a Action,
     pub(super) deadline: Instant,
     pub(super) attempts: u32,
+    /// The ticket as Blip showed it on the way, where it is closed: the log may not know that.
+    pub(super) learnt: Option<Ticket>,
 }
 
 impl Carrier<'_> {
@@ -49,24 +65,20 @@ impl Carrier<'_> {
         loop {
             attempt = attempt.saturating_add(1);
             self.attempts = self.attempts.saturating_add(1);
-            let (error, sets_state) = match step {
+            let (answer, sets_state) = match step {
                 Step::Command { command, sets_state } => {
-                    match self.api.command(command, self.attempt_deadline()).await {
-                        Ok(reply) => match translate::outcome_of(self.action, &command.uri.0, &reply) {
-                            Judgement::Done => return Ok(()),
-                            // An earlier attempt of ours may be what closed it.
-                            Judgement::Ends(Outcome::AlreadyClosed) if in_doubt => return Ok(()),
-                            Judgement::Ends(outcome) => return Err(outcome),
-                            Judgement::PerhapsClosed(fault) => return Err(self.perhaps_closed(fault).await),
-                            Judgement::InDoubt(why) => (BlipError::Unknown(why), *sets_state),
-                        },
-                        Err(error) => (error, *sets_state),
-                    }
+                    (self.api.command(command, self.attempt_deadline()).await, *sets_state)
                 }
-                Step::Message(json) => match self.api.message(json.clone(), self.attempt_deadline()).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) => (error, false),
-                },
+                Step::Message(json) => (self.api.message(json.clone(), self.attempt_deadline()).await, false),
+            };
+            let judged = answer.map(|reply| translate::outcome_of(self.action, step.uri(), &reply));
+            let error = match judged {
+                Ok(Judgement::Done) => return Ok(()),
+                Ok(Judgement::InDoubt(why)) => BlipError::Unknown(why),
+                // This attempt was refused; an earlier one may have been what was asked.
+                Ok(judgement) if in_doubt => return self.look_despite(step, judgement).await,
+                Ok(judgement) => return Err(self.refused(judgement).await),
+                Err(error) => error,
             };
             in_doubt |= matches!(error, BlipError::Unknown(_));
             let (id, method, why) = (self.id, self.action.method(), error.brief());
@@ -74,69 +86,152 @@ impl Carrier<'_> {
             tracing::debug!(command.id = id, %error, "what Blip said");
             match next_step(&error, attempt, sets_state, self.left()) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
-                Next::Look => return self.look(&error).await,
-                Next::GiveUp if in_doubt => return self.look(&error).await,
-                Next::GiveUp => return Err(Outcome::Failed(fault_of(&error, uri_of(step)))),
+                Next::Look => return self.look(step, &error.to_string()).await,
+                Next::GiveUp if in_doubt => return self.look(step, &error.to_string()).await,
+                Next::GiveUp => return Err(Outcome::Failed(fault_of(&error, step.uri()))),
             }
         }
     }
 
     /// Looks what became of a step that was perhaps done: its effect, or an unknown end.
-    async fn look(&self, error: &BlipError) -> Result<(), Outcome> {
-        if self.confirmed().await {
-            return Ok(());
+    async fn look(&mut self, step: &Step, why: &str) -> Result<(), Outcome> {
+        match self.seen(Some(step)).await {
+            Seen::Effect => return Ok(()),
+            Seen::Closed => return Err(Outcome::AlreadyClosed),
+            Seen::Nothing | Seen::Unasked(_) => {}
         }
         let message = format!(
-            "{error}; whether {} took effect could not be confirmed. Look at the ticket before asking again under \
+            "{why}; whether {} took effect could not be confirmed. Look at the ticket before asking again under \
              another request_id",
             self.action.method()
         );
         Err(Outcome::Unknown(unknown(message)))
     }
 
-    /// Whether Blip shows that the action took effect.
-    pub(super) async fn confirmed(&self) -> bool {
+    /// The same after a refusal, which says nothing of the attempt before it.
+    async fn look_despite(&mut self, step: &Step, judgement: Judgement) -> Result<(), Outcome> {
+        let fault = match judgement {
+            Judgement::Done => return Ok(()),
+            Judgement::AlreadyClosed(fault) => {
+                return match self.seen(Some(step)).await {
+                    Seen::Effect => Ok(()),
+                    // The refusal says as much.
+                    Seen::Closed | Seen::Unasked(_) => Err(Outcome::AlreadyClosed),
+                    Seen::Nothing => Err(Outcome::Unknown(unknown(fault.message))),
+                };
+            }
+            Judgement::Refused(fault) | Judgement::PerhapsClosed(fault) => fault.message,
+            Judgement::InDoubt(why) => why,
+        };
+        let message = format!("an attempt had no answer, and the next one was refused ({fault})");
+        self.look(step, &message).await
+    }
+
+    /// What Blip shows of the step, or of the whole action where none is named.
+    pub(super) async fn seen(&mut self, step: Option<&Step>) -> Seen {
         let command = translate::read_back(self.id, self.ticket_id, self.action);
+        let mut seen = Seen::Unasked("there was no time left".to_owned());
         for look in 0..LOOKS_MAX {
             if look > 0 {
                 if self.left() <= LOOK_PAUSE {
-                    return false;
+                    break;
                 }
                 tokio::time::sleep(LOOK_PAUSE).await;
             }
-            let Ok(reply) = self.api.command(&command, self.deadline).await else { continue };
-            let ReplyStatus::Success(resource) = reply.status else { continue };
-            let confirmed = match self.action {
-                Action::Send(_) => translate::has_message(&resource, self.id),
-                Action::Assign { .. } | Action::Close { .. } => {
-                    translate::ticket_confirms(self.action, &resource).1
+            let reply = match self.api.command(&command, self.deadline).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    unasked(&mut seen, error.to_string());
+                    continue;
                 }
             };
-            if confirmed {
-                return true;
+            match reply.status {
+                ReplyStatus::Success(resource) => match self.shown(step, &resource) {
+                    Seen::Nothing => seen = Seen::Nothing,
+                    end @ (Seen::Effect | Seen::Closed | Seen::Unasked(_)) => return end,
+                },
+                ReplyStatus::Failure(reason) => {
+                    let fault = translate::refusal("a look", &command.uri.0, &reason);
+                    if fault.frees_request_id {
+                        unasked(&mut seen, fault.message);
+                    } else {
+                        seen = Seen::Nothing;
+                    }
+                }
+                ReplyStatus::Pending => unasked(&mut seen, "Blip answered pending".to_owned()),
             }
         }
-        false
+        seen
+    }
+
+    /// What the answer to a look shows.
+    fn shown(&mut self, step: Option<&Step>, resource: &Value) -> Seen {
+        if matches!(self.action, Action::Send(_)) {
+            let there = translate::has_message(resource, self.id);
+            return if there { Seen::Effect } else { Seen::Nothing };
+        }
+        let (ticket, confirms) = translate::ticket_confirms(self.action, resource);
+        let Some(ticket) = ticket else { return Seen::Nothing };
+        self.learn(&ticket);
+        let labels = step.is_some_and(Step::is_labels);
+        let done = if labels { translate::has_labels(self.action, &ticket) } else { confirms };
+        match self.action {
+            // Its labels are set before it is closed, so this is not of our doing.
+            Action::Close { .. } if ticket.status.is_terminal() && (labels || !done) => Seen::Closed,
+            Action::Assign { .. } | Action::Send(_) | Action::Close { .. } => {
+                if done {
+                    Seen::Effect
+                } else {
+                    Seen::Nothing
+                }
+            }
+        }
+    }
+
+    /// Keeps a ticket that Blip shows as closed.
+    fn learn(&mut self, ticket: &Ticket) {
+        if ticket.status.is_terminal() {
+            self.learnt = Some(Ticket { id: self.ticket_id.to_owned(), ..ticket.clone() });
+        }
+    }
+
+    /// The end of an action whose step was refused, where no attempt before it is in doubt.
+    async fn refused(&mut self, judgement: Judgement) -> Outcome {
+        match judgement {
+            Judgement::Done => Outcome::Done,
+            Judgement::InDoubt(why) => Outcome::Unknown(unknown(why)),
+            Judgement::Refused(fault) => Outcome::Failed(fault),
+            Judgement::PerhapsClosed(fault) => self.perhaps_closed(fault).await,
+            Judgement::AlreadyClosed(fault) => match self.ticket().await {
+                Some(ticket) if is_alive(&ticket) => Outcome::Failed(fault),
+                Some(_) | None => Outcome::AlreadyClosed,
+            },
+        }
+    }
+
+    /// The ticket, read once; `None` if there was no time or no answer.
+    async fn ticket(&mut self) -> Option<Ticket> {
+        let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
+        let deadline = self.deadline.min(Instant::now() + LOOK_RESERVE);
+        let reply = self.api.command(&command, deadline).await.ok()?;
+        let ReplyStatus::Success(resource) = reply.status else { return None };
+        let ticket = translate::ticket_of(resource.as_object()?);
+        self.learn(&ticket);
+        Some(ticket)
     }
 
     /// Blip refused in a way that a closed ticket may explain: only the ticket itself can say so.
-    async fn perhaps_closed(&self, fault: Fault) -> Outcome {
-        let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
-        let reply = self.api.command(&command, self.deadline).await;
-        let Ok(ReplyStatus::Success(resource)) = reply.map(|reply| reply.status) else {
-            return Outcome::Failed(fault);
-        };
-        let (ticket, _) = translate::ticket_confirms(self.action, &resource);
-        let alive = ticket.as_ref().is_some_and(|ticket| !ticket.status.is_terminal());
-        match (ticket.filter(|ticket| ticket.status.is_terminal()), self.action) {
+    async fn perhaps_closed(&mut self, fault: Fault) -> Outcome {
+        let Some(ticket) = self.ticket().await else { return Outcome::Failed(fault) };
+        match (ticket.status.is_terminal(), self.action) {
             // The ticket is there, so what Blip did not find is the other thing named.
-            (None, Action::Assign { agent_identity }) if alive && fault.reason == "TICKET_NOT_FOUND" => {
+            (false, Action::Assign { agent_identity }) if fault.reason == "TICKET_NOT_FOUND" => {
                 let not_found = Fault { reason: "AGENT_NOT_FOUND".to_owned(), ..fault };
                 Outcome::Failed(not_found.with("agent", agent_identity))
             }
-            (None, _) => Outcome::Failed(fault),
-            (Some(_), Action::Close { .. }) => Outcome::AlreadyClosed,
-            (Some(ticket), Action::Assign { .. } | Action::Send(_)) => {
+            (false, _) => Outcome::Failed(fault),
+            (true, Action::Close { .. }) => Outcome::AlreadyClosed,
+            (true, Action::Assign { .. } | Action::Send(_)) => {
                 let status = ticket.blip_status;
                 let message =
                     format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
@@ -159,11 +254,16 @@ impl Carrier<'_> {
     }
 }
 
-fn uri_of(step: &Step) -> &str {
-    match step {
-        Step::Command { command, .. } => &command.uri.0,
-        Step::Message(_) => "/messages",
+/// Notes that a look had no answer, unless an earlier one had.
+fn unasked(seen: &mut Seen, why: String) {
+    if matches!(seen, Seen::Unasked(_)) {
+        *seen = Seen::Unasked(why);
     }
+}
+
+/// Whether a ticket is surely not closed.
+fn is_alive(ticket: &Ticket) -> bool {
+    matches!(ticket.status, TicketStatus::Waiting | TicketStatus::Assigned | TicketStatus::Open)
 }
 
 /// The fault a call's failure stands for, where it is sure that nothing was done.
@@ -180,7 +280,10 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
             fault("BLIP_QUOTA_EXCEEDED").with("retry_after_ms", &millis(wait)).passing()
         }
         BlipError::Credential { .. } => fault("BLIP_CREDENTIAL_REJECTED").passing(),
-        BlipError::Refused { .. } => fault("BLIP_REJECTED"),
+        BlipError::Refused { status, text } => {
+            let fault = fault("BLIP_REJECTED").with("http_status", status);
+            if text.is_empty() { fault } else { fault.with("blip_description", text) }
+        }
         BlipError::Unknown(_) => fault("OUTCOME_UNKNOWN"),
     }
 }

@@ -14,13 +14,14 @@ use crate::domain::{
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
 
+use super::super::lanes::Turn;
 use super::carry::Carrier;
 use super::{DeskError, Done, Inner, memo, unknown};
 
-/// How long the store may take to record an end before the caller is told that it is not known.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The pause before an end is recorded again after the store could not.
+/// The pause before an end is recorded again after the store could not; doubles with each.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
+/// The longest such pause.
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(4);
 
 impl Inner {
     /// Begins, carries out and settles a command, or answers what became of it before.
@@ -30,15 +31,7 @@ impl Inner {
         deadline: Instant,
         begun: Arc<OnceLock<Uuid>>,
     ) -> Result<Done, DeskError> {
-        let _request_turn = if request.request_id.is_empty() {
-            None
-        } else {
-            let key = (request.principal.clone(), request.request_id.clone());
-            let Ok(turn) = timeout_at(deadline, self.requests.turn(key)).await else {
-                return Err(DeskError::Fault(unknown("the first request with this id still runs")));
-            };
-            Some(turn)
-        };
+        let _request_turn = self.request_turn(&request, deadline).await?;
         if let Some(earlier) = self.earlier(&request).await? {
             return self.answer_again(earlier).await;
         }
@@ -57,19 +50,41 @@ impl Inner {
         let start = Instant::now();
         let id = record.command.id;
         let _ = begun.set(id); // it is set once, here
-        let (outcome, attempts) = match request.judge(&state) {
-            Some(outcome) => (outcome, 0),
+        let (end, learnt) = match request.judge(&state) {
+            Some(outcome) => (End { outcome, attempts: 0 }, None),
             None => self.carry_out(id, &request, deadline).await?,
         };
-        let events = match outcome {
+        let events = match end.outcome {
             Outcome::Done => vec![echo(id, &request.bot, &request.ticket_id, &request.action, &state)],
-            Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => Vec::new(),
+            Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
+                learnt.into_iter().map(|ticket| read_back(id, &request.bot, ticket)).collect()
+            }
         };
-        let record = self.settle(id, End { outcome, attempts }, events).await?;
+        let record = self.settle(id, end, events).await?;
         if let Some(end) = &record.end {
             self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
         self.answer(record, false).await
+    }
+
+    /// Waits while another call of the same request id runs, unless it is already known to ask something else.
+    async fn request_turn(
+        &self,
+        request: &ActionRequest,
+        deadline: Instant,
+    ) -> Result<Option<Turn>, DeskError> {
+        if request.request_id.is_empty() {
+            return Ok(None);
+        }
+        let key = (request.principal.clone(), request.request_id.clone());
+        if let Some(turn) = self.requests.try_turn(key.clone()) {
+            return Ok(Some(turn));
+        }
+        self.earlier(request).await?;
+        match timeout_at(deadline, self.requests.turn(key)).await {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_) => Err(DeskError::Fault(unknown("the first request with this id still runs"))),
+        }
     }
 
     async fn carry_out(
@@ -77,7 +92,7 @@ impl Inner {
         id: Uuid,
         request: &ActionRequest,
         deadline: Instant,
-    ) -> Result<(Outcome, u32), DeskError> {
+    ) -> Result<(End, Option<Ticket>), DeskError> {
         let api = self.api(&request.bot)?;
         let id = id.to_string();
         let mut carrier = Carrier {
@@ -87,9 +102,10 @@ impl Inner {
             action: &request.action,
             deadline,
             attempts: 0,
+            learnt: None,
         };
         let outcome = carrier.carry().await;
-        Ok((outcome, carrier.attempts))
+        Ok((End { outcome, attempts: carrier.attempts }, carrier.learnt))
     }
 
     /// The command an earlier request of this id began, so that its repetition need not wait for the ticket.
@@ -116,13 +132,17 @@ impl Inner {
         self.answer(record, true).await
     }
 
+    /// A record as its caller's answer. The ticket beside it is a courtesy: not to read it changes no outcome.
     async fn answer(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
         match record.end.as_ref().map(|end| &end.outcome) {
             Some(Outcome::Done | Outcome::AlreadyClosed) => {
                 let command = &record.command;
                 let state = match command.method.as_str() {
                     "Send" => None,
-                    _ => self.log.ticket(&command.bot, &command.ticket_id).await?,
+                    _ => self.log.ticket(&command.bot, &command.ticket_id).await.unwrap_or_else(|error| {
+                        tracing::warn!(command.id = %command.id, %error, "a command's ticket could not be read");
+                        None
+                    }),
                 };
                 Ok(Done { ticket: state.and_then(|state| state.ticket), record, replayed })
             }
@@ -132,15 +152,16 @@ impl Inner {
         }
     }
 
-    /// Records an end, trying on while the store cannot: what Blip did must not be forgotten.
+    /// Records an end, trying on while the store cannot: what Blip did must not be forgotten. Its caller may have
+    /// been told by then that the end is not known.
     pub(super) async fn settle(
         &self,
         id: Uuid,
         end: End,
         events: Vec<NewEvent>,
     ) -> Result<CommandRecord, DeskError> {
-        let give_up = Instant::now() + SETTLE_TIMEOUT;
         let mut told = false;
+        let mut pause = SETTLE_PAUSE;
         loop {
             let error = match self.ledger.settle(id, end.clone(), events.clone()).await {
                 Ok(record) => return Ok(record),
@@ -150,13 +171,17 @@ impl Inner {
                 tracing::error!(command.id = %id, %error, "a command's end could not be recorded; trying on");
             }
             let passing = matches!(error, AppendError::Busy | AppendError::Full);
-            if !passing || Instant::now() >= give_up || self.shutdown.hard().is_cancelled() {
+            if !passing || self.shutdown.hard().is_cancelled() {
                 let fault = unknown(format!(
                     "the command was carried out, but its end could not be recorded: {error}"
                 ));
                 return Err(DeskError::Fault(fault.with("command_id", &id)));
             }
-            tokio::time::sleep(SETTLE_PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shutdown.hard().cancelled() => {}
+            }
+            pause = pause.saturating_mul(2).min(SETTLE_PAUSE_MAX);
         }
     }
 }
@@ -201,11 +226,24 @@ pub(super) fn echo(id: Uuid, bot: &str, ticket_id: &str, action: &Action, state:
             })
         }
     };
+    NewEvent { ticket_id: Some(ticket_id.to_owned()), origin: Origin::Command, ..event_of(id, bot, fact) }
+}
+
+/// The event that tells the log's readers of a ticket which Blip showed while a command asked for it.
+pub(super) fn read_back(id: Uuid, bot: &str, ticket: Ticket) -> NewEvent {
+    NewEvent {
+        ticket_id: Some(ticket.id.clone()),
+        event_time: ticket.status_time.or(ticket.close_time),
+        ..event_of(id, bot, Fact::Ticket(ticket))
+    }
+}
+
+fn event_of(id: Uuid, bot: &str, fact: Fact) -> NewEvent {
     NewEvent {
         bot: Arc::from(bot),
-        ticket_id: Some(ticket_id.to_owned()),
+        ticket_id: None,
         dedup: None,
-        origin: Origin::Command,
+        origin: Origin::Reconciliation,
         event_time: None,
         blip_id: id.to_string(),
         traceparent: String::new(),

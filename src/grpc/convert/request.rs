@@ -9,8 +9,10 @@ use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage};
 use crate::grpc::pb;
 use crate::store::CommandKey;
 
-/// The longest id of a ticket, name of a bot, or identity, in bytes.
+/// The longest name of a bot, or identity, in bytes.
 const NAME_BYTES_MAX: usize = 512;
+/// The longest id of a ticket, in bytes.
+const TICKET_ID_BYTES_MAX: usize = 256;
 /// The longest request id.
 const REQUEST_ID_MAX: usize = 64;
 /// The most tags to close with.
@@ -31,7 +33,7 @@ pub(in crate::grpc) struct Asked {
 pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::AssignRequest { ticket_id, agent, bot, options } = request;
     let mut faults = Faults::default();
-    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_ticket_id(&ticket_id, &mut faults);
     check_name(&agent, "agent", true, &mut faults);
     let action = Action::Assign { agent_identity: agent_identity_of(&agent) };
     let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
@@ -42,7 +44,7 @@ pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> 
 pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::SendRequest { ticket_id, text, content, agent, metadata, bot, options } = request;
     let mut faults = Faults::default();
-    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_ticket_id(&ticket_id, &mut faults);
     check_name(&agent, "agent", false, &mut faults);
     if metadata.len() > METADATA_MAX {
         faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
@@ -75,7 +77,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
 pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Result<Asked, Invalid> {
     let pb::CloseRequest { ticket_id, by, tags, closed_by, without_redirect, bot, options } = request;
     let mut faults = Faults::default();
-    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_ticket_id(&ticket_id, &mut faults);
     check_name(&closed_by, "closed_by", false, &mut faults);
     if tags.len() > TAGS_MAX {
         faults.add("tags", format!("must be at most {TAGS_MAX}"));
@@ -116,7 +118,7 @@ fn asked(
 pub(in crate::grpc) fn get_ticket(request: pb::GetTicketRequest) -> Result<(String, String, bool), Invalid> {
     let pb::GetTicketRequest { ticket_id, bot, fresh } = request;
     let mut faults = Faults::default();
-    check_name(&ticket_id, "ticket_id", true, &mut faults);
+    check_ticket_id(&ticket_id, &mut faults);
     check_name(&bot, "bot", false, &mut faults);
     faults.done((ticket_id, bot, fresh))
 }
@@ -158,6 +160,17 @@ fn check_name(text: &str, field: &str, required: bool, faults: &mut Faults) {
     }
 }
 
+/// A ticket's id is the name in an address, so it must not end that name early.
+fn check_ticket_id(text: &str, faults: &mut Faults) {
+    if text.trim().is_empty() {
+        faults.add("ticket_id", "is required");
+    } else if text.len() > TICKET_ID_BYTES_MAX {
+        faults.add("ticket_id", format!("must have at most {TICKET_ID_BYTES_MAX} bytes"));
+    } else if text.chars().any(|one| matches!(one, '@' | '/') || one.is_whitespace() || one.is_control()) {
+        faults.add("ticket_id", "must not have '@', '/', white space or control characters");
+    }
+}
+
 fn check_request_id(text: &str, field: &str, faults: &mut Faults) {
     let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if text.len() > REQUEST_ID_MAX || !printable {
@@ -188,6 +201,22 @@ mod tests {
         let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
         assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
         assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
+    }
+
+    #[test]
+    fn a_ticket_id_cannot_change_the_address_it_is_part_of() {
+        let ticket = |ticket_id: &str| {
+            let request =
+                pb::GetTicketRequest { ticket_id: ticket_id.to_owned(), ..pb::GetTicketRequest::default() };
+            get_ticket(request)
+        };
+        let long = "x".repeat(257);
+        for id in ["t@evil.net", "t/x", "a b", "a\u{a0}b", "a\nb", " t", "", long.as_str()] {
+            assert_eq!(fields(ticket(id)), ["ticket_id"], "{id:?}");
+        }
+        for id in ["76f5bc38-1c3d", "1654%40messenger.gw.msging.net", "ç", &long[1..]] {
+            ticket(id).unwrap();
+        }
     }
 
     #[test]

@@ -1,0 +1,259 @@
+//! The desk over a store and a Blip that fail as told, in paused time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::*;
+use crate::blip::BlipError;
+use crate::clock::{SequentialIds, SystemClock};
+use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
+use crate::lime::{Command, Reply};
+use crate::store::memory::MemoryLog;
+use crate::store::{Appended, Begun, Bounds, End, Health, LogId, NewCommand, Quarantined};
+
+/// A store in memory that fails as told first.
+#[derive(Debug)]
+struct Faulty {
+    inner: MemoryLog,
+    /// What the next records of an end fail with.
+    settling: Mutex<VecDeque<AppendError>>,
+    /// Tickets cannot be read.
+    unreadable: bool,
+}
+
+#[async_trait]
+impl EventLog for Faulty {
+    async fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Appended>, AppendError> {
+        self.inner.append(events).await
+    }
+    async fn quarantine(&self, body: Quarantined) -> Result<(), AppendError> {
+        self.inner.quarantine(body).await
+    }
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Arc<StoredEvent>>, ReadError> {
+        self.inner.read(after, limit).await
+    }
+    fn recent(&self, after: Seq, limit: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        self.inner.recent(after, limit)
+    }
+    fn tail(&self) -> watch::Receiver<Seq> {
+        self.inner.tail()
+    }
+    async fn seek(&self, at: jiff::Timestamp) -> Result<Seq, ReadError> {
+        self.inner.seek(at).await
+    }
+    async fn bounds(&self) -> Result<Bounds, ReadError> {
+        self.inner.bounds().await
+    }
+    fn id(&self) -> LogId {
+        self.inner.id()
+    }
+    async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError> {
+        if self.unreadable {
+            return Err(ReadError::Unavailable("told to fail".to_owned()));
+        }
+        self.inner.ticket(bot, ticket_id).await
+    }
+    async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
+        self.inner.bots_of(ticket_id).await
+    }
+    fn health(&self) -> watch::Receiver<Health> {
+        self.inner.health()
+    }
+}
+
+#[async_trait]
+impl Ledger for Faulty {
+    async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
+        self.inner.begin(command).await
+    }
+    async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
+        let fault = self.settling.lock().unwrap().pop_front();
+        match fault {
+            Some(fault) => Err(fault),
+            None => self.inner.settle(id, end, events).await,
+        }
+    }
+    async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError> {
+        self.inner.command(key).await
+    }
+    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
+        self.inner.unsettled().await
+    }
+}
+
+/// A Blip that gives these answers, then says yes to all.
+#[derive(Debug, Default)]
+struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>);
+
+impl Blip {
+    fn next(&self) -> Result<Reply, BlipError> {
+        self.0.lock().unwrap().pop_front().unwrap_or_else(|| Ok(yes(Value::Null)))
+    }
+}
+
+#[async_trait]
+impl BlipApi for Blip {
+    async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
+        self.next()
+    }
+    async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        self.next()
+    }
+}
+
+fn yes(resource: Value) -> Reply {
+    Reply { id: None, status: ReplyStatus::Success(resource) }
+}
+
+struct World {
+    store: Arc<Faulty>,
+    desk: Desk,
+    shutdown: Shutdown,
+}
+
+impl World {
+    fn new(
+        settling: Vec<AppendError>,
+        unreadable: bool,
+        answers: impl IntoIterator<Item = Result<Reply, BlipError>>,
+    ) -> Self {
+        let day = Duration::from_hours(24);
+        let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
+        let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
+        let blip: Arc<dyn BlipApi> = Arc::new(Blip(Mutex::new(answers.into_iter().collect())));
+        let shutdown = Shutdown::new();
+        let desk = Desk::new(
+            Arc::<Faulty>::clone(&store),
+            Arc::<Faulty>::clone(&store),
+            BTreeMap::from([("suporte".to_owned(), blip)]),
+            clock,
+            ids,
+            shutdown.clone(),
+            CommandMetrics::register(&mut Registry::default()),
+        );
+        Self { store, desk, shutdown }
+    }
+
+    async fn close(&self, within: Duration) -> Result<Done, DeskError> {
+        self.desk.execute(request(), Instant::now() + within).await
+    }
+
+    /// The end of the one command there is, once it has one.
+    async fn end(&self) -> Outcome {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let key = CommandKey::Request { principal: String::new(), request_id: "r".to_owned() };
+            if let Some(end) = self.store.command(key).await.unwrap().and_then(|record| record.end) {
+                return end.outcome;
+            }
+        }
+    }
+}
+
+fn request() -> ActionRequest {
+    ActionRequest {
+        bot: "suporte".to_owned(),
+        ticket_id: "t".to_owned(),
+        action: Action::Close {
+            by: CloseBy::Agent,
+            tags: Vec::new(),
+            closed_by: String::new(),
+            without_redirect: false,
+        },
+        principal: String::new(),
+        request_id: "r".to_owned(),
+        if_ticket_sequence: 0,
+    }
+}
+
+/// A command that an earlier process began.
+fn begun() -> NewCommand {
+    let request = request();
+    NewCommand {
+        id: Uuid::from_u128(77),
+        method: "Close".to_owned(),
+        bot: request.bot.clone(),
+        ticket_id: request.ticket_id.clone(),
+        principal: String::new(),
+        request_id: "r".to_owned(),
+        fingerprint: request.fingerprint(),
+        memo: memo::write(&request.action),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_recorded_however_long_the_disk_is_full() {
+    let world = World::new(vec![AppendError::Full; 100], false, []);
+    let told = world.close(Duration::from_secs(10)).await.unwrap_err();
+    assert!(matches!(told, DeskError::Fault(fault) if fault.reason == "OUTCOME_UNKNOWN"));
+    assert_eq!(world.end().await, Outcome::Done);
+    assert!(world.store.ticket("suporte", "t").await.unwrap().unwrap().is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_stop_ends_the_waiting_for_room() {
+    let world = World::new(vec![AppendError::Full; 100_000], false, []);
+    world.close(Duration::from_secs(10)).await.unwrap_err();
+    world.shutdown.soft().cancel();
+    world.shutdown.hard().cancel();
+    world.shutdown.drained().await;
+    assert_eq!(world.store.unsettled().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_cannot_be_read_changes_no_outcome() {
+    let world = World::new(Vec::new(), true, []);
+    let done = world.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!((done.ticket, done.record.end.unwrap().outcome), (None, Outcome::Done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_blip_is_asked_until_it_answers() {
+    let silence = || Err(BlipError::NotSent("no route".to_owned()));
+    let answer = Ok(yes(json!({"id": "t", "status": "ClosedAttendant"})));
+    let world = World::new(Vec::new(), false, (0..9).map(|_| silence()).chain([answer]));
+    world.store.begin(begun()).await.unwrap();
+    world.desk.recover();
+    assert_eq!(world.end().await, Outcome::Done);
+
+    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    world.store.begin(begun()).await.unwrap();
+    let start = Instant::now();
+    world.desk.recover();
+    let end = world.end().await;
+    assert!(
+        matches!(&end, Outcome::Unknown(fault) if fault.message.contains("could not be asked") && fault.message.contains("no route")),
+        "{end:?}"
+    );
+    assert!((100..125).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_what_blip_does_not_show_is_unknown_at_once() {
+    let open = || Ok(yes(json!({"id": "t", "status": "Open"})));
+    let world = World::new(Vec::new(), false, [open(), open(), open()]);
+    world.store.begin(begun()).await.unwrap();
+    world.desk.recover();
+    let end = world.end().await;
+    assert!(matches!(&end, Outcome::Unknown(fault) if fault.message.contains("does not show")), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_leaves_what_could_not_be_asked_to_the_next_start() {
+    let silence = || Err(BlipError::NotSent("no route".to_owned()));
+    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    world.store.begin(begun()).await.unwrap();
+    world.desk.recover();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.shutdown.soft().cancel();
+    world.shutdown.drained().await;
+    assert_eq!(world.store.unsettled().await.unwrap().len(), 1);
+}
