@@ -17,6 +17,8 @@ const REQUEST_ID_MAX: usize = 64;
 const TAGS_MAX: usize = 100;
 /// The most members of a message's metadata.
 const METADATA_MAX: usize = 100;
+/// The longest metadata of a message, as JSON.
+const METADATA_BYTES_MAX: usize = 256 << 10;
 
 /// A command that makes sense.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +48,9 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     check_name(&agent, "agent", false, &mut faults);
     if metadata.len() > METADATA_MAX {
         faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
+    }
+    if content::json_bytes(&metadata) > METADATA_BYTES_MAX {
+        faults.add("metadata", format!("must have at most {METADATA_BYTES_MAX} bytes as JSON"));
     }
     if metadata.contains_key("") {
         faults.add("metadata", "has a member without a name");
@@ -188,6 +193,18 @@ mod tests {
         let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
         assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
         assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let of = |length: usize| pb::SendRequest {
+            ticket_id: "t".to_owned(),
+            text: "a".to_owned(),
+            metadata: [("#a".to_owned(), "x".repeat(length))].into(),
+            ..pb::SendRequest::default()
+        };
+        assert!(send(of(METADATA_BYTES_MAX - 100), String::new()).is_ok());
+        assert_eq!(fields(send(of(METADATA_BYTES_MAX), String::new())), ["metadata"]);
     }
 
     #[test]
