@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,12 +15,16 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::shutdown::Shutdown;
 use crate::store::Health;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long a connection has to end by itself after the stop.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Whether the process should be sent work.
 #[derive(Debug, Clone)]
@@ -64,16 +69,22 @@ pub fn router(readiness: Readiness, registry: Arc<Registry>) -> Router {
         .with_state(Admin { readiness, registry })
 }
 
-/// Serves until `stop`, so that a draining process can still be watched; the hard token ends it at once.
+/// Serves until `stop`, so that a draining process can still be watched, and cuts connections that then do not end;
+/// the hard token ends it at once.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: Shutdown,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overdue = async {
+        stop.cancelled().await;
+        sleep(CLOSE_GRACE).await;
+    };
     tokio::select! {
         result = serving => result,
+        () = overdue => Ok(()),
         () = shutdown.hard().cancelled() => Ok(()),
     }
 }
@@ -103,7 +114,9 @@ mod tests {
     use http_body_util::BodyExt;
     use hyper_util::rt::TokioIo;
     use prometheus_client::metrics::counter::Counter;
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpStream;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -148,7 +161,10 @@ mod tests {
         assert_eq!(status, 503);
         assert_eq!(text, "draining: the process is stopping\nstore: fsync failed\n");
         assert_eq!(get(address, "/livez").await.0, 200);
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(b"GET /liv").await.unwrap();
         stop.cancel();
-        serving.await.unwrap().unwrap();
+        // Who stops in the middle of a line does not hold it up.
+        timeout(CLOSE_GRACE * 3, serving).await.unwrap().unwrap().unwrap();
     }
 }

@@ -154,7 +154,8 @@ impl App {
         &self.addresses
     }
 
-    /// Runs until the process is told to stop or a service fails; then finishes what was accepted.
+    /// Runs until the process is told to stop or a service fails; then finishes what was accepted. What does not
+    /// end in time is told and is no error: it is in the ledger, and the next start looks for it.
     pub async fn finish(self) -> anyhow::Result<()> {
         let Self { addresses: _, shutdown, edges, closing, log } = self;
         shutdown.soft().cancelled().await;
@@ -163,22 +164,35 @@ impl App {
             drained = timeout(DRAIN_TIMEOUT, shutdown.drained()) => drained.is_ok(),
             () = shutdown.hard().cancelled() => false,
         };
+        let aborted = shutdown.hard().is_cancelled();
         closing.cancel();
         if !drained {
+            tell_abandoned(log.as_ref()).await;
             shutdown.hard().cancel();
         }
         let closed =
             tokio::time::timeout_at(give_up.max(Instant::now() + Duration::from_secs(3)), edges.drained());
-        let closed = closed.await.is_ok();
+        if closed.await.is_err() {
+            tracing::warn!("connections were cut that did not end");
+        }
         tokio::task::spawn_blocking(move || log.close()).await.context("closing the store")?;
         let failures = shutdown.failures();
         anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
-        anyhow::ensure!(
-            drained && closed,
-            "some accepted work was abandoned; the next start looks for its end"
-        );
+        anyhow::ensure!(!aborted, "aborted; the next start looks for the end of what was accepted");
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Logs what the drain leaves behind: whatever was accepted is durable, so these are commands.
+async fn tell_abandoned(ledger: &dyn Ledger) {
+    let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
+    match ledger.unsettled().await {
+        Ok(commands) => {
+            let ids: Vec<_> = commands.iter().map(|record| record.command.id.to_string()).collect();
+            tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
+        }
+        Err(error) => tracing::warn!(%error, "{what}"),
     }
 }
 

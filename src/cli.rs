@@ -71,3 +71,36 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn lists_are_given_with_commas_too() {
+        let cli = Cli::try_parse_from(["deskgate", "tail", "--bot", "a,b", "--bot", "c", "--json", "--raw"])
+            .unwrap();
+        assert!(format!("{cli:?}").contains(r#"bot: ["a", "b", "c"]"#), "{cli:?}");
+        assert!(Cli::try_parse_from(["deskgate", "tail", "--raw"]).is_err());
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_twin_of_its_own() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            let mut taken = std::collections::BTreeMap::new();
+            for flag in subcommand
+                .get_arguments()
+                .filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()))
+            {
+                let name = format!("{} --{}", subcommand.get_name(), flag.get_long().unwrap_or_default());
+                let twin = flag.get_env().unwrap_or_else(|| panic!("{name} has none"));
+                assert!(twin.to_string_lossy().starts_with("DESKGATE_"), "{name}: {}", twin.display());
+                assert_eq!(taken.insert(twin.to_owned(), name.clone()), None, "{name}: {}", twin.display());
+            }
+        }
+    }
+}

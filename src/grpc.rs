@@ -28,6 +28,7 @@ mod follow;
 mod frame;
 mod incoming;
 mod metrics;
+mod pace;
 pub mod pb;
 mod position;
 mod status;

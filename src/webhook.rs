@@ -172,7 +172,7 @@ impl<A: Accept> Webhook<A> {
         {
             return Answer::TooLarge;
         }
-        let body = match body::read(body, self.body_bytes_max).await {
+        let body = match body::read(body, self.body_bytes_max, self.shutdown.soft()).await {
             Ok(body) => body,
             Err(Unread::TooLarge) => return Answer::TooLarge,
             Err(Unread::Stalled) => return Answer::Stalled,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::Listeners;
 use super::serve::Configuration;
@@ -21,7 +22,7 @@ pub(super) struct CheckArgs {
     #[command(flatten)]
     configuration: Configuration,
     /// Also ask Blip whether it takes each bot's key.
-    #[arg(long)]
+    #[arg(long, env = "DESKGATE_CHECK_ONLINE", value_parser = BoolishValueParser::new())]
     online: bool,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use uuid::Uuid;
 
 use super::Listeners;
@@ -23,10 +24,10 @@ use crate::shutdown::Shutdown;
   deskgate sandbox --desk-only     only the stand-in, for a gateway of your own")]
 pub(super) struct SandboxArgs {
     /// Also play a scripted customer.
-    #[arg(long)]
+    #[arg(long, env = "DESKGATE_SANDBOX_DEMO", value_parser = BoolishValueParser::new())]
     demo: bool,
     /// Run only the stand-in for Blip Desk.
-    #[arg(long, conflicts_with_all = ["demo", "data_dir"])]
+    #[arg(long, env = "DESKGATE_SANDBOX_DESK_ONLY", value_parser = BoolishValueParser::new(), conflicts_with_all = ["demo", "data_dir"])]
     desk_only: bool,
     /// Where the stand-in listens.
     #[arg(long, value_name = "ADDR", env = "DESKGATE_DESK_LISTEN", default_value = "127.0.0.1:8090")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use tonic::Code;
@@ -32,28 +33,34 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "URL", env = "DESKGATE_SERVER", default_value = "http://127.0.0.1:50051")]
     server: String,
     /// Where to begin: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
-    #[arg(long, value_name = "POSITION", default_value = "latest")]
+    #[arg(long, value_name = "POSITION", default_value = "latest", env = "DESKGATE_TAIL_FROM")]
     from: String,
-    /// Only this bot; may be repeated.
-    #[arg(long, value_name = "NAME")]
+    /// Only this bot; may be repeated, or several with commas.
+    #[arg(long, value_name = "NAME", env = "DESKGATE_TAIL_BOT", value_delimiter = ',')]
     bot: Vec<String>,
-    /// Only this ticket; may be repeated.
-    #[arg(long, value_name = "ID")]
+    /// Only this ticket; may be repeated, or several with commas.
+    #[arg(long, value_name = "ID", env = "DESKGATE_TAIL_TICKET", value_delimiter = ',')]
     ticket: Vec<String>,
-    /// Only this type, such as message.customer or ticket.*; may be repeated.
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Only this type, such as message.customer or ticket.*; may be repeated, or several with commas.
+    #[arg(long = "type", value_name = "TYPE", env = "DESKGATE_TAIL_TYPE", value_delimiter = ',')]
     types: Vec<String>,
     /// End after this many events.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        env = "DESKGATE_TAIL_LIMIT"
+    )]
     limit: u32,
     /// End when the newest event has been shown.
-    #[arg(long)]
+    #[arg(long, env = "DESKGATE_TAIL_STOP", value_parser = BoolishValueParser::new())]
     stop: bool,
     /// Protobuf JSON, one event a line, for scripts.
-    #[arg(long)]
+    #[arg(long, env = "DESKGATE_TAIL_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     /// With --json: include the exact body that Blip posted.
-    #[arg(long, requires = "json")]
+    #[arg(long, requires_if("true", "json"), env = "DESKGATE_TAIL_RAW", value_parser = BoolishValueParser::new())]
     raw: bool,
 }
 
@@ -70,7 +77,7 @@ pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
         match tail.follow(&endpoint).await {
             Ok(()) => return Ok(()),
             Err(Broken::Ends(error)) => return Err(error),
-            Err(Broken::Passes(_)) if tail.out.closed => return Ok(()),
+            Err(Broken::Passes(_)) if tail.out.closed || tail.left() == Some(0) => return Ok(()),
             Err(Broken::Passes(why)) => {
                 if !tail.connected {
                     bail!("no gateway answers at {}: {why}", args.server);
@@ -102,15 +109,17 @@ struct Tail {
 }
 
 impl Tail {
+    /// How many events may still be shown; `None` without a limit.
+    fn left(&self) -> Option<u32> {
+        (self.request.limit > 0).then(|| self.request.limit.saturating_sub(self.shown))
+    }
+
     /// One stream, to its end. The request's position moves with what was shown.
     async fn follow(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
         let channel: Channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
-        let limit = self.request.limit;
         let mut client = EventServiceClient::new(channel);
         let mut request = self.request.clone();
-        if limit > 0 {
-            request.limit = limit.saturating_sub(self.shown);
-        }
+        request.limit = self.left().unwrap_or_default();
         let mut stream = client.subscribe(request).await.map_err(|status| sort(&status))?.into_inner();
         loop {
             let Some(response) = stream.message().await.map_err(|status| sort(&status))? else {
@@ -324,6 +333,17 @@ mod tests {
     fn ages() {
         assert_eq!((age("90s"), age("2h"), age("7d")), (Some(90), Some(7_200), Some(604_800)));
         assert_eq!((age("h"), age("-1h"), age("é"), age("")), (None, None, None, None));
+    }
+
+    #[test]
+    fn nothing_is_asked_for_once_the_limit_is_reached() {
+        let tail = |limit, shown| Tail {
+            request: pb::SubscribeRequest { limit, ..pb::SubscribeRequest::default() },
+            out: Output::new(false).unwrap(),
+            shown,
+            connected: true,
+        };
+        assert_eq!((tail(0, 7).left(), tail(3, 1).left(), tail(3, 3).left()), (None, Some(2), Some(0)));
     }
 
     #[test]

@@ -19,22 +19,17 @@ use super::convert::start::{Expired, Subscription};
 use super::convert::{span, timestamp};
 use super::frame::{self, Out};
 use super::metrics::Metrics;
+use super::pace::{Pace, Sendable};
 use super::pb;
 use super::pb::subscribe_response::Message;
 use super::position::Begin;
 use super::status;
-use super::window::{Entry, Window};
+use super::window::Window;
 use crate::clock::Clock;
 use crate::domain::{Seq, StoredEvent};
 use crate::shutdown::Shutdown;
 use crate::store::{Cursor, EventLog, ReadError};
 
-/// The least events to read from the log at once: the first page shows how large they are.
-const PAGE_MIN: usize = 64;
-/// The most.
-const PAGE_MAX: usize = 500;
-/// A page above this many bytes halves the next.
-const PAGE_BYTES: usize = 2 << 20;
 /// When a client should come back after a planned end.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
@@ -92,7 +87,7 @@ pub(super) struct Follower {
     live: bool,
     /// Nothing was read yet, and the oldest event is where to start.
     at_oldest: bool,
-    page: usize,
+    pace: Pace,
     ahead: Option<Ahead>,
     tail: watch::Receiver<Seq>,
     last_sent: Instant,
@@ -123,7 +118,7 @@ impl Follower {
             left,
             live: false,
             at_oldest,
-            page: PAGE_MIN,
+            pace: Pace::new(),
             ahead: None,
             tail,
             last_sent: Instant::now(),
@@ -153,7 +148,7 @@ impl Follower {
         let mut soft = pin!(soft.cancelled());
         let mut beat = pin!(sleep_until(self.due()));
         loop {
-            self.out.room().await;
+            self.room().await;
             if self.shared.shutdown.is_draining() {
                 return Err(self.going_away());
             }
@@ -202,18 +197,14 @@ impl Follower {
 
     /// Moves on in the window; `None` if it does not reach back so far.
     async fn by_window(&mut self, tail: Seq) -> Option<Next> {
-        let Subscription { view, .. } = *self.asked;
         if self.asked.filter.is_none() && self.left.is_none() {
-            let chunk = self.shared.window.chunk(view, self.at, tail)?;
+            let chunk = self.shared.window.chunk(self.asked.view, self.at, tail)?;
             self.at = chunk.upto;
             self.sent(chunk.bytes, chunk.events);
             return Some(Next::Goes);
         }
-        let entries = self.shared.window.entries(self.at, tail, PAGE_MAX)?;
-        let log = self.shared.log.id();
-        let framed =
-            entries.iter().map(|entry: &Arc<Entry>| (&*entry.stored, || entry.framed(log, view).clone()));
-        Some(self.pass(framed).await)
+        let entries = self.shared.window.entries(self.at, tail, self.pace.page())?;
+        Some(self.pass(entries).await)
     }
 
     /// Moves on by a page of the log.
@@ -229,18 +220,16 @@ impl Follower {
             return Ok(Next::Goes);
         };
         self.at_oldest = false;
-        self.resize(&page);
-        if tail.0.saturating_sub(last.0) > u64::try_from(PAGE_MAX).unwrap_or(u64::MAX) {
+        self.pace.read(page.iter().map(Sendable::weight));
+        if self.pace.reads_ahead(tail.0.saturating_sub(last.0)) {
             self.ahead = Some(self.read_after(last));
         }
-        let (log, view) = (self.shared.log.id(), self.asked.view);
-        let framed = page.iter().map(|stored| (&**stored, || frame::event(stored, log, view)));
-        Ok(self.pass(framed).await)
+        Ok(self.pass(page).await)
     }
 
     async fn read(&mut self) -> Result<Vec<Arc<StoredEvent>>, ReadError> {
         match self.ahead.take() {
-            None => self.shared.log.read(self.at, self.page).await,
+            None => self.shared.log.read(self.at, self.pace.page()).await,
             Some(ahead) => match ahead.await {
                 Ok(result) => result,
                 Err(broken) => Err(ReadError::Unavailable(broken.to_string())),
@@ -250,35 +239,37 @@ impl Follower {
 
     /// Begins to read the next page while this one is encoded and sent.
     fn read_after(&self, at: Seq) -> Ahead {
-        let (log, page) = (Arc::clone(&self.shared.log), self.page);
+        let (log, page) = (Arc::clone(&self.shared.log), self.pace.page());
         self.shared.shutdown.spawn(async move { log.read(at, page).await })
     }
 
-    /// Keeps a page's memory flat, however large the events.
-    fn resize(&mut self, page: &[Arc<StoredEvent>]) {
-        let bytes: usize = page.iter().map(|stored| stored.raw.len()).sum();
-        self.page = if bytes > PAGE_BYTES { self.page / 2 } else { self.page.saturating_mul(2) };
-        self.page = self.page.clamp(1, PAGE_MAX);
-    }
-
-    /// Sends what is wanted of some events, with as much of it in one piece as may be.
-    async fn pass<'a, F: FnOnce() -> Bytes>(
-        &mut self,
-        events: impl Iterator<Item = (&'a StoredEvent, F)>,
-    ) -> Next {
-        for (stored, framed) in events {
+    /// Sends what is wanted of some events, and lets go of each. What is not sent yet stays in memory for as long
+    /// as the client does not read: see [`Pace`].
+    async fn pass<E: Sendable>(&mut self, events: Vec<E>) -> Next {
+        let (log, view) = (self.shared.log.id(), self.asked.view);
+        for event in events {
+            let stored = event.stored();
             if self.asked.filter.as_ref().is_none_or(|filter| filter.lets(&stored.event)) {
-                self.out.room().await;
-                self.sent(framed(), 1);
+                self.room().await;
+                self.sent(event.framed(log, view), 1);
                 self.left = self.left.map(|left| left.saturating_sub(1));
             }
-            self.at = stored.seq;
+            self.at = event.stored().seq;
             if self.left == Some(0) {
                 return Next::Ends;
             }
         }
         tokio::task::consume_budget().await;
         Next::Goes
+    }
+
+    /// Waits until there is room for more.
+    async fn room(&mut self) {
+        if !self.out.has_room() {
+            let begun = Instant::now();
+            self.out.room().await;
+            self.pace.waited(begun.elapsed());
+        }
     }
 
     /// Retention has passed this stream.
@@ -339,6 +330,7 @@ impl Follower {
     }
 
     fn sent(&mut self, framed: Bytes, events: u32) {
+        self.pace.sent(framed.len());
         self.out.push(framed);
         self.last_sent = Instant::now();
         self.shared.metrics.events_sent.inc_by(u64::from(events));

@@ -72,12 +72,13 @@ impl Out {
 
     /// Waits until there is room for another chunk: the client sets the pace.
     pub(super) async fn room(&self) {
-        let has_room = || {
-            let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ready.length < CHUNK_BYTES
-        };
         // No waker is needed: taking what is ready polls this again.
-        poll_fn(|_| if has_room() { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| if self.has_room() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Whether there is room for another chunk.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).length < CHUNK_BYTES
     }
 
     fn take(&self) -> Option<Bytes> {

@@ -9,6 +9,11 @@ use super::command::Reason;
 use super::document::{MediaType, Members, text_of};
 use super::node::Node;
 
+mod surrogate;
+
+/// Some senders begin their UTF-8 with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A body that is not a JSON object, or that nests deeper than the parser follows.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -65,9 +70,15 @@ pub struct Notification {
 }
 
 impl Envelope {
-    /// Reads one envelope.
+    /// Reads one envelope. What JSON's grammar allows and a text of ours cannot hold, half a surrogate pair, is
+    /// read as U+FFFD; a byte order mark in front is passed over.
     pub fn from_json(body: &[u8]) -> Result<Self, Unreadable> {
-        match serde_json::from_slice(body)? {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let read = serde_json::from_slice(body).or_else(|error| match surrogate::mended(body) {
+            Some(mended) => serde_json::from_slice(&mended),
+            None => Err(error),
+        });
+        match read? {
             Value::Object(object) => Ok(Self::from_object(object)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 Err(Unreadable::NotAnObject)
@@ -141,6 +152,19 @@ mod tests {
         assert!(matches!(kind(r#"{"method":"get","uri":"/x","type":"x/y"}"#), Body::Other(_)));
         assert!(matches!(kind("{}"), Body::Other(_)));
         assert!(Envelope::from_json(b"[]").is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_and_a_byte_order_mark_do_no_harm() {
+        let content = |json: &str| match Envelope::from_json(json.as_bytes()).unwrap().body {
+            Body::Message(message) => message.content,
+            other => panic!("no message: {other:?}"),
+        };
+        assert_eq!(content(r#"{"content":"oi \ud83d"}"#), "oi \u{fffd}");
+        assert_eq!(content(r#"{"content":"\ud83d\ude00 \uDE00"}"#), "😀 \u{fffd}");
+        assert_eq!(content("\u{feff}{\"content\":\"oi\"}"), "oi");
+        assert!(Envelope::from_json(b"\xef\xbb\xbf").is_err());
+        assert!(Envelope::from_json(br#"{"content":"\ud83d" "#).is_err());
     }
 
     #[test]

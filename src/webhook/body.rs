@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How long a whole body may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is left of that once the process is told to stop: nothing was accepted yet.
+const READ_STOPPING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A body that announces more than this gets the rest of its memory as it arrives.
 const RESERVE_BYTES_MAX: usize = 64 * 1024;
@@ -29,8 +33,8 @@ pub(super) enum Unread {
 }
 
 /// Reads a body of at most `bytes_max`. It is copied once: what the connection's buffer lends keeps all of that
-/// buffer alive, and events stay in memory for a while.
-pub(super) async fn read<B>(body: &mut B, bytes_max: usize) -> Result<Bytes, Unread>
+/// buffer alive, and events stay in memory for a while. Once `soft` is cancelled there is little time left.
+pub(super) async fn read<B>(body: &mut B, bytes_max: usize, soft: &CancellationToken) -> Result<Bytes, Unread>
 where
     B: Body + Unpin,
     B::Data: Buf,
@@ -50,7 +54,15 @@ where
         }
         Ok(())
     };
-    timeout(READ_TIMEOUT, reading).await.unwrap_or(Err(Unread::Stalled))?;
+    let stopping = async {
+        soft.cancelled().await;
+        sleep(READ_STOPPING_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        read = timeout(READ_TIMEOUT, reading) => read.unwrap_or(Err(Unread::Stalled))?,
+        () = stopping => return Err(Unread::Stalled),
+    }
     Ok(Bytes::from(whole))
 }
 
@@ -110,23 +122,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_up_to_its_bound() {
-        assert_eq!(read(&mut pieces(&["ab", "", "cd"]), 4).await.unwrap(), "abcd");
-        assert_eq!(read(&mut pieces(&["ab", "cd", "e"]), 4).await, Err(Unread::TooLarge));
-        assert_eq!(read(&mut Full::new(Bytes::from_static(b"abcde")), 4).await, Err(Unread::TooLarge));
-        assert_eq!(read(&mut Full::new(Bytes::new()), 4).await.unwrap(), "");
+        let soft = CancellationToken::new();
+        assert_eq!(read(&mut pieces(&["ab", "", "cd"]), 4, &soft).await.unwrap(), "abcd");
+        assert_eq!(read(&mut pieces(&["ab", "cd", "e"]), 4, &soft).await, Err(Unread::TooLarge));
+        assert_eq!(read(&mut Full::new(Bytes::from_static(b"abcde")), 4, &soft).await, Err(Unread::TooLarge));
+        assert_eq!(read(&mut Full::new(Bytes::new()), 4, &soft).await.unwrap(), "");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_is_given_up() {
+        let soft = CancellationToken::new();
         let frames = tokio_stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"ab")))]);
         let mut body = StreamBody::new(frames.chain(tokio_stream::pending()));
-        assert_eq!(read(&mut body, 4).await, Err(Unread::Stalled));
+        assert_eq!(read(&mut body, 4, &soft).await, Err(Unread::Stalled));
         discard(&mut body, true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_does_not_hold_up_a_stop() {
+        let frames = tokio_stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"ab")))]);
+        let mut body = StreamBody::new(frames.chain(tokio_stream::pending()));
+        let (soft, begun) = (CancellationToken::new(), tokio::time::Instant::now());
+        soft.cancel();
+        assert_eq!(read(&mut body, 4, &soft).await, Err(Unread::Stalled));
+        assert_eq!(begun.elapsed(), READ_STOPPING_TIMEOUT);
+        assert_eq!(read(&mut pieces(&["ab"]), 4, &soft).await.unwrap(), "ab");
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_gone() {
+        let soft = CancellationToken::new();
         let frames = [Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("reset"))];
-        assert_eq!(read(&mut StreamBody::new(tokio_stream::iter(frames)), 4).await, Err(Unread::Gone));
+        assert_eq!(read(&mut StreamBody::new(tokio_stream::iter(frames)), 4, &soft).await, Err(Unread::Gone));
     }
 }

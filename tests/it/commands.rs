@@ -322,7 +322,10 @@ async fn a_close_learnt_from_blip_is_learnt_by_all() {
             };
             let status = tickets.assign(request).await.unwrap_err();
             let (reason, metadata) = reason_of(&status);
-            assert_eq!((reason.as_str(), metadata["blip_status"].as_str()), ("TICKET_CLOSED", "ClosedClient"));
+            assert_eq!(
+                (reason.as_str(), metadata["blip_status"].as_str()),
+                ("TICKET_CLOSED", "ClosedClient")
+            );
             assert_eq!(asked().await == before, close_first || again, "Blip is asked once");
         }
         let mut events = world.all_events().await;

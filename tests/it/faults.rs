@@ -255,6 +255,32 @@ async fn a_full_disk_is_503_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_at_the_start_is_told() {
+    let holder = tempfile::TempDir::new().unwrap();
+    let path = holder.path().join("small");
+    let Some(disk) = SmallDisk::mount(&path) else {
+        println!("no file system may be mounted here");
+        return;
+    };
+    let mut world = World::with(&format!("[store]\npath = {:?}", path.join("deskgate.db"))).await;
+    assert_eq!(world.post(message("t", "m", "oi")).await, 200);
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success());
+    let ballast = path.join("ballast");
+    fs::write(&ballast, vec![1; 8 * 1024 * 1024]).unwrap_err();
+    let secrets = [("SUPORTE_BLIP_KEY", "k"), ("SUPORTE_WEBHOOK_TOKEN", "t")];
+    let mut process = Process::spawn(world.folder.path(), &["serve", "--config", "deskgate.toml"], &secrets);
+    let status = process.wait();
+    let log = process.rest_of_log();
+    assert!(!status.success() && log.contains("there is no room"), "{log}");
+    fs::remove_file(&ballast).unwrap();
+    world.restart().await;
+    assert_eq!(world.all_events().await.len(), 1);
+    drop(world);
+    drop(disk);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_trusted_stops_the_start_with_a_sentence() {
     let mut world = World::start().await;
     world.post(message("t", "m", "oi")).await;

@@ -1,10 +1,13 @@
 //! Stopping: what was accepted is finished, every stream is told where to go on, nothing new begins.
 
 use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
 
 use deskgate::grpc::pb;
 use pb::subscribe_response::Message as Told;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::support::{World, message, reason_of, ticket};
@@ -92,5 +95,47 @@ async fn a_second_signal_aborts() {
     world.gateway.signal("TERM");
     let status = world.gateway.wait();
     assert!(!status.success() || status.signal().is_some(), "{status:?}");
+    call.await.unwrap().unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_does_not_hold_up_the_stop() {
+    let mut world = World::start().await;
+    let mut admin = TcpStream::connect(world.gateway.address("admin")).await.unwrap();
+    admin.write_all(b"GET /liv").await.unwrap();
+    let mut webhook = TcpStream::connect(world.gateway.address("webhook")).await.unwrap();
+    let token = crate::support::TOKEN;
+    let head = format!(
+        "POST /webhooks/suporte HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: 9\r\n\r\n{{"
+    );
+    webhook.write_all(head.as_bytes()).await.unwrap();
+    // Somebody else is answered, so the gateway has read what came before.
+    assert_eq!(world.post(ticket("t", "Waiting")).await, 200);
+    world.gateway.signal("TERM");
+    let (begun, mut answer) = (Instant::now(), String::new());
+    webhook.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "nothing was accepted: {answer}");
+    assert!(world.gateway.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blip_that_hangs_does_not_spoil_the_stop() {
+    let mut world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    world.desk("/faults", json!({"on": "messages", "kind": {"hang": {}}})).await;
+    let mut tickets = world.tickets().await;
+    let request = pb::SendRequest { ticket_id, text: "oi".to_owned(), ..Default::default() };
+    let call = tokio::spawn(async move { tickets.send(request).await });
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
+    {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success(), "the command is in the ledger, and the next start looks for it");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let log = world.gateway.rest_of_log();
+    assert!(log.contains("accepted work was abandoned") && log.contains("\"commands\":1"), "{log}");
     call.await.unwrap().unwrap_err();
 }

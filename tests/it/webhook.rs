@@ -63,14 +63,24 @@ async fn duplicates_are_one_event_and_other_content_is_another() {
 async fn content_is_never_refused() {
     let world = World::start().await;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
-    for body in
-        ["{}", r#"{"a":{"b":[1,2]}}"#, "[]", "null", "not json", "", "{\"id\":", "\u{feff}{}", deep.as_str()]
-    {
+    for body in [
+        "{}",
+        r#"{"a":{"b":[1,2]}}"#,
+        r#"{"a":"\ud83d"}"#,
+        "\u{feff}{\"a\":1}",
+        "[]",
+        "null",
+        "not json",
+        "",
+        "{\"id\":",
+        "\u{feff}[]",
+        deep.as_str(),
+    ] {
         assert_eq!(world.post(body.to_owned()).await, 200, "{:?}", body.get(..20));
     }
     assert_eq!(world.post(vec![0xff, 0xfe, 0x00]).await, 200);
     let events = world.all_events().await;
-    assert_eq!(events.len(), 2, "the two objects are events, the rest is in quarantine");
+    assert_eq!(events.len(), 4, "the four objects are events, the rest is in quarantine");
     assert!(events.iter().all(|event| event.r#type == "unknown"));
     let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
     let quarantined = metrics.lines().find(|line| line.contains("quarantined")).unwrap_or_default();

@@ -6,6 +6,11 @@ use super::{Faults, Invalid, InvalidField, value};
 use crate::domain::{Content, ContentKind, Location, MediaLink, translate};
 use crate::grpc::pb;
 
+/// The longest document, as JSON: what a webhook's body may have, so that its echo fits every client too.
+const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// The longest name of a type.
+const MEDIA_TYPE_BYTES_MAX: usize = 512;
+
 /// Content as readers see it.
 pub(in crate::grpc) fn to_pb(content: &Content) -> pb::Content {
     let Content { media_type, kind, more } = content;
@@ -86,13 +91,41 @@ pub(in crate::grpc) fn of_pb(content: pb::Content) -> Result<(Content, Value), I
             ContentKind::Json(json)
         }
     };
+    if media_type.len() > MEDIA_TYPE_BYTES_MAX {
+        faults.add("content.media_type", format!("must have at most {MEDIA_TYPE_BYTES_MAX} bytes"));
+    }
+    let field = field_of(&kind);
     let media_type = faults.done(typed(media_type, &kind))?;
     if let Err(description) = kind.check_media_type(&media_type) {
         return Err(Invalid::Content { media_type, description: description.to_owned() });
     }
     let content = Content { media_type, kind, more };
     let document = translate::content_document(&content);
+    if json_bytes(&document) > DOCUMENT_BYTES_MAX {
+        return Err(too_long(field));
+    }
     Ok((content, document))
+}
+
+/// The member of `content` that a caller gave `kind` in.
+fn field_of(kind: &ContentKind) -> &'static str {
+    match kind {
+        ContentKind::Text(_) => "content.text",
+        ContentKind::Media(_) => "content.media",
+        ContentKind::Location(_) => "content.location",
+        ContentKind::Json(_) => "content.json",
+    }
+}
+
+fn too_long(field: &str) -> Invalid {
+    let description =
+        format!("must have at most {DOCUMENT_BYTES_MAX} bytes as JSON: send a link to what is longer");
+    InvalidField::new(field, description).into()
+}
+
+/// How long a value is as JSON.
+pub(super) fn json_bytes(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
 /// The type the caller gave, or the one that goes with the kind.
@@ -153,6 +186,9 @@ fn location_of_pb(place: pb::Location, faults: &mut Faults) -> Location {
 pub(in crate::grpc) fn said(text: String, content: Option<pb::Content>) -> Result<(Content, Value), Invalid> {
     match (text.is_empty(), content) {
         (false, None) => {
+            if json_bytes(&text) > DOCUMENT_BYTES_MAX {
+                return Err(too_long("text"));
+            }
             let kind = Some(pb::content::Kind::Text(text));
             of_pb(pb::Content { media_type: String::new(), kind, more: None })
         }
@@ -213,6 +249,26 @@ mod tests {
         assert_eq!(fields(of_pb(of("", json()))), ["content.media_type"]);
         assert!(of_pb(of("application/vnd.lime.select+json", json())).is_ok());
         assert!(matches!(of_pb(of("text/plain", json())), Err(Invalid::Content { .. })));
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_event_is_named() {
+        let fits = "x".repeat(DOCUMENT_BYTES_MAX - 2);
+        assert!(said(fits.clone(), None).is_ok());
+        assert_eq!(fields(said(fits.clone() + "x", None)), ["text"]);
+        // As JSON, a control character has six bytes.
+        assert_eq!(fields(said("\u{1}".repeat(DOCUMENT_BYTES_MAX / 6 + 1), None)), ["text"]);
+        assert_eq!(fields(of_pb(of("", pb::content::Kind::Text(fits.clone() + "x")))), ["content.text"]);
+        let json = pb::content::Kind::Json(value::to_pb(&json!({"text": fits})));
+        assert_eq!(fields(of_pb(of("application/json", json))), ["content.json"]);
+        let media = pb::content::Kind::Media(pb::MediaLink {
+            uri: fits,
+            mime_type: "image/png".to_owned(),
+            ..pb::MediaLink::default()
+        });
+        assert_eq!(fields(of_pb(of("", media))), ["content.media"]);
+        let text = pb::content::Kind::Text("a".to_owned());
+        assert_eq!(fields(of_pb(of(&format!("text/{}", "x".repeat(600)), text))), ["content.media_type"]);
     }
 
     #[test]

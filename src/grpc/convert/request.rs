@@ -19,6 +19,8 @@ const REQUEST_ID_MAX: usize = 64;
 const TAGS_MAX: usize = 100;
 /// The most members of a message's metadata.
 const METADATA_MAX: usize = 100;
+/// The longest metadata of a message, as JSON.
+const METADATA_BYTES_MAX: usize = 256 << 10;
 
 /// A command that makes sense.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +50,9 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     check_name(&agent, "agent", false, &mut faults);
     if metadata.len() > METADATA_MAX {
         faults.add("metadata", format!("must have at most {METADATA_MAX} members"));
+    }
+    if content::json_bytes(&metadata) > METADATA_BYTES_MAX {
+        faults.add("metadata", format!("must have at most {METADATA_BYTES_MAX} bytes as JSON"));
     }
     if metadata.contains_key("") {
         faults.add("metadata", "has a member without a name");
@@ -217,6 +222,18 @@ mod tests {
         for id in ["76f5bc38-1c3d", "1654%40messenger.gw.msging.net", "ç", &long[1..]] {
             ticket(id).unwrap();
         }
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let of = |length: usize| pb::SendRequest {
+            ticket_id: "t".to_owned(),
+            text: "a".to_owned(),
+            metadata: [("#a".to_owned(), "x".repeat(length))].into(),
+            ..pb::SendRequest::default()
+        };
+        assert!(send(of(METADATA_BYTES_MAX - 100), String::new()).is_ok());
+        assert_eq!(fields(send(of(METADATA_BYTES_MAX), String::new())), ["metadata"]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ const FULL_CHECK_BYTES_MAX: u64 = 16 << 20;
 /// The newest records, whose checksums are verified at every start.
 const RECORDS_CHECKED_MAX: u32 = 256;
 
+/// What is written at every start, to find out whether anything can be.
+const PROBE_BYTES: u32 = 64 << 10;
+
 /// How long a statement waits for somebody else's lock, such as an operator's shell.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
@@ -159,6 +162,7 @@ pub(super) fn open(
     migrate(&db, version, ids).map_err(told)?;
     verify(&db, path)?;
     let found = found(&db).map_err(told)?;
+    probe(&db).map_err(told)?;
     Ok((db, found))
 }
 
@@ -257,6 +261,14 @@ fn verify(db: &Connection, path: &Path) -> Result<(), OpenError> {
             return Err(corrupt(format!("the event at position {}: {what}", at.0)));
         }
     }
+    Ok(())
+}
+
+/// Writes something and takes it away again: a store on a full disk must not say that it is ready.
+fn probe(db: &Connection) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO quarantine VALUES (-1, 0, '', 'probe', zeroblob(?1))";
+    db.execute(insert, [PROBE_BYTES])?;
+    db.execute("DELETE FROM quarantine WHERE n = -1", [])?;
     Ok(())
 }
 
