@@ -104,7 +104,7 @@ impl Grpc {
     /// Puts the edge together; `registry` will tell what it counts.
     pub fn new(parts: Parts, registry: &mut Registry) -> Self {
         let metrics = metrics::Metrics::register(registry);
-        let Parts { log, desk: _, clock, ids, shutdown, limits } = &parts;
+        let Parts { log, desk, clock, ids, shutdown, limits } = &parts;
         let streams = TaskTracker::new();
         let shared = follow::Shared {
             log: Arc::clone(log),
@@ -116,7 +116,7 @@ impl Grpc {
             taken: AtomicUsize::new(0),
             streams_max: limits.streams_max,
         };
-        let events = Events::new(Arc::new(shared), Arc::clone(ids), limits.heartbeat_min);
+        let events = Events::new(Arc::new(shared), Arc::clone(ids), desk.bots(), limits.heartbeat_min);
         let (ids, shutdown) = (Arc::clone(ids), shutdown.clone());
         let edge = edge::Edge { ids, metrics, shutdown, calls: TaskTracker::new() };
         Self { parts, events, edge, streams }

@@ -137,6 +137,11 @@ impl Desk {
         }
     }
 
+    /// The short names of its bots.
+    pub fn bots(&self) -> Vec<String> {
+        self.inner.bots.keys().cloned().collect()
+    }
+
     /// Carries out an action, or answers what became of it before. Ends by `deadline`; hanging up changes
     /// nothing, as the work is a task of its own.
     pub async fn execute(&self, request: ActionRequest, deadline: Instant) -> Result<Done, DeskError> {

@@ -140,26 +140,34 @@ where
         let id = RequestId::of(request.headers(), edge.ids.as_ref());
         let method = method_of(request.uri().path());
         if edge.shutdown.is_draining() && request.uri().path().starts_with(OURS) {
-            let response = finish(&edge, method, &id, status::draining().into_http());
+            let response = finish(&edge, (method, ""), &id, status::draining().into_http());
             return Box::pin(async move { Ok(response) });
         }
+        // Ours are known by their method; of others the path is told if there is nothing there.
+        let path = if method.is_none() { request.uri().path().to_owned() } else { String::new() };
         request.extensions_mut().insert(id.clone());
         let token = edge.calls.token();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;
             drop(token);
-            Ok(finish(&edge, method, &id, response))
+            Ok(finish(&edge, (method, &path), &id, response))
         })
     }
 }
 
 fn finish(
     edge: &Edge,
-    method: Option<&'static str>,
+    (method, path): (Option<&'static str>, &str),
     id: &RequestId,
     mut response: http::Response<Body>,
 ) -> http::Response<Body> {
+    // The server's own errors come before our code is reached.
+    let bare = || Status::from_header_map(response.headers());
+    let bare = response.extensions().get::<Status>().cloned().or_else(bare);
+    if let Some(told) = bare.and_then(|bare| status::of_server(&bare, method, path)) {
+        response = told.into_http();
+    }
     id.write(response.headers_mut());
     if let Some(method) = method
         && response.extensions().get::<CountsItself>().is_none()

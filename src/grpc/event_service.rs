@@ -24,7 +24,7 @@ use super::follow::{Follower, Place, Shared};
 use super::frame::{Frames, Out};
 use super::pb;
 use super::pb::event_service_server::{EventService, EventServiceServer};
-use super::position::{self, CursorError};
+use super::position;
 use super::status;
 use crate::clock::Ids;
 use crate::domain::Seq;
@@ -46,13 +46,28 @@ const READ_MAX: usize = 250;
 pub(super) struct Events {
     shared: Arc<Shared>,
     ids: Arc<dyn Ids>,
+    /// The bots that are served; a filter names no other.
+    bots: Arc<[String]>,
     heartbeat_min: Duration,
 }
 
 impl Events {
     /// The service on what its streams share.
-    pub(super) fn new(shared: Arc<Shared>, ids: Arc<dyn Ids>, heartbeat_min: Duration) -> Self {
-        Self { shared, ids, heartbeat_min }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ids: Arc<dyn Ids>,
+        bots: Vec<String>,
+        heartbeat_min: Duration,
+    ) -> Self {
+        Self { shared, ids, bots: bots.into(), heartbeat_min }
+    }
+
+    fn check_bots(&self, filter: &pb::EventFilter) -> Result<(), Status> {
+        let mut named = filter.bots.iter().enumerate();
+        match named.find(|(_, bot)| !self.bots.contains(bot)) {
+            Some((index, bot)) => Err(status::of_filter_bot(index, bot, &self.bots)),
+            None => Ok(()),
+        }
     }
 
     fn cursor(&self, seq: Seq) -> String {
@@ -63,12 +78,12 @@ impl Events {
     pub(super) async fn open(&self, request: pb::SubscribeRequest, out: Out) -> Result<Follower, Status> {
         let client = request.client_name.chars().take(64).collect::<String>();
         let asked = subscription(request, self.heartbeat_min)?;
+        self.check_bots(&asked.asked)?;
         let Shared { log, clock, streams_max, shutdown, .. } = &*self.shared;
         let place = Place::take(&self.shared).ok_or_else(|| status::too_many_streams(*streams_max))?;
         let begin = position::find(log.as_ref(), clock.as_ref(), &asked.start).await?;
-        if begin.expired && asked.expired == Expired::Fail {
-            let earliest = Cursor { log: log.id(), seq: begin.bounds.trimmed };
-            return Err(CursorError::Expired { earliest }.into());
+        if asked.expired == Expired::Fail {
+            begin.not_expired(log.id(), &asked.start)?;
         }
         if shutdown.is_draining() {
             return Err(status::draining());
@@ -107,6 +122,7 @@ impl Events {
     async fn list(&self, asked: Listing) -> Result<pb::ListEventsResponse, Status> {
         let log = &self.shared.log;
         let begin = position::find(log.as_ref(), self.shared.clock.as_ref(), &asked.start).await?;
+        begin.not_expired(log.id(), &asked.start)?;
         let mut page = Page { at: begin.at, events: Vec::new(), bytes: 0, scanned: 0 };
         let mut at_oldest = begin.at_oldest;
         // Where every event is wanted, no more is read than is sent.
@@ -193,7 +209,10 @@ impl EventService for Events {
         &self,
         request: Request<pb::ListEventsRequest>,
     ) -> Result<Response<pb::ListEventsResponse>, Status> {
-        let asked = listing(request.into_inner())?;
+        let request = request.into_inner();
+        let filter = request.filter.clone().unwrap_or_default();
+        let asked = listing(request)?;
+        self.check_bots(&filter)?;
         Ok(Response::new(self.list(asked).await?))
     }
 

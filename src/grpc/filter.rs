@@ -33,19 +33,20 @@ impl Filter {
             agent_identities,
             customer_identities,
         } = asked;
-        let sizes = [
-            ("bots", bots.len()),
-            ("types", types.len()),
-            ("exclude_types", exclude_types.len()),
-            ("ticket_ids", ticket_ids.len()),
-            ("teams", teams.len()),
-            ("agent_identities", agent_identities.len()),
-            ("customer_identities", customer_identities.len()),
+        let lists = [
+            ("bots", bots),
+            ("types", types),
+            ("exclude_types", exclude_types),
+            ("ticket_ids", ticket_ids),
+            ("teams", teams),
+            ("agent_identities", agent_identities),
+            ("customer_identities", customer_identities),
         ];
-        for (name, _) in sizes.into_iter().filter(|(_, size)| *size > VALUES_MAX) {
+        for (name, _) in lists.into_iter().filter(|(_, values)| values.len() > VALUES_MAX) {
             faults.add(format!("filter.{name}"), format!("must have at most {VALUES_MAX} values"));
         }
-        if sizes.iter().all(|(_, size)| *size == 0) {
+        no_empty_values(&lists, faults);
+        if lists.iter().all(|(_, values)| values.is_empty()) {
             return None;
         }
         let wanted = known_types(types, "filter.types", faults);
@@ -79,6 +80,18 @@ impl Filter {
     }
 }
 
+/// An empty text matches nothing, or what nobody meant: its author forgot to fill it in.
+fn no_empty_values(lists: &[(&str, &Vec<String>)], faults: &mut Faults) {
+    for (name, values) in lists {
+        if let Some(index) = values.iter().position(|value| value.trim().is_empty()) {
+            faults.add(
+                format!("filter.{name}[{index}]"),
+                "must not be empty: leave it out to match everything",
+            );
+        }
+    }
+}
+
 /// The types that `asked` names; a name that stands for none is a fault.
 fn known_types(asked: &[String], field: &str, faults: &mut Faults) -> Vec<&'static str> {
     let mut known = Vec::new();
@@ -89,7 +102,7 @@ fn known_types(asked: &[String], field: &str, faults: &mut Faults) -> Vec<&'stat
         };
         let before = known.len();
         known.extend(EVENT_TYPES.into_iter().filter(matches));
-        if known.len() == before {
+        if known.len() == before && !name.trim().is_empty() {
             let all = EVENT_TYPES.join(", ");
             faults.add(format!("{field}[{index}]"), format!("matches no type of event; there are: {all}"));
         }
@@ -153,6 +166,17 @@ mod tests {
             customer_identities: texts(&["eva@wa.gw.msging.net"]),
             ..filter()
         }));
+    }
+
+    #[test]
+    fn an_empty_value_is_a_fault() {
+        let mut faults = Faults::default();
+        let ticket_ids = texts(&["t-1", ""]);
+        let types = texts(&[""]);
+        Filter::of(&pb::EventFilter { ticket_ids, types, ..pb::EventFilter::default() }, &mut faults);
+        let Err(Invalid::Fields(faults)) = faults.done(()) else { panic!("faults") };
+        let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields, ["filter.types[0]", "filter.ticket_ids[1]"]);
     }
 
     #[test]

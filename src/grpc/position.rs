@@ -9,6 +9,9 @@ use crate::store::{Bounds, Cursor, EventLog, LogId, ReadError};
 /// A cursor that is no position of this log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CursorError {
+    /// There is none.
+    #[error("is empty: leave `start` out on the first run")]
+    Empty,
     /// It is not one of ours, or was changed.
     #[error("this is not a cursor of the gateway, or it was changed on its way; store cursors as they are")]
     Malformed,
@@ -47,6 +50,19 @@ pub(super) struct Begin {
     pub(super) bounds: Bounds,
 }
 
+impl Begin {
+    /// Fails where retention has passed the cursor that `start` gave.
+    pub(super) fn not_expired(&self, log: LogId, start: &Start) -> Result<(), tonic::Status> {
+        match start {
+            Start::After { cursor: _, field } if self.expired => {
+                let earliest = Cursor { log, seq: self.bounds.trimmed };
+                Err(status::of_cursor(CursorError::Expired { earliest }, field))
+            }
+            Start::After { .. } | Start::Latest | Start::Earliest | Start::At(_) | Start::Ago(_) => Ok(()),
+        }
+    }
+}
+
 /// Finds the position that `start` means now.
 pub(super) async fn find(
     log: &dyn EventLog,
@@ -59,7 +75,10 @@ pub(super) async fn find(
     let at = match start {
         Start::Latest => latest,
         Start::Earliest => bounds.trimmed,
-        Start::After(text) => return Ok(after(text, log.id(), latest, bounds)?),
+        Start::After { cursor, field } => {
+            let found = after(cursor, log.id(), latest, bounds);
+            return found.map_err(|error| status::of_cursor(error, field));
+        }
         Start::At(time) => log.seek(*time).await.map_err(read)?.max(bounds.trimmed),
         Start::Ago(ago) => {
             let now = clock.now();
@@ -72,6 +91,9 @@ pub(super) async fn find(
 }
 
 fn after(text: &str, log: LogId, latest: Seq, bounds: Bounds) -> Result<Begin, CursorError> {
+    if text.is_empty() {
+        return Err(CursorError::Empty);
+    }
     let Ok(cursor) = Cursor::parse(text) else { return Err(CursorError::Malformed) };
     if cursor.log != log {
         return Err(CursorError::Foreign { log });

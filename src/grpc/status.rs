@@ -23,6 +23,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const TEXT_BYTES_MAX: usize = 512;
 /// The most faulty fields that are told.
 const VIOLATIONS_MAX: usize = 8;
+/// What tonic says of a message over the limit, among other words.
+const TOO_LARGE: &str = "decoded message length too large";
+/// What prost's errors begin with.
+const UNDECODABLE: &str = "failed to decode Protobuf message: ";
 /// LIME's codes that find fault with what was asked (STYLE §3.7).
 const INVALID_ARGUMENT_CODES: [i64; 14] = [17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 64, 71, 82];
 
@@ -166,19 +170,28 @@ fn invalid_fields(fields: Vec<InvalidField>) -> Status {
 
 impl From<CursorError> for Status {
     fn from(error: CursorError) -> Self {
-        let message = error.to_string();
-        let failure = |reason| Failure::new(reason, message);
-        match error {
-            CursorError::Malformed => failure(ErrorReason::CursorMalformed),
-            CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", &log),
-            CursorError::Expired { earliest } => {
-                failure(ErrorReason::CursorExpired).with("earliest_cursor", &earliest)
-            }
-            CursorError::InFuture { latest } => {
-                failure(ErrorReason::CursorInFuture).with("latest_cursor", &latest)
-            }
+        of_position(error).into_status()
+    }
+}
+
+/// The cursor in `field` is no position to read from.
+pub(super) fn of_cursor(error: CursorError, field: &str) -> Status {
+    let fields = vec![InvalidField::new(field, error.to_string())];
+    Failure { fields, ..of_position(error) }.into_status()
+}
+
+fn of_position(error: CursorError) -> Failure {
+    let message = error.to_string();
+    let failure = |reason| Failure::new(reason, message);
+    match error {
+        CursorError::Empty | CursorError::Malformed => failure(ErrorReason::CursorMalformed),
+        CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", &log),
+        CursorError::Expired { earliest } => {
+            failure(ErrorReason::CursorExpired).with("earliest_cursor", &earliest)
         }
-        .into_status()
+        CursorError::InFuture { latest } => {
+            failure(ErrorReason::CursorInFuture).with("latest_cursor", &latest)
+        }
     }
 }
 
@@ -221,6 +234,14 @@ pub(super) struct About<'a> {
     pub(super) ticket_id: &'a str,
     /// Whose cursors to tell.
     pub(super) log: LogId,
+}
+
+/// A filter names a bot that is not configured.
+pub(super) fn of_filter_bot(index: usize, bot: &str, known: &[String]) -> Status {
+    let message = DeskError::BotUnknown { bot: bot.to_owned(), known: known.to_vec() }.to_string();
+    let fields = vec![InvalidField::new(format!("filter.bots[{index}]"), message.as_str())];
+    let failure = Failure { fields, ..Failure::new(ErrorReason::BotUnknown, message) };
+    failure.with("bot", bot).about("bot", bot).into_status()
 }
 
 /// The desk did not do what was asked.
@@ -311,6 +332,44 @@ pub(super) fn no_request() -> Status {
 /// A method that this server does not serve in this way; the router asks another.
 pub(super) fn elsewhere() -> Status {
     Status::unimplemented("this method is served by another part of the gateway")
+}
+
+/// What the server itself said before our code was reached, as we say it; `None` where it may stay as it is.
+/// `method` is ours, or else nothing of ours is at `path`.
+pub(super) fn of_server(bare: &Status, method: Option<&str>, path: &str) -> Option<Status> {
+    if !bare.details().is_empty() {
+        return None;
+    }
+    let said = bare.message();
+    let Some(method) = method else {
+        let is_unknown = bare.code() == Code::Unimplemented && said.is_empty();
+        let message = format!("there is no such rpc: {path}; grpcurl list shows what there is");
+        return is_unknown.then(|| Status::unimplemented(cut(message)));
+    };
+    let message = match bare.code() {
+        Code::OutOfRange if said.contains(TOO_LARGE) => "the request is larger than 4 MiB".to_owned(),
+        Code::Internal => {
+            let why = said.strip_prefix(UNDECODABLE).unwrap_or(said);
+            format!("not a valid {method}Request: {why}")
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => return None,
+    };
+    Some(Failure::new(ErrorReason::InvalidField, message).into_status())
 }
 
 /// The reason a status carries, for logs; empty for those that are not ours.

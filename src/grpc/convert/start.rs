@@ -13,6 +13,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The longest silence that can be asked for.
 const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 
+/// The field that takes the cursor to go on after.
+const AFTER_CURSOR: &str = "start.after_cursor";
+
 /// Where in the log to start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::grpc) enum Start {
@@ -21,8 +24,13 @@ pub(in crate::grpc) enum Start {
     Latest,
     /// At the oldest.
     Earliest,
-    /// After this cursor, not yet read.
-    After(String),
+    /// After this cursor, not yet read, and the field it stood in.
+    After {
+        /// As it was given.
+        cursor: String,
+        /// The field's path.
+        field: &'static str,
+    },
     /// At the first event received then or later.
     At(Timestamp),
     /// The same, this long ago.
@@ -101,7 +109,7 @@ fn start_of(start: Option<pb::StartPosition>, default: Start) -> Result<Start, I
         None => Ok(default),
         Some(Position::Latest(given)) => flag(given, Start::Latest, "start.latest"),
         Some(Position::Earliest(given)) => flag(given, Start::Earliest, "start.earliest"),
-        Some(Position::AfterCursor(cursor)) => Ok(Start::After(cursor)),
+        Some(Position::AfterCursor(cursor)) => Ok(Start::After { cursor, field: AFTER_CURSOR }),
         Some(Position::AtTime(at)) => time_of(at, "start.at_time").map(Start::At),
         Some(Position::Ago(ago)) => {
             let ago = span_of(ago);
@@ -139,7 +147,7 @@ pub(in crate::grpc) fn listing(request: pb::ListEventsRequest) -> Result<Listing
     let start = if page_token.is_empty() {
         faults.take(start_of(start, Start::Earliest))
     } else {
-        Start::After(page_token)
+        Start::After { cursor: page_token, field: "page_token" }
     };
     let end_time = faults.take(end_time.map(|end| time_of(end, "end_time")).transpose());
     let page_size = match usize::try_from(page_size) {

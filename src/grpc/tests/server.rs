@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -205,6 +206,70 @@ async fn faults_of_commands_are_told() {
     let key = Some(pb::get_command_request::Key::RequestId("r-1".to_owned()));
     let status = world.tickets().get_command(pb::GetCommandRequest { key }).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "COMMAND_NOT_FOUND"));
+}
+
+async fn call(world: &World, path: &'static str, message: Vec<u8>) -> Status {
+    let mut client = tonic::client::Grpc::new(world.channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Bytes, pb::CloseResponse>::default();
+    let request = Request::new(Bytes::from(message));
+    client.unary(request, http::uri::PathAndQuery::from_static(path), codec).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_by_itself_is_told_as_all_else() {
+    let world = World::start(limits()).await;
+    for path in ["/deskgate.v1.TicketService/Send", "/deskgate.v1.EventService/Subscribe"] {
+        let method = path.rsplit('/').next().unwrap();
+        // The message has one field, 1, of these bytes.
+        let status = call(&world, path, vec![0xff; 5 << 20]).await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert_eq!(status.message(), "the request is larger than 4 MiB");
+        assert!(status.metadata().contains_key("x-request-id"));
+        let status = call(&world, path, vec![0xff]).await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert!(status.message().starts_with(&format!("not a valid {method}Request: ")), "{status}");
+    }
+    for path in ["/deskgate.v1.TicketService/Open", "/somebody.Elses/Rpc"] {
+        let status = call(&world, path, Vec::new()).await;
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert!(status.message().starts_with(&format!("there is no such rpc: {path};")), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn filters_name_bots_there_are() {
+    let world = World::start(limits()).await;
+    let filter = Some(pb::EventFilter { bots: vec!["vendas".to_owned()], ..Default::default() });
+    let request = pb::SubscribeRequest { filter: filter.clone(), ..Default::default() };
+    let subscribed = world.events().subscribe(request).await.unwrap_err();
+    let request = pb::ListEventsRequest { filter, ..Default::default() };
+    let listed = world.events().list_events(request).await.unwrap_err();
+    for status in [subscribed, listed] {
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "BOT_UNKNOWN"));
+        assert_eq!(field(&status), "filter.bots[0]");
+    }
+}
+
+#[tokio::test]
+async fn cursors_are_blamed_by_their_field() {
+    let world = World::start(limits()).await;
+    let at = |cursor: &str| super::start(pb::start_position::Position::AfterCursor(cursor.to_owned()));
+    let request = pb::SubscribeRequest { start: Some(at("")), ..Default::default() };
+    let status = world.events().subscribe(request).await.unwrap_err();
+    assert_eq!(
+        (reason(&status).as_str(), field(&status).as_str()),
+        ("CURSOR_MALFORMED", "start.after_cursor")
+    );
+    assert!(status.message().contains("leave `start` out"), "{status}");
+    let request = pb::ListEventsRequest { page_token: cursor(9), ..Default::default() };
+    let status = world.events().list_events(request).await.unwrap_err();
+    assert_eq!((reason(&status).as_str(), field(&status).as_str()), ("CURSOR_IN_FUTURE", "page_token"));
+}
+
+fn field(status: &Status) -> String {
+    let request = status.get_details_bad_request().unwrap();
+    request.field_violations.into_iter().next().unwrap().field
 }
 
 #[tokio::test]
