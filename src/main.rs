@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use deskgate::cli::Cli;
 
+/// Requests are allocated on one thread and freed on another all day, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // One provider for every TLS user in the process. It fails only where one is installed already.
