@@ -118,7 +118,9 @@ fn main() -> Result<()> {
     let measured = measure(&settings)?;
     println!("\n{}", table::head());
     for (lines, others) in measured {
-        lines.iter().for_each(|line| println!("{line}"));
+        for line in lines {
+            println!("{line}");
+        }
         println!("    others took {:.0} % of the processors meanwhile", others * 100.0);
     }
     Ok(())
