@@ -5,7 +5,7 @@ use std::str;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 use uuid::Uuid;
 
 use super::dedup::Dedup;
@@ -13,14 +13,28 @@ use super::failure::WriteError;
 use super::tickets::Tickets;
 use super::{commands, int, micros};
 use crate::clock::Ids;
-use crate::domain::{Fact, NewEvent, Seq, StoredEvent, TicketState, place};
+use crate::domain::{DedupKey, Fact, NewEvent, Seq, StoredEvent, TicketState, place};
 use crate::store::record;
 use crate::store::rules::{first_of, is_held};
 use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, Quarantined};
 
+/// The statements every event needs, looked up once a transaction.
+pub(super) struct Statements<'a> {
+    insert: CachedStatement<'a>,
+    known: CachedStatement<'a>,
+}
+
+impl<'a> Statements<'a> {
+    pub(super) fn of(db: &'a Connection) -> rusqlite::Result<Self> {
+        let insert = "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        Ok(Self { insert: db.prepare_cached(insert)?, known: db.prepare_cached(Dedup::KNOWN)? })
+    }
+}
+
 /// One transaction's work.
 pub(super) struct Batch<'a> {
     pub(super) db: &'a Connection,
+    pub(super) statements: Statements<'a>,
     pub(super) ids: &'a dyn Ids,
     pub(super) tickets: &'a mut Tickets,
     pub(super) dedup: &'a mut Dedup,
@@ -39,8 +53,9 @@ impl Batch<'_> {
 
     fn append_one(&mut self, new: NewEvent) -> Result<Appended, WriteError> {
         let seq = self.next;
-        if let Some(key) = new.dedup
-            && let Some(known) = self.dedup.claim(self.db, key, seq, micros(self.now))?
+        let key = new.dedup;
+        if let Some(key) = key
+            && let Some(known) = self.dedup.claim(&mut self.statements.known, key, seq, micros(self.now))?
         {
             return Ok(Appended::Duplicate(known));
         }
@@ -53,30 +68,29 @@ impl Batch<'_> {
             }
         };
         let stored = Arc::new(StoredEvent { seq, event, raw });
-        let bytes = self.insert(&stored)?;
+        let bytes = self.insert(&stored, key)?;
         self.next = Seq(seq.0.saturating_add(1));
         self.fresh.push((Arc::clone(&stored), bytes));
         Ok(Appended::At(stored))
     }
 
-    fn insert(&mut self, stored: &StoredEvent) -> Result<usize, WriteError> {
+    fn insert(&mut self, stored: &StoredEvent, key: Option<DedupKey>) -> Result<usize, WriteError> {
         let StoredEvent { seq, event, raw } = stored;
         self.buffer.clear();
         record::encode_event(event, self.buffer)?;
         let check = record::checksum(record::VERSION, *seq, self.buffer, raw);
-        self.db.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
-            params![
-                int(seq.0),
-                micros(self.now),
-                event.payload.type_name(),
-                &*event.bot,
-                event.ticket_id,
-                record::VERSION,
-                check,
-                str::from_utf8(self.buffer)?,
-                &**raw
-            ],
-        )?;
+        self.statements.insert.execute(params![
+            int(seq.0),
+            micros(self.now),
+            event.payload.type_name(),
+            &*event.bot,
+            event.ticket_id,
+            key.map(|key| key.0),
+            record::VERSION,
+            check,
+            str::from_utf8(self.buffer)?,
+            &**raw
+        ])?;
         Ok(self.buffer.len().saturating_add(raw.len()))
     }
 

@@ -2,13 +2,13 @@
 //! shorter.
 //!
 //! Keys are digests, so each falls on a page of its own, and writing a page for each would cost more than
-//! writing the events. So the newest keys are in memory and, in order of arrival, in `dedup_recent`; when they
-//! are many, they move into `dedup` in order of the keys, a few after each batch: many to a page.
+//! writing the events. So the newest keys are in memory, and on disk beside their events; when they are many,
+//! they move into `dedup` in order of the keys, a few after each batch: many to a page.
 
 use std::collections::HashMap;
 use std::vec;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::{int, seq};
 use crate::domain::{DedupKey, Seq};
@@ -34,7 +34,7 @@ pub(super) struct Dedup {
     moving: Option<Moving>,
 }
 
-/// Keys on their way from `dedup_recent` to `dedup`.
+/// Keys on their way to `dedup`.
 #[derive(Debug)]
 struct Moving {
     /// In order.
@@ -47,7 +47,10 @@ impl Dedup {
     /// Reads the newest keys.
     pub(super) fn load(db: &Connection, window: i64) -> rusqlite::Result<Self> {
         let recent = db
-            .prepare("SELECT key, seq, receive_time FROM dedup_recent ORDER BY seq")?
+            .prepare(
+                "SELECT key, seq, receive_time FROM events
+                 WHERE seq > (SELECT keys_moved FROM log) AND key IS NOT NULL ORDER BY seq",
+            )?
             .query_map([], |row| {
                 Ok((DedupKey(row.get(0)?), Taken { by: seq(row.get(1)?), at: row.get(2)? }))
             })?
@@ -55,32 +58,29 @@ impl Dedup {
         Ok(Self { window, recent, undo: Vec::new(), moving: None })
     }
 
-    /// Takes `key` for the event at `by`; if it is taken already, answers by which.
+    /// The look-up of [`Dedup::claim`].
+    pub(super) const KNOWN: &str = "SELECT seq, receive_time FROM dedup WHERE key = ?1";
+
+    /// Takes `key` for the event at `by`, which is written with it; if it is taken already, answers by which.
     pub(super) fn claim(
         &mut self,
-        db: &Connection,
+        known: &mut Statement<'_>,
         key: DedupKey,
         by: Seq,
         now: i64,
     ) -> rusqlite::Result<Option<Seq>> {
         let in_memory = self.recent.get(&key).copied();
-        let known = match in_memory {
+        let taken = match in_memory {
             Some(taken) => Some(taken),
-            None => db
-                .prepare_cached("SELECT seq, receive_time FROM dedup WHERE key = ?1")?
+            None => known
                 .query_row([key.0], |row| Ok(Taken { by: seq(row.get(0)?), at: row.get(1)? }))
                 .optional()?,
         };
-        if let Some(taken) = known
+        if let Some(taken) = taken
             && taken.at >= now.saturating_sub(self.window)
         {
             return Ok(Some(taken.by));
         }
-        db.prepare_cached("INSERT INTO dedup_recent VALUES (?1, ?2, ?3)")?.execute(params![
-            int(by.0),
-            now,
-            key.0
-        ])?;
         self.recent.insert(key, Taken { by, at: now });
         self.undo.push((key, in_memory));
         Ok(None)
@@ -117,15 +117,9 @@ impl Dedup {
     pub(super) fn step(&mut self, db: &Connection, count: usize) -> rusqlite::Result<Vec<(DedupKey, Seq)>> {
         let Some(moving) = &mut self.moving else { return Ok(Vec::new()) };
         if moving.keys.len() == 0 {
-            let gone = db
-                .prepare_cached(
-                    "DELETE FROM dedup_recent WHERE seq IN
-                     (SELECT seq FROM dedup_recent WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
-                )?
-                .execute((int(moving.up_to.0), i64::try_from(count).unwrap_or(i64::MAX)))?;
-            if gone == 0 {
-                self.moving = None;
-            }
+            db.prepare_cached("UPDATE log SET keys_moved = max(keys_moved, ?1)")?
+                .execute([int(moving.up_to.0)])?;
+            self.moving = None;
             return Ok(Vec::new());
         }
         let mut insert = db.prepare_cached(
@@ -152,6 +146,17 @@ impl Dedup {
     /// The step is gone: the move begins anew some time, all it needs is still there.
     pub(super) fn abandon(&mut self) {
         self.moving = None;
+    }
+
+    /// Keeps the keys of the events up to `last`, which are about to be removed, where they stay.
+    pub(super) fn keep(&self, db: &Connection, last: i64, now: i64) -> rusqlite::Result<()> {
+        db.prepare_cached(
+            "INSERT INTO dedup SELECT key, seq, receive_time FROM events
+             WHERE seq > (SELECT keys_moved FROM log) AND seq <= ?1 AND key IS NOT NULL AND receive_time >= ?2
+             ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, receive_time = excluded.receive_time",
+        )?
+        .execute((last, now.saturating_sub(self.window)))?;
+        Ok(())
     }
 
     /// Forgets old keys whose first two bytes are in `from..=to`. A slice of the key space is contiguous, so

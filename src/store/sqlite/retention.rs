@@ -74,7 +74,7 @@ impl Run {
         let events_before = now.saturating_sub(ages.events);
         match self.stage {
             Stage::Events => {
-                let (removed, trimmed) = trim(db, events_before)?;
+                let (removed, trimmed) = trim(db, dedup, events_before, now)?;
                 self.removed = self.removed.saturating_add(removed);
                 if trimmed.is_none() {
                     self.stage = Stage::Quarantine;
@@ -119,7 +119,7 @@ impl Run {
 }
 
 /// Removes the oldest events that are older than `before`; answers how many, and up to where.
-fn trim(db: &Connection, before: i64) -> rusqlite::Result<(u64, Option<Seq>)> {
+fn trim(db: &Connection, dedup: &Dedup, before: i64, now: i64) -> rusqlite::Result<(u64, Option<Seq>)> {
     let last: Option<(i64, i64)> = db
         .prepare_cached(
             "SELECT seq, receive_time FROM (SELECT seq, receive_time FROM events ORDER BY seq LIMIT ?2)
@@ -128,6 +128,7 @@ fn trim(db: &Connection, before: i64) -> rusqlite::Result<(u64, Option<Seq>)> {
         .query_row((before, ROWS_PER_STEP), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((last, last_time)) = last else { return Ok((0, None)) };
+    dedup.keep(db, last, now)?;
     let removed = db.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([last])?;
     db.prepare_cached("UPDATE log SET trimmed = ?1, trimmed_time = ?2")?.execute((last, last_time))?;
     let removed = u64::try_from(removed).unwrap_or(u64::MAX);

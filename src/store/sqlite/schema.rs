@@ -34,7 +34,8 @@ const MIGRATIONS: [&str; 1] = ["
         one INTEGER PRIMARY KEY CHECK (one = 1),
         id BLOB NOT NULL,                   -- who this log is; part of every cursor
         trimmed INTEGER NOT NULL,           -- everything up to this position is gone
-        trimmed_time INTEGER NOT NULL       -- microseconds since 1970, as all times here
+        trimmed_time INTEGER NOT NULL,      -- microseconds since 1970, as all times here
+        keys_moved INTEGER NOT NULL         -- up to this position, keys are in dedup
     ) STRICT;
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY,
@@ -42,17 +43,13 @@ const MIGRATIONS: [&str; 1] = ["
         type TEXT NOT NULL,
         bot TEXT NOT NULL,
         ticket_id TEXT NOT NULL,            -- empty without one
+        key BLOB,                           -- what it is recognised by when it comes again
         version INTEGER NOT NULL,           -- of the record
         checksum INTEGER NOT NULL,          -- CRC-32 of version, seq, record and raw
         record TEXT NOT NULL,               -- JSON
         raw BLOB NOT NULL                   -- the exact body it came in
     ) STRICT;
-    CREATE TABLE dedup_recent (             -- the newest keys, in order of arrival
-        seq INTEGER PRIMARY KEY,
-        receive_time INTEGER NOT NULL,
-        key BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE dedup (                    -- the others, in order of the keys
+    CREATE TABLE dedup (                    -- keys of events up to keys_moved, outliving them
         key BLOB PRIMARY KEY,
         seq INTEGER NOT NULL,
         receive_time INTEGER NOT NULL
@@ -228,7 +225,7 @@ fn migrate(db: &Connection, version: usize, ids: &dyn Ids) -> rusqlite::Result<(
         transaction.execute_batch(migration)?;
         if index == 0 {
             let [_, _, _, _, _, _, _, _, id @ ..] = ids.next().into_bytes();
-            transaction.execute("INSERT INTO log VALUES (1, ?1, 0, 0)", [id])?;
+            transaction.execute("INSERT INTO log VALUES (1, ?1, 0, 0, 0)", [id])?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         transaction.pragma_update(

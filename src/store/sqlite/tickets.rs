@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::failure::WriteError;
 use super::{int, seq};
@@ -101,10 +101,12 @@ impl Tickets {
 
     /// Writes what the batch changed.
     pub(super) fn write_back(&mut self, db: &Connection) -> Result<(), WriteError> {
+        let mut update =
+            db.prepare_cached("UPDATE tickets SET last_sequence = ?2, activity_sequence = ?3 WHERE n = ?1")?;
         let mut dirty = mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(cached) = self.young.get_mut(&key) {
-                cached.write(db)?;
+                cached.write(db, &mut update)?;
             }
         }
         self.dirty = dirty;
@@ -120,11 +122,10 @@ impl Tickets {
 }
 
 impl Cached {
-    fn write(&mut self, db: &Connection) -> Result<(), WriteError> {
+    fn write(&mut self, db: &Connection, update: &mut Statement<'_>) -> Result<(), WriteError> {
         let TicketState { ticket, last_sequence, activity_sequence } = &self.state;
         let row = if let Some(row) = self.row {
-            db.prepare_cached("UPDATE tickets SET last_sequence = ?2, activity_sequence = ?3 WHERE n = ?1")?
-                .execute((row, int(*last_sequence), int(*activity_sequence)))?;
+            update.execute((row, int(*last_sequence), int(*activity_sequence)))?;
             row
         } else {
             db.prepare_cached(

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use super::batch::{Batch, Statements};
 use super::checkpoint::{self, Checkpoints};
 use super::dedup::Dedup;
 use super::failure::{Verdict, WriteError};
@@ -175,18 +175,20 @@ impl Writer {
         let begun = Instant::now();
         let now = self.now();
         run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
-        let mut batch = Batch {
-            db: &self.db,
-            ids: &*self.ids,
-            tickets: &mut self.tickets,
-            dedup: &mut self.dedup,
-            buffer: &mut self.buffer,
-            now,
-            next: Seq(self.last.0.saturating_add(1)),
-            fresh: Vec::with_capacity(jobs.len()),
+        let (worked, fresh) = {
+            let mut batch = Batch {
+                db: &self.db,
+                statements: Statements::of(&self.db).map_err(|error| (error.into(), false))?,
+                ids: &*self.ids,
+                tickets: &mut self.tickets,
+                dedup: &mut self.dedup,
+                buffer: &mut self.buffer,
+                now,
+                next: Seq(self.last.0.saturating_add(1)),
+                fresh: Vec::with_capacity(jobs.len()),
+            };
+            (jobs.iter_mut().try_for_each(|job| job.run(&mut batch)), mem::take(&mut batch.fresh))
         };
-        let worked = jobs.iter_mut().try_for_each(|job| job.run(&mut batch));
-        let fresh = batch.fresh;
         worked.and_then(|()| self.tickets.write_back(&self.db)).map_err(|error| (error, false))?;
         run_cached(&self.db, "COMMIT").map_err(|error| (error, true))?;
         self.shared.commits.committed(begun, jobs.len());
