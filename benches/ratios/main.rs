@@ -24,6 +24,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::load::Numbers;
+use crate::machine::Meter;
 use crate::table::Line;
 
 /// Measures Deskgate against its yardsticks and prints the table.
@@ -68,6 +69,7 @@ pub(crate) struct Settings {
     quick: bool,
     rows: Vec<u8>,
     rounds: usize,
+    node_modules: Option<PathBuf>,
     /// A folder for stores, on the disk to be measured.
     scratch: PathBuf,
     /// Where the numbers of messages come from: no two posts of a run are duplicates.
@@ -76,7 +78,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     fn wants(&self, row: u8) -> bool {
-        self.rows.is_empty() || self.rows.contains(&row)
+        self.rows.contains(&row)
     }
 
     /// One or the other, in a quick run.
@@ -106,41 +108,46 @@ fn main() -> Result<()> {
     let settings = Settings {
         quick: args.quick,
         rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1),
-        rows: args.rows,
+        rows: if args.rows.is_empty() { (1..=7).collect() } else { args.rows },
+        node_modules: args.node_modules,
         scratch: scratch.path().to_owned(),
         // Those below are for what is there before a measurement.
         numbers: Arc::new(AtomicU64::new(FIRST_NUMBER)),
     };
     println!("{}", machine::line());
-    let mut lines = measure(&settings)?;
-    if settings.rows.contains(&9) {
-        lines.extend(rows::naive::run(&settings, args.node_modules.as_deref())?);
-    }
+    let measured = measure(&settings)?;
     println!("\n{}", table::head());
-    for line in lines {
-        println!("{line}");
+    for (lines, others) in measured {
+        for line in lines {
+            println!("{line}");
+        }
+        println!("    others took {:.0} % of the processors meanwhile", others * 100.0);
     }
     Ok(())
 }
 
-fn measure(settings: &Settings) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    if (1..=3).any(|row| settings.wants(row)) {
-        lines.extend(rows::ingest::run(settings)?);
+/// Measures a few rows that share a measurement.
+type Measure = fn(&Settings) -> Result<Vec<Line>>;
+
+/// What is wanted, group by group, each with what others took of the processors meanwhile.
+fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, f64)>> {
+    let groups: [(&[u8], Measure); 6] = [
+        (&[1, 2, 3], rows::ingest::run),
+        (&[4], rows::fanout::run),
+        (&[5], rows::idle::run),
+        (&[6], rows::latency::run),
+        (&[7], rows::replay::run),
+        (&[9], rows::naive::run),
+    ];
+    let mut measured = Vec::new();
+    for (rows, run) in groups {
+        if rows.iter().any(|row| settings.wants(*row)) {
+            let meter = Meter::start();
+            let lines = run(settings)?;
+            measured.push((lines, meter.others()));
+        }
     }
-    if settings.wants(4) {
-        lines.extend(rows::fanout::run(settings)?);
-    }
-    if settings.wants(5) {
-        lines.extend(rows::idle::run(settings)?);
-    }
-    if settings.wants(6) {
-        lines.extend(rows::latency::run(settings)?);
-    }
-    if settings.wants(7) {
-        lines.push(rows::replay::run(settings)?);
-    }
-    Ok(lines)
+    Ok(measured)
 }
 
 /// Tells how far the run is.

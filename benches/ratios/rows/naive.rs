@@ -1,7 +1,7 @@
 //! Row 9: durable ingest beside the same as one would write it first in Python and in Node. Only when asked for:
 //! it needs other languages, and for Node packages that are not ours.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -14,9 +14,9 @@ use crate::table::{Line, Target, Unit};
 use crate::webhooks::TOKEN;
 use crate::{Settings, progress};
 
-pub(crate) fn run(settings: &Settings, node_modules: Option<&Path>) -> Result<Vec<Line>> {
+pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     let mut commands = vec![("Python: http.server, sqlite3", Command::new("python3"), "ingest.py")];
-    match node_modules {
+    match &settings.node_modules {
         Some(modules) => {
             let mut node = Command::new("node");
             node.env("NODE_PATH", modules);
