@@ -158,7 +158,7 @@ mod tests {
     fn half_a_surrogate_pair_and_a_byte_order_mark_do_no_harm() {
         let content = |json: &str| match Envelope::from_json(json.as_bytes()).unwrap().body {
             Body::Message(message) => message.content,
-            other => panic!("no message: {other:?}"),
+            other @ (Body::Notification(_) | Body::Other(_)) => panic!("no message: {other:?}"),
         };
         assert_eq!(content(r#"{"content":"oi \ud83d"}"#), "oi \u{fffd}");
         assert_eq!(content(r#"{"content":"\ud83d\ude00 \uDE00"}"#), "😀 \u{fffd}");
