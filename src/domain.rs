@@ -12,4 +12,4 @@ pub use content::{Content, ContentKind, Location, MediaLink};
 pub use event::{
     DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, StoredEvent, place,
 };
-pub use ticket::{Change, Ticket, TicketState, TicketStatus};
+pub use ticket::{Change, Ticket, TicketState, TicketStatus, canonical_ticket_id};

@@ -148,7 +148,10 @@ impl Grpc {
             .add_service(health)
             .add_service(reflection().build_v1().context("reflection v1")?)
             .add_service(reflection().build_v1alpha().context("reflection v1alpha")?)
-            .serve_with_incoming_shutdown(incoming::accept(listener, cut.clone()), soft.cancelled())
+            .serve_with_incoming_shutdown(
+                incoming::accept(listener, soft.clone(), cut.clone()),
+                soft.cancelled(),
+            )
             .await
             .context("the gRPC server")?;
         // Whatever ended the server, its connections end with it.

@@ -196,9 +196,8 @@ impl ActionRequest {
     pub fn judge(&self, state: &TicketState) -> Option<Outcome> {
         if self.if_ticket_sequence != 0 && state.activity_sequence > self.if_ticket_sequence {
             let newest = state.last_sequence;
-            let message = format!(
-                "the ticket has moved on to ticket_sequence {newest}; read the newer events and ask again"
-            );
+            let message =
+                format!("the ticket's newest ticket_sequence is {newest}; read its events and ask again");
             let fault = Fault::new("TICKET_CHANGED", message).with("ticket_id", &self.ticket_id);
             return Some(Outcome::Failed(fault.with("ticket_sequence", &newest)));
         }

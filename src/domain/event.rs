@@ -292,7 +292,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     }
     let payload = match fact {
         Fact::Told(payload) => payload,
-        Fact::Ticket(document) => told(state, document, origin, &mut flags),
+        Fact::Ticket(document) => told(state, document, (origin, receive_time), &mut flags),
     };
     let mut ticket_sequence = 0;
     if has_ticket {
@@ -330,11 +330,23 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     (event, raw)
 }
 
-/// What a ticket document tells. A command that Blip took says itself what it did, whatever was known before.
-fn told(state: &mut TicketState, document: Ticket, origin: Origin, flags: &mut Flags) -> Payload {
+/// What a ticket document tells. A command's goes by the same rule as Blip's own: if Blip's echo came first, it
+/// changes nothing any more, and is no second assignment or end.
+fn told(
+    state: &mut TicketState,
+    document: Ticket,
+    (origin, receive_time): (Origin, Timestamp),
+    flags: &mut Flags,
+) -> Payload {
     let mut change = state.apply(&document);
-    if origin == Origin::Command && matches!(change, Change::Created | Change::Updated(_)) {
-        change = if document.status.is_terminal() { Change::Closed } else { Change::Assigned };
+    if origin == Origin::Command {
+        // A ticket we never saw was not created by being assigned.
+        if change == Change::Created {
+            change = Change::Assigned;
+        }
+        if let Some(known) = &mut state.ticket {
+            known.stamp(receive_time);
+        }
     }
     let after = state.ticket.clone().unwrap_or(document);
     match change {

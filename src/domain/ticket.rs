@@ -115,6 +115,24 @@ pub struct Ticket {
     pub more: Map<String, Value>,
 }
 
+/// A ticket's id in the one spelling the log knows it by: UUIDs, which some systems print in capitals, in small
+/// letters; anything else, which is opaque, as it is.
+///
+/// ```
+/// use deskgate::domain::ticket::canonical_ticket_id;
+/// assert_eq!(canonical_ticket_id("76F5BC38-B476-4895-A0C6-016ED1288BA0"), "76f5bc38-b476-4895-a0c6-016ed1288ba0");
+/// assert_eq!(canonical_ticket_id("76FED1288BA0"), "76FED1288BA0");
+/// ```
+pub fn canonical_ticket_id(id: &str) -> String {
+    let hyphen = |at| matches!(at, 8 | 13 | 18 | 23);
+    let is_uuid = id.len() == 36
+        && id
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if hyphen(at) { byte == b'-' } else { byte.is_ascii_hexdigit() });
+    if is_uuid { id.to_ascii_lowercase() } else { id.to_owned() }
+}
+
 /// What a ticket document meant, given what was known before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -181,6 +199,20 @@ impl TicketState {
 }
 
 impl Ticket {
+    /// Sets the times that a command of ours implies and no document of Blip's has told.
+    pub(super) fn stamp(&mut self, now: Timestamp) {
+        match self.status {
+            TicketStatus::Open => _ = self.open_time.get_or_insert(now),
+            status if status.is_terminal() => {
+                self.close_time.get_or_insert(now);
+                if let Some(closed) = self.more.get_mut("closed") {
+                    *closed = Value::Bool(true);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Whether `document` speaks of an earlier time: it would revive a closed ticket or undo a newer status.
     fn refuses(&self, document: &Self) -> bool {
         let revives = self.status.is_terminal() && !document.status.is_terminal();

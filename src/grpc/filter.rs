@@ -1,8 +1,8 @@
 //! Which events a reader wants: the API's filter, checked once and then asked for every event.
 
-use crate::domain::Event;
 use crate::domain::action::agent_identity_of;
 use crate::domain::event::EVENT_TYPES;
+use crate::domain::{Event, canonical_ticket_id};
 use crate::grpc::convert::Faults;
 use crate::grpc::pb;
 
@@ -57,7 +57,7 @@ impl Filter {
         Some(Box::new(Self {
             bots: bots.clone(),
             types: told.then(|| EVENT_TYPES.into_iter().filter(is_wanted).collect()),
-            ticket_ids: ticket_ids.clone(),
+            ticket_ids: ticket_ids.iter().map(|id| canonical_ticket_id(id)).collect(),
             teams: teams.clone(),
             agents: agent_identities.iter().map(|agent| agent_identity_of(agent)).collect(),
             customers: customer_identities.iter().map(|customer| customer.trim().to_owned()).collect(),

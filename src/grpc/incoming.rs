@@ -16,20 +16,26 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// How long to wait when no connection can be taken, most often because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The connections that `listener` takes, until `cut`.
+/// The connections that `listener` takes, until `stop`: then it is closed, so that nobody who comes waits for an
+/// answer. Those taken live until `cut`.
 pub(super) fn accept(
     listener: TcpListener,
+    stop: CancellationToken,
     cut: CancellationToken,
 ) -> impl Stream<Item = io::Result<Connection>> + Send {
-    unfold((listener, cut), |(listener, cut)| async move {
+    unfold((listener, stop, cut), |(listener, stop, cut)| async move {
         loop {
-            match listener.accept().await {
+            let taken = tokio::select! {
+                taken = listener.accept() => taken,
+                () = stop.cancelled() => return None,
+            };
+            match taken {
                 Ok((stream, _peer)) => {
                     // Without it small messages wait for the client's acknowledgements; a socket that refuses
                     // it is gone already.
                     drop(stream.set_nodelay(true));
                     let connection = Connection { stream, cut: Box::pin(cut.clone().cancelled_owned()) };
-                    return Some((Ok(connection), (listener, cut)));
+                    return Some((Ok(connection), (listener, stop, cut)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::DESK;
 use crate::domain::content::{Content, ContentKind, Location, MediaLink};
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
-use crate::domain::ticket::{Ticket, TicketStatus};
+use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
 use crate::lime::document::{self, Members, Misfit, parse_date};
 use crate::lime::{Body, Envelope, MediaType, Message, Node, Notification, canonical_id, text_of};
 
@@ -140,7 +140,8 @@ impl About {
         let parsed = Value::Array(vec![media_type.essence().into(), content.clone()]);
         let kind = "message";
         if let Some(ticket) = ticket_in(&media_type, &content) {
-            let ticket_id = if ticket.id.is_empty() { from_desk } else { Some(ticket.id.clone()) };
+            let ticket_id =
+                if ticket.id.is_empty() { from_desk } else { Some(canonical_ticket_id(&ticket.id)) };
             if let Some(ticket_id) = ticket_id {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
@@ -169,7 +170,8 @@ impl About {
 /// The ticket a desk node stands for.
 fn desk_ticket(node: &Node) -> Option<String> {
     let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
-    (named && !node.identity.name.eq_ignore_ascii_case("postmaster")).then(|| node.identity.name.clone())
+    (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
+        .then(|| canonical_ticket_id(&node.identity.name))
 }
 
 /// The ticket document a message carries, itself or as the context of a redirect.

@@ -48,6 +48,27 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
+    /// Looks whether the ticket is there, for an action that Blip would take for any address.
+    pub(super) async fn vouch(&mut self) -> Result<(), Outcome> {
+        let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
+        let deadline = self.deadline.min(Instant::now() + LOOK_RESERVE);
+        let Ok(reply) = self.api.command(&command, deadline).await else { return Ok(()) };
+        match reply.status {
+            ReplyStatus::Success(resource) => {
+                let Some(ticket) = resource.as_object().map(translate::ticket_of) else { return Ok(()) };
+                self.learn(&ticket);
+                let closed = ticket.status.is_terminal();
+                if closed { Err(Outcome::Failed(self.closed(&ticket, Vec::new()))) } else { Ok(()) }
+            }
+            ReplyStatus::Failure(reason) => {
+                let fault = translate::refusal(self.action.method(), &command.uri.0, &reason);
+                let missing = fault.reason == "TICKET_NOT_FOUND";
+                if missing { Err(Outcome::Failed(fault.with("ticket_id", self.ticket_id))) } else { Ok(()) }
+            }
+            ReplyStatus::Pending => Ok(()),
+        }
+    }
+
     /// Sends every step; ends with the action's outcome.
     pub(super) async fn carry(&mut self) -> Outcome {
         for step in translate::steps_of(self.id, self.ticket_id, self.action) {
@@ -232,13 +253,17 @@ impl Carrier<'_> {
             (false, _) => Outcome::Failed(fault),
             (true, Action::Close { .. }) => Outcome::AlreadyClosed,
             (true, Action::Assign { .. } | Action::Send(_)) => {
-                let status = ticket.blip_status;
-                let message =
-                    format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
-                let closed = Fault { reason: "TICKET_CLOSED".to_owned(), message, ..fault };
-                Outcome::Failed(closed.with("ticket_id", self.ticket_id).with("blip_status", &status))
+                Outcome::Failed(self.closed(&ticket, fault.metadata))
             }
         }
+    }
+
+    /// The fault of an action on a ticket that Blip shows as closed, with what Blip said before.
+    fn closed(&self, ticket: &Ticket, metadata: Vec<(String, String)>) -> Fault {
+        let status = &ticket.blip_status;
+        let message = format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
+        let fault = Fault { metadata, ..Fault::new("TICKET_CLOSED", message) };
+        fault.with("ticket_id", self.ticket_id).with("blip_status", status)
     }
 
     /// Until when one attempt may wait: some of the time is kept for a look.

@@ -52,7 +52,7 @@ impl Inner {
         let _ = begun.set(id); // it is set once, here
         let (end, learnt) = match request.judge(&state) {
             Some(outcome) => (End { outcome, attempts: 0 }, None),
-            None => self.carry_out(id, &request, deadline).await?,
+            None => self.carry_out(id, &request, &state, deadline).await?,
         };
         let events = match end.outcome {
             Outcome::Done => vec![echo(id, &request.bot, &request.ticket_id, &request.action, &state)],
@@ -91,6 +91,7 @@ impl Inner {
         &self,
         id: Uuid,
         request: &ActionRequest,
+        state: &TicketState,
         deadline: Instant,
     ) -> Result<(End, Option<Ticket>), DeskError> {
         let api = self.api(&request.bot)?;
@@ -104,7 +105,13 @@ impl Inner {
             attempts: 0,
             learnt: None,
         };
-        let outcome = carrier.carry().await;
+        // Blip takes a message for any address: a ticket that the log has never seen is read first.
+        let stranger = matches!(request.action, Action::Send(_)) && state.last_sequence == 0;
+        let vouched = if stranger { carrier.vouch().await } else { Ok(()) };
+        let outcome = match vouched {
+            Ok(()) => carrier.carry().await,
+            Err(outcome) => outcome,
+        };
         Ok((End { outcome, attempts: carrier.attempts }, carrier.learnt))
     }
 

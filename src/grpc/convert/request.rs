@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Faults, Invalid, InvalidField, content, unknown_number};
 use crate::domain::action::agent_identity_of;
-use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage};
+use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage, canonical_ticket_id};
 use crate::grpc::pb;
 use crate::store::CommandKey;
 
@@ -115,6 +115,7 @@ fn asked(
     let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
     check_name(&bot, "bot", false, faults);
     check_request_id(&request_id, "options.request_id", faults);
+    let ticket_id = canonical_ticket_id(&ticket_id);
     let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
     Asked { request, validate_only }
 }
@@ -125,7 +126,7 @@ pub(in crate::grpc) fn get_ticket(request: pb::GetTicketRequest) -> Result<(Stri
     let mut faults = Faults::default();
     check_ticket_id(&ticket_id, &mut faults);
     check_name(&bot, "bot", false, &mut faults);
-    faults.done((ticket_id, bot, fresh))
+    faults.done((canonical_ticket_id(&ticket_id), bot, fresh))
 }
 
 /// The key of a `GetCommand` of `principal`.
