@@ -239,7 +239,7 @@ async fn bad_fields_are_all_named() {
     assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "BOT_UNKNOWN"));
 }
 
-/// The desk's answer to a change of status, from now on, this often.
+/// Lays a fault for the next command whose URI contains this.
 async fn lay(world: &World, uri: &str, kind: Value) {
     world.desk("/faults", json!({"on": "commands", "match": {"uri_contains": uri}, "kind": kind})).await;
 }
@@ -260,6 +260,9 @@ async fn what_a_refusal_says_of_labels_is_not_said_of_the_close() {
     lay(&world, "change-status", json!({"failure": {"code": 64, "description": "Invalid argument"}})).await;
     let status = tickets.close(close(&[])).await.unwrap_err();
     assert_eq!(reason_of(&status).0, "BLIP_REJECTED", "the ticket, read, is open");
+    // In doubt, then refused: the ticket shows the labels, so the close goes on.
+    lay(&world, "change-tags", json!({"status": {"code": 500, "applied": true}})).await;
+    lay(&world, "change-tags", json!({"failure": {"code": 34, "description": "Muitas"}})).await;
     assert!(!tickets.close(close(&["boleto"])).await.unwrap().into_inner().already_closed);
 }
 
