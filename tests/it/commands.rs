@@ -389,3 +389,52 @@ async fn a_conflict_does_not_wait_for_the_first_call() {
     assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::AlreadyExists, "REQUEST_ID_CONFLICT"));
     assert!(!running.is_finished());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_ticket_nobody_has_is_not_sent() {
+    let world = World::start().await;
+    let mut tickets = world.tickets().await;
+    let status = tickets.send(send("27a66000-0000-4000-8000-000000000000", "oi", "r")).await.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "TICKET_NOT_FOUND"));
+    assert!(world.all_events().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capitals_name_the_same_ticket() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let capitals = ticket_id.to_uppercase();
+    assert_eq!(world.post(message(&capitals, "m", "de novo")).await, 200);
+    let mut tickets = world.tickets().await;
+    tickets.close(pb::CloseRequest { ticket_id: capitals.clone(), ..Default::default() }).await.unwrap();
+    let status = tickets.send(send(&capitals, "oi", "r")).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "TICKET_CLOSED");
+    let events = world.all_events().await;
+    assert!(
+        events.iter().zip(1..).all(|(event, n)| event.ticket_id == ticket_id && event.ticket_sequence == n)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blips_echo_of_a_command_is_no_second_one() {
+    let world = World::start().await;
+    let settings = json!({"announce_changes": true}).to_string();
+    let answer = world.http.put(world.desk_url("/settings")).body(settings).send().await.unwrap();
+    assert!(answer.status().is_success());
+    let mut tickets = world.tickets().await;
+    for _ in 0..6 {
+        let (_, ticket_id) = world.customer("oi").await;
+        let agent = "ana@empresa.com".to_owned();
+        tickets
+            .assign(pb::AssignRequest { ticket_id: ticket_id.clone(), agent, ..Default::default() })
+            .await
+            .unwrap();
+        let closed = tickets.close(pb::CloseRequest { ticket_id, ..Default::default() }).await.unwrap();
+        let ticket = closed.into_inner().ticket.unwrap();
+        assert!(ticket.open_time.is_some() && ticket.close_time.is_some());
+    }
+    // Whichever of the two came first; the later one is an update.
+    let events = world.all_events().await;
+    let count = |name: &str| events.iter().filter(|event| event.r#type == name).count();
+    assert_eq!((count("ticket.created"), count("ticket.assigned"), count("ticket.closed")), (6, 6, 6));
+}
