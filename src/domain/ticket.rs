@@ -201,15 +201,13 @@ impl TicketState {
 impl Ticket {
     /// Sets the times that a command of ours implies and no document of Blip's has told.
     pub(super) fn stamp(&mut self, now: Timestamp) {
-        match self.status {
-            TicketStatus::Open => _ = self.open_time.get_or_insert(now),
-            status if status.is_terminal() => {
-                self.close_time.get_or_insert(now);
-                if let Some(closed) = self.more.get_mut("closed") {
-                    *closed = Value::Bool(true);
-                }
+        if self.status == TicketStatus::Open {
+            self.open_time.get_or_insert(now);
+        } else if self.status.is_terminal() {
+            self.close_time.get_or_insert(now);
+            if let Some(closed) = self.more.get_mut("closed") {
+                *closed = Value::Bool(true);
             }
-            _ => {}
         }
     }
 

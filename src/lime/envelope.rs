@@ -73,17 +73,21 @@ impl Envelope {
     /// Reads one envelope. What JSON's grammar allows and a text of ours cannot hold, half a surrogate pair, is
     /// read as U+FFFD; a byte order mark in front is passed over.
     pub fn from_json(body: &[u8]) -> Result<Self, Unreadable> {
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let read = serde_json::from_slice(body).or_else(|error| match surrogate::mended(body) {
-            Some(mended) => serde_json::from_slice(&mended),
-            None => Err(error),
-        });
-        match read? {
+        match Self::read(body)? {
             Value::Object(object) => Ok(Self::from_object(object)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 Err(Unreadable::NotAnObject)
             }
         }
+    }
+
+    /// Reads a body as JSON, mending what only a parser refuses.
+    pub fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        serde_json::from_slice(body).or_else(|error| match surrogate::mended(body) {
+            Some(mended) => serde_json::from_slice(&mended),
+            None => Err(error),
+        })
     }
 
     /// Reads an object; the kind is decided in the reference library's order.

@@ -35,7 +35,14 @@ pub enum Suspicion {
 
 /// Turns an envelope into an event of `bot`, keeping `raw` as it came.
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
-    let Envelope { id, from, to, metadata, body } = envelope;
+    let Envelope { id, from, to, mut metadata, body } = envelope;
+    let happened = time_of(&metadata);
+    let originator = metadata.get("#tunnel.originator").cloned().unwrap_or_default();
+    let traceparent = if traceparent.is_empty() {
+        metadata.get("traceparent").cloned().unwrap_or_default()
+    } else {
+        traceparent
+    };
     let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
     let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
@@ -45,19 +52,22 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
             (About::notification(notification, ticket_id, &blip_id), None)
         }
         Body::Message(message) if !foreign => {
-            let about = About::message(message, from_desk.clone(), &blip_id, &metadata, &raw);
+            let about = About::message(message, from_desk.clone(), &blip_id, &mut metadata, &raw);
             let differ = from_desk.is_some() && about.ticket_id != from_desk;
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
             let media_type = message.media_type.as_str().to_owned();
-            let parsed = Value::Array(vec![media_type.clone().into(), message.content]);
+            let parsed = digest_of(message.media_type.essence(), &message.content);
             (About::unknown(None, media_type, &raw, "message", parsed), Some(Suspicion::NotFromDesk))
         }
         Body::Other(object) => {
             let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
             let suspicion = (foreign || from.is_none()).then_some(Suspicion::NotFromDesk);
-            (About::unknown(from_desk, media_type, &raw, "other", Value::Object(object)), suspicion)
+            let json = Value::Object(object);
+            let parsed = digest_of("", &json);
+            let payload = Payload::Unknown { media_type, json };
+            (About::told(from_desk, payload, "other", parsed), suspicion)
         }
     };
     let About { ticket_id, fact, kind, parsed } = about;
@@ -65,12 +75,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
     let event_time = match &fact {
         Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
-        Fact::Told(_) => time_of(&metadata),
-    };
-    let traceparent = if traceparent.is_empty() {
-        metadata.get("traceparent").cloned().unwrap_or_default()
-    } else {
-        traceparent
+        Fact::Told(_) => happened,
     };
     let event = NewEvent {
         bot,
@@ -80,12 +85,15 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         event_time,
         blip_id,
         traceparent,
-        resolved_customer_identity: metadata.get("#tunnel.originator").cloned().unwrap_or_default(),
+        resolved_customer_identity: originator,
         fact,
         raw,
     };
     Translated { event, suspicion }
 }
+
+/// A digest of an envelope's own part, once parsed.
+type Digest32 = [u8; 32];
 
 /// What an envelope is about: the parts that differ by kind.
 struct About {
@@ -93,11 +101,11 @@ struct About {
     fact: Fact,
     kind: &'static str,
     /// What, beside the ids, makes two deliveries one.
-    parsed: Value,
+    parsed: Digest32,
 }
 
 impl About {
-    fn told(ticket_id: Option<String>, payload: Payload, kind: &'static str, parsed: Value) -> Self {
+    fn told(ticket_id: Option<String>, payload: Payload, kind: &'static str, parsed: Digest32) -> Self {
         Self { ticket_id, fact: Fact::Told(payload), kind, parsed }
     }
 
@@ -106,20 +114,17 @@ impl About {
         media_type: String,
         raw: &Bytes,
         kind: &'static str,
-        parsed: Value,
+        parsed: Digest32,
     ) -> Self {
-        let json = serde_json::from_slice(raw).unwrap_or(Value::Null);
+        let json = Envelope::read(raw).unwrap_or_default();
         Self::told(ticket_id, Payload::Unknown { media_type, json }, kind, parsed)
     }
 
     fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
         let Notification { event, reason } = notification;
         let reason = reason.unwrap_or_default();
-        let parsed = Value::Array(vec![
-            event.to_ascii_lowercase().into(),
-            reason.code.into(),
-            reason.description.clone().into(),
-        ]);
+        let told = Value::Array(vec![reason.code.into(), reason.description.clone().into()]);
+        let parsed = digest_of(&event.to_ascii_lowercase(), &told);
         let payload = Payload::MessageStatusChanged {
             message_id: blip_id.to_owned(),
             status: MessageStatus::from_blip(&event),
@@ -133,11 +138,11 @@ impl About {
         message: Message,
         from_desk: Option<String>,
         blip_id: &str,
-        metadata: &BTreeMap<String, String>,
+        metadata: &mut BTreeMap<String, String>,
         raw: &Bytes,
     ) -> Self {
         let Message { media_type, content } = message;
-        let parsed = Value::Array(vec![media_type.essence().into(), content.clone()]);
+        let parsed = digest_of(media_type.essence(), &content);
         let kind = "message";
         if let Some(ticket) = ticket_in(&media_type, &content) {
             let ticket_id =
@@ -161,7 +166,7 @@ impl About {
             Payload::TicketContext(content_of(&media_type, content))
         } else {
             let content = content_of(&media_type, content);
-            Payload::CustomerMessage { message_id, content, metadata: metadata.clone() }
+            Payload::CustomerMessage { message_id, content, metadata: std::mem::take(metadata) }
         };
         Self::told(Some(ticket_id), payload, kind, parsed)
     }
@@ -375,18 +380,36 @@ fn time_of(metadata: &BTreeMap<String, String>) -> Option<Timestamp> {
 }
 
 /// The digest of what makes two deliveries one; metadata is left out, members sort by name.
-fn dedup_key(bot: &str, ticket_id: &str, kind: &str, blip_id: &str, parsed: &Value) -> DedupKey {
+fn dedup_key(bot: &str, ticket_id: &str, kind: &str, blip_id: &str, parsed: &Digest32) -> DedupKey {
     let mut hash = Sha256::new();
     for part in [bot, ticket_id, kind, blip_id] {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
-    // A JSON value always serializes; its objects are ordered maps, so equal values give equal text.
-    hash.update(parsed.to_string());
+    hash.update(parsed);
     let digest: [u8; 32] = hash.finalize().into();
     let mut half = [0; 16];
     half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     DedupKey(half)
+}
+
+/// The digest of a type, or an event's name, and what belongs to it. A JSON value always serializes, and its objects
+/// are ordered maps: equal values give equal text.
+fn digest_of(name: &str, value: &Value) -> Digest32 {
+    let mut hash = Sha256::new();
+    hash.update(u64::try_from(name.len()).unwrap_or(u64::MAX).to_be_bytes());
+    hash.update(name);
+    match value {
+        Value::String(text) => {
+            hash.update([1]);
+            hash.update(text);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            hash.update([0]);
+            hash.update(value.to_string());
+        }
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]
