@@ -32,7 +32,7 @@ pub(super) struct SandboxArgs {
     /// Run only the stand-in for Blip Desk.
     #[arg(long, conflicts_with_all = ["demo", "data_dir", "webhook_listen", "grpc_listen", "admin_listen"])]
     desk_only: bool,
-    /// With --desk-only: where the stand-in posts webhooks, such as http://127.0.0.1:8080/webhooks/BOT.
+    /// With --desk-only: where the stand-in posts webhooks: `http://127.0.0.1:8080/webhooks/BOT`.
     #[arg(long, value_name = "URL", env = "DESKGATE_SANDBOX_WEBHOOK_URL", requires = "desk_only")]
     webhook_url: Option<String>,
     /// The token they bring, as in `Authorization: Key …`.

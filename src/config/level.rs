@@ -23,7 +23,7 @@ pub fn check_level(text: &str) -> Result<(), String> {
             return Err(fix_of(word));
         }
     }
-    EnvFilter::try_new(text).map(drop).map_err(|_| {
+    EnvFilter::try_new(text).map(drop).map_err(|_source| {
         let last = text.rsplit('=').next().unwrap_or_default();
         fix_of(last.trim())
     })
