@@ -32,6 +32,9 @@ pub fn check_level(text: &str) -> Result<(), String> {
 fn fix_of(word: &str) -> String {
     let word = word.to_ascii_lowercase();
     let near = |level: &&str| strsim::damerau_levenshtein(level, &word);
+    if let Some(level) = LEVELS.into_iter().find(|level| *level != word && word.starts_with(level)) {
+        return format!("did you mean `{level}`?"); // warning, information
+    }
     match LEVELS.into_iter().min_by_key(near) {
         Some(level) if (1..=2.min(word.len() / 2)).contains(&near(&level)) => {
             format!("did you mean `{level}`?")
