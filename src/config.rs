@@ -14,6 +14,7 @@ use crate::lime::Identity;
 
 mod bots;
 mod describe;
+mod level;
 mod reading;
 mod rules;
 mod secrets;
@@ -21,6 +22,7 @@ mod sections;
 mod source;
 mod units;
 
+pub use level::check_level;
 pub use secrets::{BotSecrets, ResolvedSecrets, SecretRef, SecretStore};
 pub use source::{Env, MapSource, Source};
 

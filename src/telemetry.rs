@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, check_level};
 
 /// What every metric's name begins with.
 const PREFIX: &str = "deskgate";
@@ -20,8 +20,16 @@ const PREFIX: &str = "deskgate";
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The level is neither one nor directives.
-    #[error("`{level}` is no log level")]
+    #[error("`{level}` is no log level; {fix}")]
     Level {
+        /// What was asked for.
+        level: String,
+        /// What to write.
+        fix: String,
+    },
+    /// The filter does not take what was checked.
+    #[error("`{level}` is no log level")]
+    Filter {
         /// What was asked for.
         level: String,
         /// Why it is none.
@@ -49,7 +57,10 @@ pub fn registry() -> Registry {
 
 fn filter(log: &Log) -> Result<EnvFilter, TelemetryError> {
     let level = log.level.clone();
-    EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Level { level, source })
+    if let Err(fix) = check_level(&level) {
+        return Err(TelemetryError::Level { level, fix });
+    }
+    EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Filter { level, source })
 }
 
 fn text<W>(filter: EnvFilter, colored: bool, to: W) -> impl Subscriber + Send + Sync
@@ -126,7 +137,9 @@ mod tests {
         assert_eq!(written(&Log { level: "warn".to_owned(), ..Log::default() }), "");
         let only_us = Log { level: "off,deskgate::telemetry=debug".to_owned(), ..Log::default() };
         assert_eq!(written(&only_us).lines().count(), 2);
-        let wrong = Log { level: "a=b=c".to_owned(), ..Log::default() };
-        assert!(matches!(filter(&wrong), Err(TelemetryError::Level { .. })));
+        for wrong in ["a=b=c", "wran", "deskgate"] {
+            let wrong = Log { level: wrong.to_owned(), ..Log::default() };
+            assert!(matches!(filter(&wrong), Err(TelemetryError::Level { .. })));
+        }
     }
 }

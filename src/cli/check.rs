@@ -16,7 +16,8 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exits 0 when the configuration can be served, else 1 with every fault, its key and its fix."
+    after_help = "Exits 0 when the file is sound and its secrets are there, else 1 with every fault, its key and its \
+fix. Whether ports\nand store can be opened is found by `deskgate serve`."
 )]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -29,10 +30,7 @@ pub(super) struct CheckArgs {
 pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let config = args.configuration.load(&Listeners::default())?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", config.describe())?;
-    for warning in &config.warnings {
-        writeln!(out, "warning: {warning}")?;
-    }
+    writeln!(out, "{}", config.describe())?; // warnings are among it
     if !args.online {
         return Ok(());
     }

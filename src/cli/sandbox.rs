@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,22 +15,31 @@ use super::Listeners;
 use super::serve::{announce, stop_on_signals};
 use crate::app::{Addresses, App};
 use crate::config::{Config, Log, LogFormat, MapSource, SecretStore};
-use crate::sandbox::{self, BotConfig, Sandbox, WebhookConfig};
+use crate::sandbox::{self, BotConfig, Sandbox, SandboxError, WebhookConfig};
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   deskgate sandbox --demo          a scripted customer writes at once, and answers what you send
   deskgate sandbox                 you are the customer: curl the addresses that are printed
-  deskgate sandbox --desk-only     only the stand-in, for a gateway of your own")]
+  deskgate sandbox --desk-only --webhook-url http://127.0.0.1:8080/webhooks/BOT --webhook-token TOKEN
+                                   only the stand-in, for a gateway of your own
+
+The stand-in's paths, faults and settings are in docs/SANDBOX.md.")]
 pub(super) struct SandboxArgs {
     /// Also play a scripted customer.
     #[arg(long, env = "DESKGATE_SANDBOX_DEMO", value_parser = BoolishValueParser::new())]
     demo: bool,
     /// Run only the stand-in for Blip Desk.
-    #[arg(long, env = "DESKGATE_SANDBOX_DESK_ONLY", value_parser = BoolishValueParser::new(), conflicts_with_all = ["demo", "data_dir"])]
+    #[arg(long, env = "DESKGATE_SANDBOX_DESK_ONLY", value_parser = BoolishValueParser::new(), conflicts_with_all = ["demo", "data_dir", "webhook_listen", "grpc_listen", "admin_listen"])]
     desk_only: bool,
-    /// Where the stand-in listens.
+    /// With --desk-only: where the stand-in posts webhooks: `http://127.0.0.1:8080/webhooks/BOT`.
+    #[arg(long, value_name = "URL", env = "DESKGATE_SANDBOX_WEBHOOK_URL", requires = "desk_only")]
+    webhook_url: Option<String>,
+    /// The token they bring, as in `Authorization: Key …`.
+    #[arg(long, value_name = "TOKEN", env = "DESKGATE_SANDBOX_WEBHOOK_TOKEN", requires = "webhook_url")]
+    webhook_token: Option<String>,
+    /// Where the stand-in listens; on loopback, as its control side asks for no key.
     #[arg(long, value_name = "ADDR", env = "DESKGATE_DESK_LISTEN", default_value = "127.0.0.1:8090")]
     desk_listen: SocketAddr,
     /// Keep the gateway's database here; without it, in a temporary folder that goes at the end.
@@ -58,15 +68,39 @@ pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     };
     let level = args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned());
     crate::telemetry::init(&Log { level, format })?;
+    anyhow::ensure!(
+        args.desk_listen.ip().is_loopback(),
+        "--desk-listen {}: the stand-in's control side asks for no key, so it listens on loopback only",
+        args.desk_listen
+    );
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     let desk = Sandbox::bind(sandbox::Config {
         listen: args.desk_listen,
         bot: BotConfig { name: "sandbox".to_owned(), identity: args.identity.clone(), key: args.key.clone() },
+        webhook: args.webhook_url.clone().map(|url| target(url, args.webhook_token.as_deref())),
         ..sandbox::Config::default()
     })
-    .await?;
+    .await
+    .map_err(|error| told(error, args.desk_listen))?;
     if args.desk_only { desk_only(&args, desk, &shutdown).await } else { whole(args, desk, shutdown).await }
+}
+
+/// Where the stand-in posts, and how it says who it is.
+fn target(url: String, token: Option<&str>) -> WebhookConfig {
+    WebhookConfig { url, header: token.map(|token| ("Authorization".to_owned(), format!("Key {token}"))) }
+}
+
+/// An error of the stand-in's, under the flag that mends it.
+fn told(error: SandboxError, listen: SocketAddr) -> anyhow::Error {
+    let flag = match &error {
+        SandboxError::Listen { .. } => {
+            format!("--desk-listen {listen}: give another address, or port 0 for a free one")
+        }
+        SandboxError::Webhook(_) => "--webhook-url".to_owned(),
+        SandboxError::Client(_) | SandboxError::Serve(_) => return error.into(),
+    };
+    anyhow::Error::new(error).context(flag)
 }
 
 /// The stand-in alone.
@@ -74,12 +108,17 @@ async fn desk_only(args: &SandboxArgs, desk: Sandbox, shutdown: &Shutdown) -> an
     let address = desk.local_addr();
     let mut out = io::stdout().lock();
     writeln!(out, "The stand-in for Blip Desk is at http://{address}; its key is `{}`.", args.key)?;
-    writeln!(out, "Point it at a gateway, then open a conversation:\n")?;
-    writeln!(
-        out,
-        "  curl -X PUT http://{address}/webhook -d '{{\"url\": \"http://127.0.0.1:8080/webhooks/BOT/TOKEN\"}}'"
-    )?;
+    if let Some(url) = &args.webhook_url {
+        writeln!(out, "It posts webhooks to {url}. Open a conversation:\n")?;
+    } else {
+        writeln!(out, "Point it at a gateway, then open a conversation:\n")?;
+        writeln!(
+            out,
+            "  curl -X PUT http://{address}/webhook -d '{{\"url\": \"http://127.0.0.1:8080/webhooks/BOT/TOKEN\"}}'"
+        )?;
+    }
     writeln!(out, "  curl http://{address}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
+    writeln!(out, "\nIts other paths, faults and settings: docs/SANDBOX.md")?;
     drop(out);
     let addresses = Addresses { desk: Some(address), ..Addresses::default() };
     announce(&addresses, args.listeners.addresses_file.as_deref())?;
@@ -93,7 +132,12 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
         Some(folder) => (folder.clone(), false),
         None => (std::env::temp_dir().join(format!("deskgate-sandbox-{}", Uuid::now_v7())), true),
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let mut builder = std::fs::DirBuilder::new();
+    if temporary {
+        builder.mode(0o700); // others use the same folder of temporary files
+    }
+    let made = builder.recursive(true).create(&folder);
+    made.with_context(|| format!("{}: cannot be made", folder.display()))?;
     let token = Uuid::new_v4().simple().to_string();
     let source = MapSource::new().with_var("KEY", &args.key).with_var("TOKEN", &token);
     let file = configuration(&args, desk.local_addr(), &folder);
@@ -104,10 +148,7 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
     let addresses = Addresses { desk: Some(desk.local_addr()), ..app.addresses().clone() };
     if let Some(webhook) = addresses.webhook {
         let url = format!("http://{webhook}/webhooks/sandbox");
-        desk.set_webhook(WebhookConfig {
-            url,
-            header: Some(("Authorization".to_owned(), format!("Key {token}"))),
-        });
+        desk.set_webhook(target(url, Some(&token)));
     }
     let handle = desk.handle();
     let serving = desk.serve(shutdown.soft().clone());
@@ -170,6 +211,7 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
         out,
         "  curl http://{desk}/customers/CUSTOMER_IDENTITY/messages -d '{{\"text\": \"Segunda via do boleto\"}}'"
     )?;
-    writeln!(out, "\nMetrics and health: http://{admin}/metrics, /readyz. Ctrl-C ends it all.\n")?;
+    writeln!(out, "\nMake it misbehave (resets, 429, duplicate webhooks): docs/SANDBOX.md")?;
+    writeln!(out, "Metrics and health: http://{admin}/metrics, /readyz. Ctrl-C ends it all.\n")?;
     out.flush()
 }

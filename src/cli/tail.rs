@@ -20,6 +20,8 @@ use pb::subscribe_response::Message as Told;
 
 /// The longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The largest event that is taken, its raw body included.
+const EVENT_BYTES_MAX: usize = 32 << 20;
 /// How much of a text one line shows.
 const TEXT_CHARS_MAX: usize = 120;
 
@@ -29,7 +31,7 @@ const TEXT_CHARS_MAX: usize = 120;
   deskgate tail --from 15m --type 'ticket.*'      the tickets of the last quarter of an hour, and on
   deskgate tail --from earliest --stop --json     the whole log as JSON lines, then end")]
 pub(super) struct TailArgs {
-    /// The gateway's gRPC address.
+    /// The gateway's gRPC address; `http://` may be left out.
     #[arg(long, value_name = "URL", env = "DESKGATE_SERVER", default_value = "http://127.0.0.1:50051")]
     server: String,
     /// Where to begin: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
@@ -65,7 +67,7 @@ pub(super) struct TailArgs {
 }
 
 pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
-    let endpoint = Endpoint::from_shared(args.server.clone())
+    let endpoint = Endpoint::from_shared(url_of(&args.server)?)
         .with_context(|| format!("--server {}: not a URL such as http://127.0.0.1:50051", args.server))?
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(20));
@@ -93,6 +95,18 @@ pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
     }
 }
 
+/// The server as a URL.
+fn url_of(server: &str) -> anyhow::Result<String> {
+    match server.split_once("://") {
+        None => Ok(format!("http://{server}")),
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Ok(server.to_owned()),
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            bail!("--server {server}: there is no TLS in this version; use http://")
+        }
+        Some(_) => bail!("--server {server}: not a URL such as http://127.0.0.1:50051"),
+    }
+}
+
 /// Why a stream ended before it was asked to.
 enum Broken {
     /// Connecting again may help.
@@ -117,7 +131,7 @@ impl Tail {
     /// One stream, to its end. The request's position moves with what was shown.
     async fn follow(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
         let channel: Channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
-        let mut client = EventServiceClient::new(channel);
+        let mut client = EventServiceClient::new(channel).max_decoding_message_size(EVENT_BYTES_MAX);
         let mut request = self.request.clone();
         request.limit = self.left().unwrap_or_default();
         let mut stream = client.subscribe(request).await.map_err(|status| sort(&status))?.into_inner();
@@ -328,6 +342,14 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_needs_no_scheme() {
+        assert_eq!(url_of("127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
+        assert_eq!(url_of("http://gateway:1").unwrap(), "http://gateway:1");
+        assert!(url_of("https://gateway:1").unwrap_err().to_string().contains("no TLS"));
+        assert!(url_of("ftp://gateway:1").is_err());
+    }
 
     #[test]
     fn ages() {

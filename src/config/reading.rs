@@ -109,16 +109,30 @@ impl Section {
         reading: &mut Reading<'_>,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        self.parsed_or(key, is_not, fix, reading, |text| parse(text).ok_or_else(|| fix.to_owned()))
+    }
+
+    /// The same, where what to do depends on what was written.
+    pub(super) fn parsed_or<T>(
+        &mut self,
+        key: &'static str,
+        is_not: &str,
+        fix: &str,
+        reading: &mut Reading<'_>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let Given { key, value, .. } = self.given(key, reading)?;
         let Value::String(text) = value else {
             reading.fault(key, wrong_type(&value, "a text"), format!("{fix}, in quotes"));
             return None;
         };
-        let parsed = parse(text.trim());
-        if parsed.is_none() {
-            reading.fault(key, format!("`{}` {is_not}", text.escape_debug()), fix);
+        match parse(text.trim()) {
+            Ok(parsed) => Some(parsed),
+            Err(fix) => {
+                reading.fault(key, format!("`{}` {is_not}", text.escape_debug()), fix);
+                None
+            }
         }
-        parsed
     }
 
     /// A list of texts; a single one will do.

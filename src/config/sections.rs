@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Table;
 
+use super::level::check_level;
 use super::reading::{Reading, Section};
 use super::{
     Admin, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook, bots, rules,
@@ -135,15 +136,9 @@ fn store(mut section: Section, reading: &mut Reading<'_>) -> Store {
 }
 
 fn log(mut section: Section, reading: &mut Reading<'_>) -> Log {
-    let directives =
-        |text: &str| tracing_subscriber::EnvFilter::try_new(text).is_ok().then(|| text.to_owned());
-    let level = section.parsed(
-        "level",
-        "is no level",
-        "write error, warn, info, debug or trace, or directives like info,deskgate::blip=debug",
-        reading,
-        directives,
-    );
+    let directives = |text: &str| check_level(text).map(|()| text.to_owned());
+    let fix = "write a level such as info, or directives";
+    let level = section.parsed_or("level", "is no level", fix, reading, directives);
     let named = |text: &str| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),

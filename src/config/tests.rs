@@ -119,6 +119,7 @@ fn an_unknown_key_names_its_neighbor() {
         fault("[webhook]\nlitsen = 1"),
         "webhook.litsen: there is no such key; did you mean `webhook.listen`?"
     );
+    assert_eq!(fault("[log]\nlevel = 'wran'"), "log.level: `wran` is no level; did you mean `warn`?");
     assert_eq!(fault("[admn]"), "admn: there is no such key; did you mean `admin`?");
     assert!(fault("[log]\nwhatever = 1").ends_with("known here: level, format"));
     assert!(bot_fault("rates = { mesages = 1 }").contains("did you mean `bots[suporte].rates.messages`?"));

@@ -41,12 +41,15 @@ impl ContentKind {
 
     /// Whether content of this kind can be sent as `media_type`, and why not.
     pub fn check_media_type(&self, media_type: &str) -> Result<(), &'static str> {
-        let media_type = MediaType::new(media_type);
-        if !is_mime(media_type.essence()) {
+        if !is_mime(media_type) {
             return Err("media_type is not a MIME type, such as \"text/plain\"");
         }
+        let media_type = MediaType::new(media_type);
         match self {
             Self::Text(_) if media_type.is_json() => Err("text cannot be sent as a JSON type: use json"),
+            Self::Text(_) if !media_type.essence().starts_with("text/") => {
+                Err("text can only be sent as a type of text, such as \"text/plain\"")
+            }
             Self::Json(value) if !media_type.is_json() && !value.is_string() => {
                 Err("json can be sent as a type that is not JSON only if it is a string")
             }
@@ -58,13 +61,14 @@ impl ContentKind {
     }
 }
 
-/// Whether a text is `type/subtype`, of the characters RFC 6838 allows.
-fn is_mime(essence: &str) -> bool {
+/// Whether a text is `type/subtype`, of the characters RFC 6838 allows, with parameters or without.
+pub fn is_mime(text: &str) -> bool {
+    let media_type = MediaType::new(text);
     let is_name = |name: &str| {
         !name.is_empty()
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*".contains(&byte))
     };
-    essence.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+    media_type.essence().split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
 }
 
 impl Default for ContentKind {

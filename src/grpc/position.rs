@@ -56,7 +56,7 @@ impl Begin {
         match start {
             Start::After { cursor: _, field } if self.expired => {
                 let earliest = Cursor { log, seq: self.bounds.trimmed };
-                Err(status::of_cursor(CursorError::Expired { earliest }, field))
+                Err(status::of_cursor(&CursorError::Expired { earliest }, field))
             }
             Start::After { .. } | Start::Latest | Start::Earliest | Start::At(_) | Start::Ago(_) => Ok(()),
         }
@@ -77,7 +77,7 @@ pub(super) async fn find(
         Start::Earliest => bounds.trimmed,
         Start::After { cursor, field } => {
             let found = after(cursor, log.id(), latest, bounds);
-            return found.map_err(|error| status::of_cursor(error, field));
+            return found.map_err(|error| status::of_cursor(&error, field));
         }
         Start::At(time) => log.seek(*time).await.map_err(read)?.max(bounds.trimmed),
         Start::Ago(ago) => {

@@ -170,27 +170,27 @@ fn invalid_fields(fields: Vec<InvalidField>) -> Status {
 
 impl From<CursorError> for Status {
     fn from(error: CursorError) -> Self {
-        of_position(error).into_status()
+        of_position(&error).into_status()
     }
 }
 
 /// The cursor in `field` is no position to read from.
-pub(super) fn of_cursor(error: CursorError, field: &str) -> Status {
+pub(super) fn of_cursor(error: &CursorError, field: &str) -> Status {
     let fields = vec![InvalidField::new(field, error.to_string())];
     Failure { fields, ..of_position(error) }.into_status()
 }
 
-fn of_position(error: CursorError) -> Failure {
+fn of_position(error: &CursorError) -> Failure {
     let message = error.to_string();
     let failure = |reason| Failure::new(reason, message);
     match error {
         CursorError::Empty | CursorError::Malformed => failure(ErrorReason::CursorMalformed),
-        CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", &log),
+        CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", log),
         CursorError::Expired { earliest } => {
-            failure(ErrorReason::CursorExpired).with("earliest_cursor", &earliest)
+            failure(ErrorReason::CursorExpired).with("earliest_cursor", earliest)
         }
         CursorError::InFuture { latest } => {
-            failure(ErrorReason::CursorInFuture).with("latest_cursor", &latest)
+            failure(ErrorReason::CursorInFuture).with("latest_cursor", latest)
         }
     }
 }

@@ -29,6 +29,21 @@ async fn a_second_handle_is_kept_out() {
 }
 
 #[tokio::test]
+async fn nobody_else_may_read_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path().join("log.db")).unwrap();
+    log.append(vec![message("t1", "a")]).await.unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["log.db", "log.db-shm", "log.db-wal", "log.db.lock"]);
+}
+
+#[tokio::test]
 async fn what_is_closed_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path().join("log.db")).unwrap();

@@ -121,7 +121,8 @@ async fn conditions_and_trials_change_nothing() {
     let mut tickets = world.tickets().await;
     let mut request = send(&ticket_id, "ensaio", "trial");
     request.options.as_mut().unwrap().validate_only = true;
-    tickets.send(request).await.unwrap();
+    let receipt = tickets.send(request).await.unwrap().into_inner().receipt.unwrap();
+    assert_eq!(receipt.state(), pb::CommandState::Unspecified, "nothing was done");
     let status = tickets
         .get_command(pb::GetCommandRequest { key: Some(Key::RequestId("trial".to_owned())) })
         .await

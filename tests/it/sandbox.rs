@@ -8,7 +8,41 @@ use deskgate::grpc::pb::event_service_client::EventServiceClient;
 use pb::start_position::Position;
 use pb::subscribe_response::Message as Told;
 
-use crate::support::at;
+use crate::support::{Process, at};
+
+fn refused(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_deskgate")).arg("sandbox").args(args).output().unwrap();
+    assert!(!output.status.success(), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_flag() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let said = refused(&["--desk-only", "--desk-listen", &taken]);
+    assert!(said.contains(&format!("--desk-listen {taken}")), "{said}");
+    let said = refused(&["--desk-only", "--desk-listen", "0.0.0.0:0"]);
+    assert!(said.contains("--desk-listen") && said.contains("loopback"), "{said}");
+    let said = refused(&["--desk-only", "--grpc-listen", "127.0.0.1:0"]);
+    assert!(said.contains("--grpc-listen"), "{said}");
+    let said = refused(&["--desk-only", "--desk-listen", "127.0.0.1:0", "--webhook-url", "gateway"]);
+    assert!(said.contains("--webhook-url"), "{said}");
+    let said = refused(&["--log-level", "wran"]);
+    assert!(said.contains("did you mean `warn`?"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_alone_knows_its_target_from_the_start() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let target = ["--webhook-url", "http://127.0.0.1:9/webhooks/suporte", "--webhook-token", "t0ken"];
+    let args = [&["sandbox", "--desk-only", "--desk-listen", "127.0.0.1:0"], &target[..]].concat();
+    let desk = Process::start(folder.path(), &args, &[]);
+    let state = reqwest::get(format!("http://{}/state", desk.address("desk"))).await.unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state.text().await.unwrap()).unwrap();
+    let webhook = serde_json::json!({"url": target[1], "header_name": "Authorization"});
+    assert_eq!(state["webhook"], webhook);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_a_customer_at_once() {

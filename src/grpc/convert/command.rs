@@ -29,9 +29,9 @@ pub(in crate::grpc) fn receipt(record: &CommandRecord, log: LogId, replayed: boo
     }
 }
 
-/// What an answer to `validate_only` begins with: nothing was recorded.
+/// What an answer to `validate_only` begins with: nothing was recorded, so there is no state to tell.
 pub(in crate::grpc) fn validated() -> pb::CommandReceipt {
-    pb::CommandReceipt { state: pb::CommandState::Succeeded.into(), ..pb::CommandReceipt::default() }
+    pb::CommandReceipt::default()
 }
 
 fn state(record: &CommandRecord) -> pb::CommandState {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Faults, Invalid, InvalidField, value};
-use crate::domain::{Content, ContentKind, Location, MediaLink, translate};
+use crate::domain::{Content, ContentKind, Location, MediaLink, is_mime, translate};
 use crate::grpc::pb;
 
 /// The longest document, as JSON: what a webhook's body may have, so that its echo fits every client too.
@@ -147,9 +147,13 @@ fn media_of_pb(media: pb::MediaLink, faults: &mut Faults) -> MediaLink {
     } = media;
     if uri.trim().is_empty() {
         faults.add("content.media.uri", "is required: a link that Blip can fetch");
+    } else if !is_absolute(&uri) {
+        faults.add("content.media.uri", "must be a whole URL, such as \"https://example.com/a.jpg\"");
     }
     if mime_type.trim().is_empty() {
         faults.add("content.media.mime_type", "is required, such as \"image/jpeg\"");
+    } else if !is_mime(&mime_type) {
+        faults.add("content.media.mime_type", "must be a MIME type, such as \"image/jpeg\"");
     }
     if size_bytes < 0 {
         faults.add("content.media.size_bytes", "must not be negative; 0 means not known");
@@ -165,6 +169,16 @@ fn media_of_pb(media: pb::MediaLink, faults: &mut Faults) -> MediaLink {
         aspect_ratio,
         authorization_realm,
     }
+}
+
+/// Whether a text is `scheme:…`, in one piece.
+fn is_absolute(uri: &str) -> bool {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let in_one_piece = !uri.contains(|letter: char| letter.is_whitespace() || letter.is_control());
+    in_one_piece && uri.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
 }
 
 fn location_of_pb(place: pb::Location, faults: &mut Faults) -> Location {
@@ -239,10 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn links_are_whole_and_typed() {
+        let media = |uri: &str, mime_type: &str| {
+            let (uri, mime_type) = (uri.to_owned(), mime_type.to_owned());
+            of("", pb::content::Kind::Media(pb::MediaLink { uri, mime_type, ..pb::MediaLink::default() }))
+        };
+        for uri in ["https://a/b", "lime://a@b/c", "data:,a"] {
+            assert!(of_pb(media(uri, "image/png; q=1")).is_ok(), "{uri}");
+        }
+        for uri in ["a.png", "/a.png", "//a/b", "https:", ":a", "https://a/b c"] {
+            assert_eq!(fields(of_pb(media(uri, "image/png"))), ["content.media.uri"], "{uri}");
+        }
+        assert_eq!(fields(of_pb(media("https://a/b", "png"))), ["content.media.mime_type"]);
+    }
+
+    #[test]
     fn the_type_must_go_with_the_kind() {
         let text = || pb::content::Kind::Text("a".to_owned());
         assert!(of_pb(of("text/plain; charset=utf-8", text())).is_ok());
-        for media_type in ["application/json", "plain", "a/b/c", "text/"] {
+        for media_type in ["application/json", "image/png", "plain", "a/b/c", "text/"] {
             assert!(matches!(of_pb(of(media_type, text())), Err(Invalid::Content { .. })), "{media_type}");
         }
         let json = || pb::content::Kind::Json(value::to_pb(&json!({"text": "a"})));

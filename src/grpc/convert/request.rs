@@ -38,7 +38,7 @@ pub(in crate::grpc) fn assign(request: pb::AssignRequest, principal: String) -> 
     check_ticket_id(&ticket_id, &mut faults);
     check_name(&agent, "agent", true, &mut faults);
     let action = Action::Assign { agent_identity: agent_identity_of(&agent) };
-    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    let asked = asked(&ticket_id, bot, action, options, principal, &mut faults);
     faults.done(asked)
 }
 
@@ -74,7 +74,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
         metadata: metadata.collect::<Map<String, Value>>(),
         agent_identity: agent_identity_of(&agent),
     }));
-    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    let asked = asked(&ticket_id, bot, action, options, principal, &mut faults);
     faults.done(asked)
 }
 
@@ -100,12 +100,12 @@ pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Re
         }
     };
     let action = Action::Close { by, tags, closed_by: agent_identity_of(&closed_by), without_redirect };
-    let asked = asked(ticket_id, bot, action, options, principal, &mut faults);
+    let asked = asked(&ticket_id, bot, action, options, principal, &mut faults);
     faults.done(asked)
 }
 
 fn asked(
-    ticket_id: String,
+    ticket_id: &str,
     bot: String,
     action: Action,
     options: Option<pb::CommandOptions>,
@@ -115,7 +115,7 @@ fn asked(
     let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
     check_name(&bot, "bot", false, faults);
     check_request_id(&request_id, "options.request_id", faults);
-    let ticket_id = canonical_ticket_id(&ticket_id);
+    let ticket_id = canonical_ticket_id(ticket_id);
     let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
     Asked { request, validate_only }
 }

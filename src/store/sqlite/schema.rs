@@ -1,7 +1,8 @@
 //! The file: its tables, their migrations, and the checks before it is trusted. Migrations are numbered,
 //! each runs once in its own transaction, and a released one is never changed.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,12 +127,31 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
+/// Options that open a file for writing, and make it for its owner only.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Makes an empty file if there is none: SQLite would make one that others may read, and gives the files beside it
+/// the same mode.
+fn make(path: &Path) -> Result<(), OpenError> {
+    match private().create_new(true).open(path) {
+        Ok(_empty) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(OpenError::from_io(path, error)),
+    }
+}
+
 /// Keeps a second process out for as long as the answer lives.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let opened = File::options().create(true).truncate(false).write(true).open(&name);
+    let opened = private().create(true).truncate(false).open(&name);
     let file = opened.map_err(|source| OpenError::from_io(&name, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -149,6 +169,7 @@ pub(super) fn open(
     if path.is_dir() {
         return Err(OpenError::NotAFile(path.to_owned()));
     }
+    make(path)?;
     let told = |error| OpenError::from_sqlite(path, error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
