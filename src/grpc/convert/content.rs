@@ -291,7 +291,7 @@ mod tests {
         let json = pb::content::Kind::Json(value::to_pb(&json!({"text": fits})));
         assert_eq!(fields(of_pb(of("application/json", json))), ["content.json"]);
         let media = pb::content::Kind::Media(pb::MediaLink {
-            uri: fits,
+            uri: format!("https://example.com/{fits}"),
             mime_type: "image/png".to_owned(),
             ..pb::MediaLink::default()
         });
