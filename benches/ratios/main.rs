@@ -8,6 +8,7 @@ mod crew;
 mod load;
 mod machine;
 mod process;
+mod quiet;
 mod rows;
 mod stats;
 mod stream;
@@ -24,7 +25,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::load::Numbers;
-use crate::machine::Meter;
+use crate::quiet::Quiet;
 use crate::table::Line;
 
 /// Measures Deskgate against its yardsticks and prints the table.
@@ -41,6 +42,10 @@ struct Args {
     /// How many rounds each ratio is the median of.
     #[arg(long)]
     rounds: Option<usize>,
+
+    /// How long each measurement may wait until others leave the machine alone, and be repeated when they do not.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    patience: u64,
 
     /// Where the stores lie; a disk in memory would make durability free.
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
@@ -69,6 +74,7 @@ pub(crate) struct Settings {
     quick: bool,
     rows: Vec<u8>,
     rounds: usize,
+    quiet: Quiet,
     node_modules: Option<PathBuf>,
     /// A folder for stores, on the disk to be measured.
     scratch: PathBuf,
@@ -109,6 +115,7 @@ fn main() -> Result<()> {
         quick: args.quick,
         rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1),
         rows: if args.rows.is_empty() { (1..=7).collect() } else { args.rows },
+        quiet: Quiet::with(Duration::from_secs(args.patience)),
         node_modules: args.node_modules,
         scratch: scratch.path().to_owned(),
         // Those below are for what is there before a measurement.
@@ -121,7 +128,9 @@ fn main() -> Result<()> {
         for line in lines {
             println!("{line}");
         }
-        println!("    others took {:.0} % of the processors meanwhile", others * 100.0);
+        if let Some(others) = others {
+            println!("    others took at most {:.0} % of the processors in a measurement", others * 100.0);
+        }
     }
     Ok(())
 }
@@ -129,8 +138,8 @@ fn main() -> Result<()> {
 /// Measures a few rows that share a measurement.
 type Measure = fn(&Settings) -> Result<Vec<Line>>;
 
-/// What is wanted, group by group, each with what others took of the processors meanwhile.
-fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, f64)>> {
+/// What is wanted, group by group, each with the most that others took of the processors.
+fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, Option<f64>)>> {
     let groups: [(&[u8], Measure); 6] = [
         (&[1, 2, 3], rows::ingest::run),
         (&[4], rows::fanout::run),
@@ -142,9 +151,8 @@ fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, f64)>> {
     let mut measured = Vec::new();
     for (rows, run) in groups {
         if rows.iter().any(|row| settings.wants(*row)) {
-            let meter = Meter::start();
             let lines = run(settings)?;
-            measured.push((lines, meter.others()));
+            measured.push((lines, settings.quiet.worst()));
         }
     }
     Ok(measured)

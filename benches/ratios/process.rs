@@ -109,15 +109,15 @@ impl Server {
 
     /// Processor time used so far, in user space and in the kernel.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
+        Ok(TICK * u32::try_from(self.ticks()?)?)
+    }
+
+    /// The same, in ticks.
+    pub(crate) fn ticks(&self) -> Result<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').context("no command in /proc/PID/stat")?;
-        let ticks: u32 = fields
-            .split_ascii_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u32>)
-            .sum::<Result<u32, _>>()?;
-        Ok(TICK * ticks)
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(ticks.sum::<Result<u64, _>>()?)
     }
 }
 

@@ -99,9 +99,11 @@ impl Kind {
         };
         for round in 1..=settings.rounds {
             progress(&format!("{streams} streams {}, round {round} of {}", self.what, settings.rounds));
-            let (ours, cpu) = (self.measure)(ours, &fleet, settings)?;
+            let (ours, cpu) = settings.quiet.measure(&[ours], || (self.measure)(ours, &fleet, settings))?;
             ours_cpu.push(cpu);
-            let (yardstick, cpu) = (self.measure)(&self.yardstick, &fleet, settings)?;
+            let (yardstick, cpu) = settings
+                .quiet
+                .measure(&[&self.yardstick], || (self.measure)(&self.yardstick, &fleet, settings))?;
             yardstick_cpu.push(cpu);
             rounds.push(ours, yardstick);
         }

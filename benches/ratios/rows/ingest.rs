@@ -98,16 +98,18 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
 }
 
 pub(super) fn measure(server: &Server, connections: usize, settings: &Settings) -> Result<Measured> {
-    let crew = load::start(server.webhook, connections, &settings.numbers)?;
-    crew.measure(WARM_UP);
-    let before = server.processor_time()?;
-    let achieved = crew.measure(settings.window());
-    let used = server.processor_time()?.saturating_sub(before);
-    crew.finish()?;
-    Ok(Measured {
-        per_second: achieved.per_second(),
-        processor: used.as_secs_f64() / real(achieved.count),
-        refused: achieved.refused,
+    settings.quiet.measure(&[server], || {
+        let crew = load::start(server.webhook, connections, &settings.numbers)?;
+        crew.measure(WARM_UP);
+        let before = server.processor_time()?;
+        let achieved = crew.measure(settings.window());
+        let used = server.processor_time()?.saturating_sub(before);
+        crew.finish()?;
+        Ok(Measured {
+            per_second: achieved.per_second(),
+            processor: used.as_secs_f64() / real(achieved.count),
+            refused: achieved.refused,
+        })
     })
 }
 

@@ -44,10 +44,10 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     let mut parts = Vec::new();
     for round in 1..=settings.rounds {
         progress(&format!("latency, round {round} of {}", settings.rounds));
-        let first = settings.numbers.fetch_add(u64::try_from(count)?, Ordering::Relaxed);
-        let mut measured = latencies(&ours, first, count)?;
-        let in_memory = percentile(&mut latencies(&memory, first, count)?, 50);
-        let commit = percentile(&mut commits(&database, count)?, 50);
+        let mut measured = settings.quiet.measure(&[&ours], || latencies(&ours, count, settings))?;
+        let mut in_memory = settings.quiet.measure(&[&memory], || latencies(&memory, count, settings))?;
+        let mut commit = settings.quiet.measure(&[], || commits(&database, count))?;
+        let (in_memory, commit) = (percentile(&mut in_memory, 50), percentile(&mut commit, 50));
         let yardstick = (in_memory + commit).as_secs_f64();
         p50.push(percentile(&mut measured, 50).as_secs_f64(), yardstick);
         p99.push(percentile(&mut measured, 99).as_secs_f64(), yardstick);
@@ -89,8 +89,9 @@ impl Flights {
     }
 }
 
-/// Posts `count` messages, numbered from `first`, a hundred a second, and waits for each in a stream.
-fn latencies(server: &Server, first: u64, count: usize) -> Result<Vec<Duration>> {
+/// Posts `count` messages, a hundred a second, and waits for each in a stream.
+fn latencies(server: &Server, count: usize, settings: &Settings) -> Result<Vec<Duration>> {
+    let first = settings.numbers.fetch_add(u64::try_from(count)?, Ordering::Relaxed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let request = stream::framed(&SubscribeRequest::default())?;

@@ -50,10 +50,13 @@ pub(crate) fn run(settings: &Settings) -> Result<Vec<Line>> {
     let mut processor = Vec::new();
     for round in 1..=settings.rounds {
         progress(&format!("replay, round {round} of {}", settings.rounds));
-        let before = server.processor_time()?;
-        let ours = runtime.block_on(replay(&server, &request, total))?;
-        processor.push(server.processor_time()?.saturating_sub(before).as_secs_f64() / real(total));
-        rounds.push(ours, runtime.block_on(scan(&log, total))?);
+        let (ours, used) = settings.quiet.measure(&[&server], || {
+            let before = server.processor_time()?;
+            let ours = runtime.block_on(replay(&server, &request, total))?;
+            Ok((ours, server.processor_time()?.saturating_sub(before)))
+        })?;
+        processor.push(used.as_secs_f64() / real(total));
+        rounds.push(ours, settings.quiet.measure(&[], || runtime.block_on(scan(&log, total)))?);
     }
     let processor = median(processor.into_iter()) * 1e6;
     Ok(vec![Line {
