@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::domain::{Fingerprint, NewEvent, Outcome, Seq, StoredEvent, TicketState};
 
 pub mod memory;
+pub mod quarantine;
 pub mod record;
 pub mod rules;
 pub mod sqlite;
@@ -263,29 +264,40 @@ const CURSOR_VERSION: u8 = 1;
 impl Cursor {
     /// Reads a cursor as [`Display`](fmt::Display) wrote it.
     pub fn parse(text: &str) -> Result<Self, MalformedCursor> {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
-        let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
-        let (version, rest) = body.split_first().ok_or(MalformedCursor)?;
-        let (log, seq) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
-        let Ok(seq) = <[u8; 8]>::try_from(seq) else { return Err(MalformedCursor) };
-        if *version != CURSOR_VERSION || crc32fast::hash(body).to_be_bytes() != *check {
-            return Err(MalformedCursor);
-        }
-        Ok(Self { log: LogId(*log), seq: Seq(u64::from_be_bytes(seq)) })
+        let (log, seq) = unseal(CURSOR_VERSION, text)?;
+        Ok(Self { log, seq: Seq(seq) })
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [CURSOR_VERSION; 21];
-        let (body, check) = bytes.split_at_mut(17);
-        body.iter_mut()
-            .skip(1)
-            .zip(self.log.0.into_iter().chain(self.seq.0.to_be_bytes()))
-            .for_each(|(to, from)| *to = from);
-        check.copy_from_slice(&crc32fast::hash(body).to_be_bytes());
-        out.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        out.write_str(&seal(CURSOR_VERSION, self.log, self.seq.0))
     }
+}
+
+/// A number of `log` as printable text with a check.
+fn seal(version: u8, log: LogId, number: u64) -> String {
+    let mut bytes = [version; 21];
+    let (body, check) = bytes.split_at_mut(17);
+    body.iter_mut()
+        .skip(1)
+        .zip(log.0.into_iter().chain(number.to_be_bytes()))
+        .for_each(|(to, from)| *to = from);
+    check.copy_from_slice(&crc32fast::hash(body).to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads what [`seal`] wrote under the same version.
+fn unseal(version: u8, text: &str) -> Result<(LogId, u64), MalformedCursor> {
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
+    let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
+    let (found, rest) = body.split_first().ok_or(MalformedCursor)?;
+    let (log, number) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
+    let Ok(number) = <[u8; 8]>::try_from(number) else { return Err(MalformedCursor) };
+    if *found != version || crc32fast::hash(body).to_be_bytes() != *check {
+        return Err(MalformedCursor);
+    }
+    Ok((LogId(*log), u64::from_be_bytes(number)))
 }
 
 #[cfg(test)]

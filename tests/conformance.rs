@@ -15,6 +15,8 @@ mod file;
 mod ledger;
 #[path = "conformance/log.rs"]
 mod log;
+#[path = "conformance/quarantine.rs"]
+mod quarantine;
 #[path = "conformance/support.rs"]
 mod support;
 
@@ -50,6 +52,10 @@ on_every_store! {
     crate::log::tickets => tickets_are_known_by_bot_and_id,
     crate::log::closed_flags => events_after_a_close_say_so,
     crate::log::quarantined => bodies_in_quarantine_are_taken,
+    crate::quarantine::pages => the_quarantine_is_read_in_pages,
+    crate::quarantine::released_once => a_body_leaves_quarantine_as_one_event,
+    crate::quarantine::released_late => what_leaves_quarantine_comes_late_and_keeps_every_rule,
+    crate::quarantine::never_reused => a_number_in_quarantine_is_never_used_twice,
     crate::ledger::begin_once => a_request_begins_once,
     crate::ledger::conflict => a_request_id_means_one_thing,
     crate::ledger::freed => a_passing_failure_frees_the_request_id,

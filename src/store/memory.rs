@@ -10,12 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, first_of, is_held};
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
     NewCommand, Quarantined, ReadError,
 };
 use crate::clock::{Clock, Ids};
+use crate::domain::event::{Place, place_late};
 use crate::domain::{DedupKey, NewEvent, Seq, StoredEvent, TicketState, place};
 
 /// The store.
@@ -42,7 +44,8 @@ struct State {
     tickets: BTreeMap<(String, String), TicketState>,
     /// In the order they were begun.
     commands: Vec<CommandRecord>,
-    quarantine: Vec<(Timestamp, Quarantined)>,
+    last_held: HeldId,
+    quarantine: BTreeMap<HeldId, (Timestamp, Quarantined)>,
 }
 
 impl MemoryLog {
@@ -81,7 +84,7 @@ impl MemoryLog {
         }
         let keys_before = earlier(now, self.dedup_window);
         state.dedup.retain(|_, (_, taken)| *taken >= keys_before);
-        state.quarantine.retain(|(received, _)| *received >= before);
+        state.quarantine.retain(|_, (received, _)| *received >= before);
         let commands_before = earlier(now, self.retention.max(REQUEST_IDS_KEPT));
         state.commands.retain(|record| record.settle_time.is_none_or(|settled| settled >= commands_before));
         removed
@@ -89,7 +92,7 @@ impl MemoryLog {
 
     /// The bodies in quarantine.
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.lock().quarantine.iter().map(|(_, body)| body.clone()).collect()
+        self.lock().quarantine.values().map(|(_, body)| body.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,16 +106,14 @@ impl MemoryLog {
     }
 
     fn append_to(&self, state: &mut State, now: Timestamp, events: Vec<NewEvent>) -> Vec<Appended> {
-        events.into_iter().map(|new| self.append_one(state, now, new)).collect()
+        events.into_iter().map(|new| self.append_one(state, now, new, place)).collect()
     }
 
-    fn append_one(&self, state: &mut State, now: Timestamp, new: NewEvent) -> Appended {
+    fn append_one(&self, state: &mut State, now: Timestamp, new: NewEvent, place: Place) -> Appended {
         let seq = Seq(state.last.0.saturating_add(1));
         if let Some(key) = new.dedup {
-            if let Some((known, taken)) = state.dedup.get(&key)
-                && *taken >= earlier(now, self.dedup_window)
-            {
-                return Appended::Duplicate(*known);
+            if let Some(known) = self.taken_by(state, now, key) {
+                return Appended::Duplicate(known);
             }
             state.dedup.insert(key, (seq, now));
         }
@@ -128,6 +129,11 @@ impl MemoryLog {
         state.last_time = now;
         self.tail.send_replace(seq);
         Appended::At(stored)
+    }
+
+    fn taken_by(&self, state: &State, now: Timestamp, key: DedupKey) -> Option<Seq> {
+        let window_begins = earlier(now, self.dedup_window);
+        state.dedup.get(&key).filter(|(_, taken)| *taken >= window_begins).map(|(by, _)| *by)
     }
 }
 
@@ -164,7 +170,9 @@ impl EventLog for MemoryLog {
     async fn quarantine(&self, body: Quarantined) -> Result<(), AppendError> {
         let mut state = self.lock();
         let now = self.now(&state);
-        state.quarantine.push((now, body));
+        state.last_held = HeldId(state.last_held.0.saturating_add(1));
+        let id = state.last_held;
+        state.quarantine.insert(id, (now, body));
         Ok(())
     }
 
@@ -221,6 +229,58 @@ impl EventLog for MemoryLog {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+}
+
+#[async_trait]
+impl Quarantine for MemoryLog {
+    async fn held(&self, wanted: Wanted) -> Result<HeldPage, ReadError> {
+        let Wanted { after, bot, ids, count_max, body_bytes_max } = wanted;
+        let mut page = HeldPage::default();
+        let mut bytes = 0_usize;
+        for (id, (receive_time, body)) in &self.lock().quarantine {
+            let Quarantined { bot: of, reason, raw } = body;
+            let is_wanted = *id > after
+                && bot.as_ref().is_none_or(|bot| **bot == **of)
+                && ids.as_ref().is_none_or(|ids| ids.contains(id));
+            if !is_wanted {
+                continue;
+            }
+            bytes = bytes.saturating_add(raw.len());
+            let fits = body_bytes_max.is_none_or(|bytes_max| bytes <= bytes_max || page.bodies.is_empty());
+            if page.bodies.len() >= count_max || !fits {
+                page.more = true;
+                break;
+            }
+            page.bodies.push(Held {
+                id: *id,
+                bot: Arc::clone(of),
+                receive_time: *receive_time,
+                reason: reason.clone(),
+                size_bytes: raw.len(),
+                raw: body_bytes_max.map(|_| raw.clone()).unwrap_or_default(),
+            });
+        }
+        Ok(page)
+    }
+
+    async fn taken(&self, keys: Vec<DedupKey>) -> Result<Vec<Option<Seq>>, AppendError> {
+        let state = self.lock();
+        let now = self.now(&state);
+        Ok(keys.into_iter().map(|key| self.taken_by(&state, now, key)).collect())
+    }
+
+    async fn release(&self, readable: Vec<Readable>) -> Result<Vec<Released>, AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        let release = |Readable { id, event }| match state.quarantine.remove(&id) {
+            None => Released::Gone,
+            Some(_) => match self.append_one(&mut state, now, event, place_late) {
+                Appended::At(stored) => Released::At(stored),
+                Appended::Duplicate(seq) => Released::Duplicate(seq),
+            },
+        };
+        Ok(readable.into_iter().map(release).collect())
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -36,6 +36,7 @@ mod failure;
 mod job;
 mod metrics;
 mod open_error;
+mod quarantine;
 mod reader;
 mod recent;
 mod retention;
@@ -126,6 +127,8 @@ struct Shared {
     /// Everything up to here is gone.
     trimmed: RwLock<Seq>,
     queued_bytes: AtomicUsize,
+    /// Bodies in quarantine.
+    held: AtomicI64,
 }
 
 impl SqliteLog {
@@ -154,6 +157,7 @@ impl SqliteLog {
             commits: metrics::Commits::default(),
             trimmed: RwLock::new(found.trimmed),
             queued_bytes: AtomicUsize::new(0),
+            held: AtomicI64::new(found.held),
         });
         let io = |source| OpenError::Io { path: path.clone(), source };
         let window = retention::micros_of(dedup_window.max(DEDUP_WINDOW_MIN));

@@ -1,7 +1,10 @@
 //! Any sequence of operations: SQLite and the memory model agree, event by event, crashes of the process
 //! included as far as a restart shows them.
 
-use deskgate::domain::{Fact, Fault, NewEvent, Outcome, Payload, Seq, TicketStatus};
+use std::collections::BTreeSet;
+
+use deskgate::domain::{DedupKey, Fact, Fault, NewEvent, Outcome, Payload, Seq, TicketStatus};
+use deskgate::store::quarantine::{HeldId, Readable, Wanted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -13,6 +16,10 @@ enum Operation {
     Append(Vec<Put>),
     Begin { id: u8, request: u8, asks: u8 },
     Settle { id: u8, how: u8, echo: Vec<Put> },
+    Hold { bot: bool, length: usize },
+    Release(Vec<(u64, Put)>),
+    Held { after: u64, bot: bool, ids: Option<Vec<u64>>, count_max: usize, body_bytes_max: Option<usize> },
+    Taken(Vec<u8>),
     Pass { hours: i64, seconds: i64 },
     Retain,
     Restart,
@@ -56,6 +63,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (1_u8..8, 0_u8..4, 0_u8..2).prop_map(|(id, request, asks)| Operation::Begin { id, request, asks }),
         2 => (1_u8..8, 0_u8..4, vec(put(), 0..3))
             .prop_map(|(id, how, echo)| Operation::Settle { id, how, echo }),
+        3 => (any::<bool>(), 0_usize..9).prop_map(|(bot, length)| Operation::Hold { bot, length }),
+        2 => vec((0_u64..6, put()), 0..4).prop_map(Operation::Release),
+        2 => (0_u64..6, any::<bool>(), proptest::option::of(vec(0_u64..6, 0..4)), 0_usize..4, proptest::option::of(0_usize..20))
+            .prop_map(|(after, bot, ids, count_max, body_bytes_max)| Operation::Held { after, bot, ids, count_max, body_bytes_max }),
+        1 => vec(0_u8..6, 0..4).prop_map(Operation::Taken),
         2 => (-1_i64..50, 0_i64..60).prop_map(|(hours, seconds)| Operation::Pass { hours, seconds }),
         1 => Just(Operation::Retain),
         1 => Just(Operation::Restart),
@@ -88,6 +100,28 @@ async fn apply(store: &mut Subject, operation: &Operation) -> String {
             let id = Uuid::from_u128(u128::from(*id));
             format!("{:?}", store.ledger().settle(id, end(outcome(*how)), events(echo)).await)
         }
+        Operation::Hold { bot, length } => {
+            store.hold(if *bot { "vendas" } else { "suporte" }, &"x".repeat(*length)).await;
+            String::new()
+        }
+        Operation::Release(puts) => {
+            let readable = |(id, put): &(u64, Put)| Readable { id: HeldId(*id), event: put.event() };
+            format!("{:?}", store.quarantine().release(puts.iter().map(readable).collect()).await)
+        }
+        Operation::Held { after, bot, ids, count_max, body_bytes_max } => {
+            let ids = ids.as_ref().map(|ids| {
+                let ids: BTreeSet<_> = ids.iter().copied().map(HeldId).collect();
+                ids.into_iter().collect()
+            });
+            let bot = bot.then(|| "vendas".to_owned());
+            let (after, count_max, body_bytes_max) = (HeldId(*after), *count_max, *body_bytes_max);
+            let wanted = Wanted { after, bot, ids, count_max, body_bytes_max };
+            format!("{:?}", store.quarantine().held(wanted).await)
+        }
+        Operation::Taken(keys) => {
+            let keys = keys.iter().map(|key| DedupKey([*key; 16])).collect();
+            format!("{:?}", store.quarantine().taken(keys).await)
+        }
         Operation::Pass { hours, seconds } => {
             store.hours_pass(*hours);
             store.seconds_pass(*seconds);
@@ -111,6 +145,7 @@ async fn seen(store: &Subject) -> Vec<String> {
         format!("{:?} {:?}", bounds.earliest_time, bounds.latest_time),
         format!("{:?}", store.all_after(trimmed).await),
         format!("{:?}", store.ledger().unsettled().await),
+        format!("{:?}", store.held().await),
     ];
     if let Some(before) = trimmed.0.checked_sub(1) {
         seen.push(format!("{:?}", log.read(Seq(before), 1).await));

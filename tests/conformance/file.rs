@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use deskgate::clock::SequentialIds;
 use deskgate::domain::Seq;
+use deskgate::store::quarantine::{HeldId, Readable};
 use deskgate::store::sqlite::{Config, OpenError, SqliteLog};
 use deskgate::store::{AppendError, EventLog as _, Health, ReadError};
+use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 
-use crate::support::{Subject, clock, keyed, message};
+use crate::support::{Kind, Subject, clock, keyed, message};
 
 fn open(path: impl Into<std::path::PathBuf>) -> Result<SqliteLog, OpenError> {
     SqliteLog::open(Config::new(path), clock(), Arc::new(SequentialIds::default()))
@@ -68,6 +70,41 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let error = store.open().unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     assert!(error.to_string().contains("newer deskgate"));
+}
+
+#[tokio::test]
+async fn the_first_schema_is_brought_up_to_date() {
+    let mut store = Subject::sqlite();
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    db.execute_batch(
+        "DROP TABLE quarantine;
+         CREATE TABLE quarantine (n INTEGER PRIMARY KEY, receive_time INTEGER NOT NULL, bot TEXT NOT NULL,
+             reason TEXT NOT NULL, raw BLOB NOT NULL) STRICT;
+         INSERT INTO quarantine VALUES (-1, 0, '', 'probe', x'00'), (3, 7, 'a', 'why', x'78'), (9, 8, 'b', 'why', x'79');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    store.restart();
+    store.hold("suporte", "z").await;
+    let held: Vec<_> = store.held().await.bodies.into_iter().map(|body| (body.id.0, body.raw)).collect();
+    assert_eq!(held, [(3, "x".into()), (9, "y".into()), (10, "z".into())]);
+    let mut registry = Registry::default();
+    let Kind::Sqlite { log: Some(log), .. } = &store.kind else { panic!("it is a file") };
+    log.register_metrics(&mut registry);
+    let told = |registry: &Registry| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text.lines().find(|line| line.starts_with("store_quarantined ")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(told(&registry), "store_quarantined 3");
+    let leaving = vec![Readable { id: HeldId(9), event: message("t1", "a") }];
+    store.quarantine().release(leaving).await.unwrap();
+    assert_eq!(told(&registry), "store_quarantined 2");
+    store.hours_pass(25);
+    store.enforce_retention().await;
+    assert_eq!(told(&registry), "store_quarantined 0");
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use deskgate::domain::{
     Ticket, TicketStatus,
 };
 use deskgate::store::memory::MemoryLog;
+use deskgate::store::quarantine::{HeldPage, Quarantine, Wanted};
 use deskgate::store::sqlite::{Config, SqliteLog};
-use deskgate::store::{Appended, End, EventLog, Ledger, NewCommand};
+use deskgate::store::{Appended, End, EventLog, Ledger, NewCommand, Quarantined};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -21,10 +22,10 @@ pub(crate) const RETENTION: Duration = Duration::from_hours(24);
 pub(crate) struct Subject {
     pub(crate) clock: Arc<ManualClock>,
     ids: Arc<SequentialIds>,
-    kind: Kind,
+    pub(crate) kind: Kind,
 }
 
-enum Kind {
+pub(crate) enum Kind {
     Memory(MemoryLog),
     Sqlite { directory: tempfile::TempDir, config: Config, log: Option<SqliteLog> },
 }
@@ -69,6 +70,25 @@ impl Subject {
             Kind::Memory(log) => log,
             Kind::Sqlite { log, .. } => log.as_ref().unwrap(),
         }
+    }
+
+    pub(crate) fn quarantine(&self) -> &dyn Quarantine {
+        match &self.kind {
+            Kind::Memory(log) => log,
+            Kind::Sqlite { log, .. } => log.as_ref().unwrap(),
+        }
+    }
+
+    /// Keeps a body of `bot` that could not be read.
+    pub(crate) async fn hold(&self, bot: &str, raw: &str) {
+        let body = Quarantined { bot: bot.into(), reason: "no JSON".to_owned(), raw: raw.to_owned().into() };
+        self.log().quarantine(body).await.unwrap();
+    }
+
+    /// Everything in quarantine, with its bodies.
+    pub(crate) async fn held(&self) -> HeldPage {
+        let wanted = Wanted { count_max: usize::MAX, body_bytes_max: Some(usize::MAX), ..Wanted::default() };
+        self.quarantine().held(wanted).await.unwrap()
     }
 
     pub(crate) fn path(&self) -> std::path::PathBuf {

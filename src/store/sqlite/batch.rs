@@ -13,6 +13,7 @@ use super::failure::WriteError;
 use super::tickets::Tickets;
 use super::{commands, int, micros};
 use crate::clock::Ids;
+use crate::domain::event::Place;
 use crate::domain::{DedupKey, Fact, NewEvent, Seq, StoredEvent, TicketState, place};
 use crate::store::record;
 use crate::store::rules::{first_of, is_held};
@@ -21,7 +22,7 @@ use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, 
 /// The statements every event needs, looked up once a transaction.
 pub(super) struct Statements<'a> {
     insert: CachedStatement<'a>,
-    known: CachedStatement<'a>,
+    pub(super) known: CachedStatement<'a>,
 }
 
 impl<'a> Statements<'a> {
@@ -44,14 +45,16 @@ pub(super) struct Batch<'a> {
     pub(super) next: Seq,
     /// What to publish after the commit, with sizes.
     pub(super) fresh: Vec<(Arc<StoredEvent>, usize)>,
+    /// By how many the bodies in quarantine become more, or less.
+    pub(super) held: i64,
 }
 
 impl Batch<'_> {
     pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Appended>, WriteError> {
-        events.into_iter().map(|event| self.append_one(event)).collect()
+        events.into_iter().map(|event| self.append_one(event, place)).collect()
     }
 
-    fn append_one(&mut self, new: NewEvent) -> Result<Appended, WriteError> {
+    pub(super) fn append_one(&mut self, new: NewEvent, place: Place) -> Result<Appended, WriteError> {
         let seq = self.next;
         let key = new.dedup;
         if let Some(key) = key
@@ -94,13 +97,14 @@ impl Batch<'_> {
         Ok(self.buffer.len().saturating_add(raw.len()))
     }
 
-    pub(super) fn quarantine(&self, body: &Quarantined) -> Result<(), WriteError> {
+    pub(super) fn quarantine(&mut self, body: &Quarantined) -> Result<(), WriteError> {
         let Quarantined { bot, reason, raw } = body;
         self.db
             .prepare_cached(
                 "INSERT INTO quarantine (receive_time, bot, reason, raw) VALUES (?1, ?2, ?3, ?4)",
             )?
             .execute(params![micros(self.now), &**bot, reason, &**raw])?;
+        self.held = self.held.saturating_add(1);
         Ok(())
     }
 

@@ -69,21 +69,28 @@ impl Dedup {
         by: Seq,
         now: i64,
     ) -> rusqlite::Result<Option<Seq>> {
-        let in_memory = self.recent.get(&key).copied();
-        let taken = match in_memory {
-            Some(taken) => Some(taken),
+        if let Some(by) = self.taken(known, key, now)? {
+            return Ok(Some(by));
+        }
+        let before = self.recent.insert(key, Taken { by, at: now });
+        self.undo.push((key, before));
+        Ok(None)
+    }
+
+    /// By which event `key` is taken now.
+    pub(super) fn taken(
+        &self,
+        known: &mut Statement<'_>,
+        key: DedupKey,
+        now: i64,
+    ) -> rusqlite::Result<Option<Seq>> {
+        let taken = match self.recent.get(&key) {
+            Some(taken) => Some(*taken),
             None => known
                 .query_row([key.0], |row| Ok(Taken { by: seq(row.get(0)?), at: row.get(1)? }))
                 .optional()?,
         };
-        if let Some(taken) = taken
-            && taken.at >= now.saturating_sub(self.window)
-        {
-            return Ok(Some(taken.by));
-        }
-        self.recent.insert(key, Taken { by, at: now });
-        self.undo.push((key, in_memory));
-        Ok(None)
+        Ok(taken.filter(|taken| taken.at >= now.saturating_sub(self.window)).map(|taken| taken.by))
     }
 
     /// The transaction is durable.

@@ -1,6 +1,7 @@
 //! What the store tells of itself: how long commits take, how much they carry, how large the file is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -60,7 +61,7 @@ pub(super) fn register(shared: &Arc<Shared>, path: &Path, registry: &mut Registr
 }
 
 impl AtScrape {
-    fn gauges(&self) -> [(&'static str, &'static str, u64); 4] {
+    fn gauges(&self) -> [(&'static str, &'static str, u64); 5] {
         let size = |suffix: &str| {
             let mut name = self.path.as_os_str().to_owned();
             name.push(suffix);
@@ -68,11 +69,13 @@ impl AtScrape {
         };
         let last = self.shared.tail.borrow().0;
         let trimmed = self.shared.trimmed.read().unwrap_or_else(PoisonError::into_inner).0;
+        let held = self.shared.held.load(Ordering::Acquire);
         let ready = u64::from(*self.shared.health.borrow() == Health::Ready);
         [
             ("store_ready", "1 while the store takes events", ready),
             ("store_bytes", "Size of the database and its log", size("").saturating_add(size("-wal"))),
             ("store_events", "Events kept", last.saturating_sub(trimmed)),
+            ("store_quarantined", "Bodies in quarantine", u64::try_from(held).unwrap_or_default()),
             ("store_last_position", "Position of the newest event", last),
         ]
     }

@@ -24,6 +24,8 @@ pub(super) struct Run {
     pub(super) waiting: Vec<oneshot::Sender<Result<u64, AppendError>>>,
     /// Events removed so far.
     pub(super) removed: u64,
+    /// Bodies in quarantine that the last step removed.
+    pub(super) held: i64,
     stage: Stage,
 }
 
@@ -55,7 +57,7 @@ pub(super) fn micros_of(duration: Duration) -> i64 {
 
 impl Run {
     pub(super) fn new(waiting: Vec<oneshot::Sender<Result<u64, AppendError>>>) -> Self {
-        Self { waiting, removed: 0, stage: Stage::Events }
+        Self { waiting, removed: 0, held: 0, stage: Stage::Events }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -88,6 +90,7 @@ impl Run {
                          (SELECT n FROM quarantine ORDER BY n LIMIT ?2) AND receive_time < ?1",
                     )?
                     .execute((events_before, ROWS_PER_STEP))?;
+                self.held = i64::try_from(removed).unwrap_or_default();
                 if removed == 0 {
                     self.stage = Stage::Commands;
                 }

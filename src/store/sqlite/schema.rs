@@ -33,7 +33,8 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         id BLOB NOT NULL,                   -- who this log is; part of every cursor
@@ -99,7 +100,21 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX commands_by_request ON commands (principal, request_id) WHERE request_id <> '';
     CREATE INDEX commands_unsettled ON commands (n) WHERE settle_time IS NULL;
     CREATE INDEX commands_by_settle_time ON commands (settle_time) WHERE settle_time IS NOT NULL;
-"];
+",
+    "
+    CREATE TABLE quarantine_kept (          -- a number is never used twice: callers name bodies by theirs
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        receive_time INTEGER NOT NULL,
+        bot TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        raw BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO quarantine_kept SELECT * FROM quarantine WHERE n > 0 ORDER BY n;
+    DROP TABLE quarantine;
+    ALTER TABLE quarantine_kept RENAME TO quarantine;
+    CREATE INDEX quarantine_by_bot ON quarantine (bot);
+",
+];
 
 /// What an opened file holds.
 #[derive(Debug)]
@@ -109,6 +124,8 @@ pub(super) struct Found {
     pub(super) trimmed: Seq,
     /// Receive time of the newest event there ever was.
     pub(super) last_time: i64,
+    /// Bodies in quarantine.
+    pub(super) held: i64,
 }
 
 /// The one spelling of `path`, so that two names of one file meet at one lock.
@@ -182,8 +199,8 @@ pub(super) fn open(
     prepare(&db, version, size_bytes_max.map(|bytes| bytes / u64::from(PAGE_BYTES))).map_err(told)?;
     migrate(&db, version, ids).map_err(told)?;
     verify(&db, path)?;
-    let found = found(&db).map_err(told)?;
     probe(&db).map_err(told)?;
+    let found = found(&db).map_err(told)?;
     Ok((db, found))
 }
 
@@ -304,7 +321,11 @@ fn found(db: &Connection) -> rusqlite::Result<Found> {
         })
         .optional()?;
     let (last, last_time) = newest.unwrap_or((trimmed, trimmed_time));
+    // The index is small, whatever the bodies are.
+    let held =
+        db.query_row("SELECT count(*) FROM quarantine INDEXED BY quarantine_by_bot", [], |row| row.get(0))?;
     Ok(Found {
+        held,
         id: LogId(id),
         last: super::seq(last.max(trimmed)),
         trimmed: super::seq(trimmed),

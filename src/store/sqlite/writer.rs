@@ -175,7 +175,7 @@ impl Writer {
         let begun = Instant::now();
         let now = self.now();
         run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
-        let (worked, fresh) = {
+        let (worked, fresh, held) = {
             let mut batch = Batch {
                 db: &self.db,
                 statements: Statements::of(&self.db).map_err(|error| (error.into(), false))?,
@@ -186,12 +186,15 @@ impl Writer {
                 now,
                 next: Seq(self.last.0.saturating_add(1)),
                 fresh: Vec::with_capacity(jobs.len()),
+                held: 0,
             };
-            (jobs.iter_mut().try_for_each(|job| job.run(&mut batch)), mem::take(&mut batch.fresh))
+            let worked = jobs.iter_mut().try_for_each(|job| job.run(&mut batch));
+            (worked, mem::take(&mut batch.fresh), batch.held)
         };
         worked.and_then(|()| self.tickets.write_back(&self.db)).map_err(|error| (error, false))?;
         run_cached(&self.db, "COMMIT").map_err(|error| (error, true))?;
         self.shared.commits.committed(begun, jobs.len());
+        self.shared.held.fetch_add(held, Ordering::AcqRel);
         let bytes = fresh.iter().map(|(_, bytes)| bytes).sum();
         self.dedup.committed();
         self.checkpoints.written(&self.db, jobs.len(), bytes);
@@ -291,7 +294,9 @@ impl Writer {
     fn step(&mut self, run: &mut Run) -> Result<(), WriteError> {
         let now = micros(self.now());
         let step = || Ok(run.step(&self.db, &mut self.dedup, &mut self.sweep_prefix, self.ages, now)?);
-        if let Some(trimmed) = unsynced(&self.db, step)? {
+        let trimmed = unsynced(&self.db, step)?;
+        self.shared.held.fetch_sub(mem::take(&mut run.held), Ordering::AcqRel);
+        if let Some(trimmed) = trimmed {
             self.shared.recent.trim(trimmed);
             *self.shared.trimmed.write().unwrap_or_else(PoisonError::into_inner) = trimmed;
             self.checkpoints.written(&self.db, 32, 0);
