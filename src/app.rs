@@ -22,6 +22,7 @@ use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::desk::{CommandMetrics, Desk};
 use crate::gateway::ingest::Ingest;
+use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -101,8 +102,16 @@ impl App {
         log.register_metrics(&mut registry);
         let webhook_metrics = WebhookMetrics::register(&mut registry);
         let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
-        let parts =
-            Parts { log: events, desk, clock, ids: Arc::clone(&ids), shutdown: shutdown.clone(), limits };
+        let quarantine = Quarantine::new(log.clone(), shutdown.clone());
+        let parts = Parts {
+            log: events,
+            desk,
+            quarantine,
+            clock,
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            limits,
+        };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
         let ingest = Ingest::new(Arc::clone(&parts.log));
@@ -116,15 +125,7 @@ impl App {
         ));
         let readiness = admin::Readiness::new(shutdown.clone(), log.health());
 
-        let webhook_listener = bind("webhook.listen", config.webhook.listen).await?;
-        let grpc_listener = bind("grpc.listen", config.grpc.listen).await?;
-        let admin_listener = bind("admin.listen", config.admin.listen).await?;
-        let addresses = Addresses {
-            webhook: Some(webhook_listener.local_addr()?),
-            grpc: Some(grpc_listener.local_addr()?),
-            admin: Some(admin_listener.local_addr()?),
-            desk: None,
-        };
+        let (addresses, [webhook_listener, grpc_listener, admin_listener]) = bind_all(&config).await?;
         let (edges, closing) = (shutdown.later(), CancellationToken::new());
         shutdown.spawn_service("grpc", grpc.serve(grpc_listener));
         edges.spawn_service("webhook", {
@@ -200,6 +201,20 @@ fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> an
     let config::Store { path, retention, queue_max } = store;
     let config = sqlite::Config { retention: *retention, queue_max: *queue_max, ..sqlite::Config::new(path) };
     Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
+}
+
+/// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.
+async fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
+    let webhook = bind("webhook.listen", config.webhook.listen).await?;
+    let grpc = bind("grpc.listen", config.grpc.listen).await?;
+    let admin = bind("admin.listen", config.admin.listen).await?;
+    let addresses = Addresses {
+        webhook: Some(webhook.local_addr()?),
+        grpc: Some(grpc.local_addr()?),
+        admin: Some(admin.local_addr()?),
+        desk: None,
+    };
+    Ok((addresses, [webhook, grpc, admin]))
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod content;
 pub mod event;
+pub mod late;
 pub mod ticket;
 pub mod translate;
 

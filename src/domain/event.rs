@@ -330,21 +330,6 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     (event, raw)
 }
 
-/// How an event finds its place: [`place`] or [`place_late`].
-pub type Place = fn(NewEvent, &mut TicketState, Uuid, Timestamp) -> (Event, Bytes);
-
-/// The same for a fact that waited until it could be read: what came after it may be in the log already.
-pub fn place_late(
-    new: NewEvent,
-    state: &mut TicketState,
-    id: Uuid,
-    receive_time: Timestamp,
-) -> (Event, Bytes) {
-    let (mut event, raw) = place(new, state, id, receive_time);
-    event.flags.order_uncertain = true;
-    (event, raw)
-}
-
 /// What a ticket document tells. A command's goes by the same rule as Blip's own: if Blip's echo came first, it
 /// changes nothing any more, and is no second assignment or end.
 fn told(
@@ -377,6 +362,7 @@ fn told(
     }
 }
 
-fn updated(ticket: Ticket, fields: Vec<&'static str>) -> Payload {
+/// A document that changed `fields`.
+pub(super) fn updated(ticket: Ticket, fields: Vec<&'static str>) -> Payload {
     Payload::TicketUpdated { ticket, changed_fields: fields.into_iter().map(str::to_owned).collect() }
 }

@@ -196,6 +196,15 @@ impl TicketState {
             Change::Updated(changed)
         }
     }
+
+    /// Takes over what a document that waited may still tell of a ticket that went on without it, and says what:
+    /// never where the attendance stands. `None` where it can be applied after all: nothing is known yet, it
+    /// closes the ticket, or its own date is the newest.
+    pub(super) fn fill_late(&mut self, document: &Ticket) -> Option<Vec<&'static str>> {
+        let known = self.ticket.as_mut()?;
+        let newer = document.status_time.is_some() && document.status_time > known.status_time;
+        (!newer && !document.status.is_terminal()).then(|| known.fill(document))
+    }
 }
 
 impl Ticket {

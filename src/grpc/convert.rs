@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::grpc::pb;
 
+pub(super) mod admin;
 pub(super) mod command;
 pub(super) mod content;
 pub(super) mod event;

@@ -189,6 +189,8 @@ fn method_of(path: &str) -> Option<&'static str> {
         ("TicketService", "Close") => Some("Close"),
         ("TicketService", "GetTicket") => Some("GetTicket"),
         ("TicketService", "GetCommand") => Some("GetCommand"),
+        ("AdminService", "ListQuarantinedWebhooks") => Some("ListQuarantinedWebhooks"),
+        ("AdminService", "ReplayQuarantinedWebhooks") => Some("ReplayQuarantinedWebhooks"),
         _ => None,
     }
 }

@@ -13,6 +13,7 @@ use super::pb::ErrorReason;
 use super::position::CursorError;
 use crate::domain::{Fault, Outcome};
 use crate::gateway::desk::DeskError;
+use crate::gateway::quarantine::ReplayError;
 use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
 
 /// The `domain` of every `ErrorInfo`.
@@ -221,6 +222,26 @@ fn of_append(error: &AppendError) -> Status {
         AppendError::Busy | AppendError::Unavailable(_) | AppendError::Unknown(_) => {
             (ErrorReason::StoreUnavailable, "the gateway cannot use its store now; nothing was done")
         }
+    };
+    Failure::new(reason, message).into_status()
+}
+
+/// Quarantined webhooks of `log` could not be replayed.
+pub(super) fn of_replay(error: &ReplayError, log: LogId) -> Status {
+    let error = match error {
+        ReplayError::Read(error) => return of_read(error, log),
+        ReplayError::Store(error) => error,
+    };
+    tracing::warn!(%error, "quarantined webhooks could not be replayed");
+    let (reason, message) = match error {
+        AppendError::Full => (ErrorReason::StorageFull, "the gateway's disk is full; nothing was replayed"),
+        AppendError::Busy | AppendError::Unavailable(_) => {
+            (ErrorReason::StoreUnavailable, "the gateway cannot use its store now; nothing was replayed")
+        }
+        AppendError::Unknown(_) => (
+            ErrorReason::StoreUnavailable,
+            "the gateway's store broke off; call again, what was replayed is not replayed twice",
+        ),
     };
     Failure::new(reason, message).into_status()
 }

@@ -16,7 +16,9 @@ use super::{Grpc, Limits, Parts, pb};
 use crate::clock::{Clock, Ids, ManualClock, SequentialIds};
 use crate::domain::Seq;
 use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::quarantine::Quarantine;
 use crate::shutdown::Shutdown;
+use crate::store::memory::MemoryLog;
 use crate::store::{Cursor, EventLog, Ledger, LogId};
 
 /// An edge over `log`, and how to stop it.
@@ -36,7 +38,10 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
         shutdown.clone(),
         metrics,
     );
-    let parts = Parts { log: events, desk, clock, ids, shutdown: shutdown.clone(), limits };
+    let week = Duration::from_hours(168);
+    let held = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
+    let quarantine = Quarantine::new(held, shutdown.clone());
+    let parts = Parts { log: events, desk, quarantine, clock, ids, shutdown: shutdown.clone(), limits };
     (Grpc::new(parts, &mut Registry::default()), shutdown)
 }
 

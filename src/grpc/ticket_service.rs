@@ -168,7 +168,7 @@ fn principal_of<T>(request: &Request<T>) -> String {
 
 /// When an answer must be ready: tonic ends a call at its caller's time with a bare `CANCELLED`, so we answer
 /// a little earlier, with what is known.
-fn deadline_of(metadata: &MetadataMap) -> Instant {
+pub(super) fn deadline_of(metadata: &MetadataMap) -> Instant {
     let given = metadata.get("grpc-timeout").and_then(|text| text.to_str().ok()).and_then(timeout_of);
     let timeout = match given {
         None => TIMEOUT,

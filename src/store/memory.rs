@@ -17,7 +17,7 @@ use super::{
     NewCommand, Quarantined, ReadError,
 };
 use crate::clock::{Clock, Ids};
-use crate::domain::event::{Place, place_late};
+use crate::domain::late::{Place, place_late};
 use crate::domain::{DedupKey, NewEvent, Seq, StoredEvent, TicketState, place};
 
 /// The store.

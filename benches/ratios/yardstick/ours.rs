@@ -10,6 +10,7 @@ use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::desk::{CommandMetrics, Desk};
 use deskgate::gateway::ingest::Ingest;
+use deskgate::gateway::quarantine::Quarantine;
 use deskgate::grpc::{self, Limits, Parts};
 use deskgate::shutdown::Shutdown;
 use deskgate::store::memory::MemoryLog;
@@ -39,8 +40,9 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let log = Arc::new(MemoryLog::new(WEEK, WEEK, Arc::clone(&clock), Arc::clone(&ids)));
-    let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log);
+    let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
     let shutdown = Shutdown::new();
+    let quarantine = Quarantine::new(log, shutdown.clone());
     let mut registry = Registry::default();
     let metrics = CommandMetrics::register(&mut registry);
     let desk = Desk::new(
@@ -53,7 +55,7 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
         metrics,
     );
     let limits = Limits::default();
-    let parts = Parts { log: Arc::clone(&events), desk, clock, ids, shutdown, limits };
+    let parts = Parts { log: Arc::clone(&events), desk, quarantine, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
     tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
     serving.await

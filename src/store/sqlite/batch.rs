@@ -13,7 +13,7 @@ use super::failure::WriteError;
 use super::tickets::Tickets;
 use super::{commands, int, micros};
 use crate::clock::Ids;
-use crate::domain::event::Place;
+use crate::domain::late::Place;
 use crate::domain::{DedupKey, Fact, NewEvent, Seq, StoredEvent, TicketState, place};
 use crate::store::record;
 use crate::store::rules::{first_of, is_held};

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 use super::batch::Batch;
 use super::failure::WriteError;
 use super::{SqliteLog, int, micros, seq, time};
-use crate::domain::event::place_late;
+use crate::domain::late::place_late;
 use crate::domain::{DedupKey, Seq};
 use crate::store::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use crate::store::{AppendError, Appended, ReadError};

@@ -1,0 +1,96 @@
+//! `AdminService`: what waits in quarantine, and the way out of it.
+
+use tonic::{Request, Response, Status};
+
+use super::convert::admin::{self, Listing, Replaying};
+use super::pb;
+use super::pb::admin_service_server::AdminService;
+use super::position::CursorError;
+use super::status::{self, About};
+use super::ticket_service::deadline_of;
+use crate::gateway::desk::DeskError;
+use crate::gateway::quarantine::{Quarantine, Replay};
+use crate::store::LogId;
+use crate::store::quarantine::{HeldId, HeldMark, HeldPage, Wanted};
+
+/// The largest page of bodies: clients take 4 MiB unless told otherwise.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Admin {
+    quarantine: Quarantine,
+    /// The bots that are served; a request names no other.
+    bots: Vec<String>,
+    log: LogId,
+}
+
+impl Admin {
+    /// The service on `quarantine`; its cursors and page tokens are of `log`.
+    pub(super) fn new(quarantine: Quarantine, bots: Vec<String>, log: LogId) -> Self {
+        Self { quarantine, bots, log }
+    }
+
+    fn check_bot(&self, bot: Option<&str>) -> Result<(), Status> {
+        let Some(bot) = bot.filter(|bot| !self.bots.iter().any(|known| known == bot)) else { return Ok(()) };
+        let error = DeskError::BotUnknown { bot: bot.to_owned(), known: self.bots.clone() };
+        Err(status::of_desk(error, About { bot, ticket_id: "", log: self.log }))
+    }
+
+    fn after(&self, page_token: &str) -> Result<HeldId, Status> {
+        if page_token.is_empty() {
+            return Ok(HeldId::default());
+        }
+        let error = match HeldMark::parse(page_token) {
+            Ok(HeldMark { log, id }) if log == self.log => return Ok(id),
+            Ok(_) => CursorError::Foreign { log: self.log },
+            Err(_) => CursorError::Malformed,
+        };
+        Err(status::of_cursor(&error, "page_token"))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn list_quarantined_webhooks(
+        &self,
+        request: Request<pb::ListQuarantinedWebhooksRequest>,
+    ) -> Result<Response<pb::ListQuarantinedWebhooksResponse>, Status> {
+        let Listing { bot, ids, include_body, page_size, page_token } = admin::listing(request.into_inner())?;
+        self.check_bot(bot.as_deref())?;
+        let wanted = Wanted {
+            after: self.after(&page_token)?,
+            bot,
+            ids: ids.map(|ids| ids.into_iter().collect()),
+            count_max: page_size,
+            body_bytes_max: include_body.then_some(PAGE_BYTES_MAX),
+        };
+        let page = self.quarantine.held(wanted).await;
+        let HeldPage { bodies, more } = page.map_err(|error| status::of_read(&error, self.log))?;
+        let last = bodies.last().filter(|_| more).map(|body| HeldMark { log: self.log, id: body.id });
+        Ok(Response::new(pb::ListQuarantinedWebhooksResponse {
+            webhooks: bodies.into_iter().map(admin::webhook_to_pb).collect(),
+            next_page_token: last.map(|mark| mark.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn replay_quarantined_webhooks(
+        &self,
+        request: Request<pb::ReplayQuarantinedWebhooksRequest>,
+    ) -> Result<Response<pb::ReplayQuarantinedWebhooksResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let Replaying { bot, ids, validate_only, count_max, page_token } =
+            admin::replaying(request.into_inner())?;
+        self.check_bot(bot.as_deref())?;
+        let after = self.after(&page_token)?;
+        let replay = Replay { after, bot, ids, count_max, validate_only, deadline };
+        let replayed = self.quarantine.replay(replay).await;
+        let replayed = replayed.map_err(|error| status::of_replay(&error, self.log))?;
+        let response = admin::replayed_to_pb(replayed, self.log);
+        let pb::ReplayQuarantinedWebhooksResponse { replayed, duplicates, unreadable, .. } = response;
+        if !validate_only && replayed.saturating_add(duplicates) > 0 {
+            tracing::info!(replayed, duplicates, unreadable, "quarantined webhooks were replayed");
+        }
+        Ok(Response::new(response))
+    }
+}
