@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod check;
+mod client;
+mod quarantine;
 mod sandbox;
 mod serve;
 mod tail;
@@ -34,6 +36,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Follow the events of a running gateway.
     Tail(tail::TailArgs),
+    /// Webhooks that could not be read: list them, look at one, replay them.
+    Quarantine(quarantine::QuarantineArgs),
 }
 
 /// Where the gateway listens and stores, for every command that runs one. Flag, environment, file, default: the
@@ -68,6 +72,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Quarantine(args) => quarantine::run(args).await,
         }
     }
 }
@@ -90,12 +95,12 @@ mod tests {
     fn every_flag_has_an_environment_twin_of_its_own() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for subcommand in command.get_subcommands() {
+        let nested = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for subcommand in command.get_subcommands().chain(nested) {
             let mut taken = std::collections::BTreeMap::new();
-            for flag in subcommand
-                .get_arguments()
-                .filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()))
-            {
+            for flag in subcommand.get_arguments().filter(|flag| {
+                !["help", "version"].contains(&flag.get_id().as_str()) && !flag.is_positional()
+            }) {
                 let name = format!("{} --{}", subcommand.get_name(), flag.get_long().unwrap_or_default());
                 let twin = flag.get_env().unwrap_or_else(|| panic!("{name} has none"));
                 assert!(twin.to_string_lossy().starts_with("DESKGATE_"), "{name}: {}", twin.display());

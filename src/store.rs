@@ -1,5 +1,5 @@
-//! What is kept: the event log and the command ledger, as two narrow traits over one file. Nothing in here has
-//! heard of LIME, and no type generated from the API is stored.
+//! What is kept: the event log, the command ledger and the quarantine, as narrow traits over one file. Nothing in here
+//! has heard of LIME, and no type generated from the API is stored.
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,14 +3,13 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::client::{Json, cause_of, endpoint, failed, is_enough, said_by, time_of};
 use crate::grpc::pb;
 use crate::grpc::pb::event_service_client::EventServiceClient;
 use pb::content::Kind;
@@ -67,10 +66,7 @@ pub(super) struct TailArgs {
 }
 
 pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
-    let endpoint = Endpoint::from_shared(url_of(&args.server)?)
-        .with_context(|| format!("--server {}: not a URL such as http://127.0.0.1:50051", args.server))?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(20));
+    let endpoint = endpoint(&args.server)?;
     let mut tail =
         Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
     let mut pause = Duration::from_millis(200);
@@ -92,18 +88,6 @@ pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
-    }
-}
-
-/// The server as a URL.
-fn url_of(server: &str) -> anyhow::Result<String> {
-    match server.split_once("://") {
-        None => Ok(format!("http://{server}")),
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Ok(server.to_owned()),
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-            bail!("--server {server}: there is no TLS in this version; use http://")
-        }
-        Some(_) => bail!("--server {server}: not a URL such as http://127.0.0.1:50051"),
     }
 }
 
@@ -203,41 +187,29 @@ fn age(text: &str) -> Option<i64> {
 }
 
 fn sort(status: &tonic::Status) -> Broken {
-    let said = match status.message() {
-        "" => status.code().description().to_owned(),
-        message => message.to_owned(),
-    };
     if matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal) {
-        Broken::Passes(said)
+        Broken::Passes(said_by(status))
     } else {
-        Broken::Ends(anyhow::anyhow!("{said} ({:?})", status.code()))
+        Broken::Ends(failed(status))
     }
-}
-
-fn cause_of(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 /// Where events are shown.
 struct Output {
-    json: Option<DescriptorPool>,
+    json: Option<Json>,
     color: bool,
     closed: bool,
 }
 
 impl Output {
     fn new(json: bool) -> anyhow::Result<Self> {
-        let json = json.then(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET)).transpose()?;
+        let json = json.then(Json::new).transpose()?;
         Ok(Self { json, color: io::stdout().is_terminal(), closed: false })
     }
 
     fn event(&self, event: &pb::Event) -> anyhow::Result<()> {
         let line = match &self.json {
-            Some(pool) => as_json(pool, event)?,
+            Some(json) => json.line("Event", event)?,
             None => readable(event, self.color),
         };
         let mut out = io::stdout().lock();
@@ -248,28 +220,14 @@ impl Output {
 
     /// A closed pipe is the reader's way to say enough.
     fn broken(&mut self, error: &anyhow::Error) -> Broken {
-        let pipe =
-            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-        self.closed = pipe;
-        if pipe { Broken::Passes(String::new()) } else { Broken::Ends(anyhow::anyhow!("{error}")) }
+        self.closed = is_enough(error);
+        if self.closed { Broken::Passes(String::new()) } else { Broken::Ends(anyhow::anyhow!("{error}")) }
     }
-}
-
-fn as_json(pool: &DescriptorPool, event: &pb::Event) -> anyhow::Result<String> {
-    let descriptor = pool.get_message_by_name("deskgate.v1.Event").context("the API has no Event")?;
-    let message = DynamicMessage::decode(descriptor, event.encode_to_vec().as_slice())?;
-    let mut json = serde_json::Serializer::new(Vec::new());
-    message.serialize_with_options(&mut json, &SerializeOptions::new().stringify_64_bit_integers(true))?;
-    Ok(String::from_utf8(json.into_inner())?)
 }
 
 /// One line: time, bot, ticket and place in it, type, and what it says.
 fn readable(event: &pb::Event, color: bool) -> String {
-    let time = event
-        .receive_time
-        .and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok())
-        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-        .unwrap_or_default();
+    let time = time_of(event.receive_time);
     let (dim, bold, plain) = if color { ("\x1b[2m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
     let place = match event.ticket_sequence {
         0 => String::new(),
@@ -327,7 +285,7 @@ fn content(content: Option<&pb::Content>) -> String {
 }
 
 /// A text without line breaks, control characters or great length: a customer's words must not steer a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut line: String = text
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
@@ -342,14 +300,6 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_needs_no_scheme() {
-        assert_eq!(url_of("127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
-        assert_eq!(url_of("http://gateway:1").unwrap(), "http://gateway:1");
-        assert!(url_of("https://gateway:1").unwrap_err().to_string().contains("no TLS"));
-        assert!(url_of("ftp://gateway:1").is_err());
-    }
 
     #[test]
     fn ages() {

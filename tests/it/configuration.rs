@@ -53,9 +53,16 @@ fn every_fault_names_its_key() {
 
 #[test]
 fn help_teaches() {
-    for command in
-        [vec!["--help"], vec!["serve", "--help"], vec!["sandbox", "--help"], vec!["tail", "--help"]]
-    {
+    for command in [
+        vec!["--help"],
+        vec!["serve", "--help"],
+        vec!["sandbox", "--help"],
+        vec!["tail", "--help"],
+        vec!["quarantine", "--help"],
+        vec!["quarantine", "list", "--help"],
+        vec!["quarantine", "show", "--help"],
+        vec!["quarantine", "replay", "--help"],
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_deskgate")).args(&command).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && help.len() > 300, "{command:?}: {help}");

@@ -18,6 +18,7 @@ mod configuration;
 mod events;
 mod faults;
 mod metrics;
+mod quarantine;
 mod sandbox;
 mod shutdown;
 mod support;

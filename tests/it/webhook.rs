@@ -83,7 +83,8 @@ async fn content_is_never_refused() {
     assert_eq!(events.len(), 4, "the four objects are events, the rest is in quarantine");
     assert!(events.iter().all(|event| event.r#type == "unknown"));
     let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let quarantined = metrics.lines().find(|line| line.contains("quarantined")).unwrap_or_default();
+    let quarantined =
+        metrics.lines().find(|line| line.contains("outcome=\"quarantined\"")).unwrap_or_default();
     assert!(quarantined.ends_with(" 8"), "{quarantined}\n{metrics}");
 }
 
