@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "a test says what is wrong by failing"
 )]
 
@@ -17,6 +18,8 @@ mod ledger;
 mod log;
 #[path = "conformance/support.rs"]
 mod support;
+#[path = "conformance/transfer.rs"]
+mod transfer;
 
 /// Runs each check on every store.
 macro_rules! on_every_store {
@@ -50,6 +53,11 @@ on_every_store! {
     crate::log::tickets => tickets_are_known_by_bot_and_id,
     crate::log::closed_flags => events_after_a_close_say_so,
     crate::log::quarantined => bodies_in_quarantine_are_taken,
+    crate::transfer::old_first => a_transfer_is_joined_when_the_old_ticket_is_told_first,
+    crate::transfer::new_first => a_transfer_is_joined_when_the_new_ticket_is_told_first,
+    crate::transfer::old_unknown => a_transfer_is_joined_when_the_old_ticket_was_never_seen,
+    crate::transfer::chain => a_ticket_transferred_twice_is_joined_on_both_sides,
+    crate::transfer::strangers => numbers_join_no_strangers,
     crate::ledger::begin_once => a_request_begins_once,
     crate::ledger::conflict => a_request_id_means_one_thing,
     crate::ledger::freed => a_passing_failure_frees_the_request_id,

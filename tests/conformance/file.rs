@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use deskgate::clock::SequentialIds;
-use deskgate::domain::Seq;
+use deskgate::domain::{Fact, NewEvent, Seq, Ticket, TicketStatus};
 use deskgate::store::sqlite::{Config, OpenError, SqliteLog};
 use deskgate::store::{AppendError, EventLog as _, Health, ReadError};
 use rusqlite::Connection;
 
-use crate::support::{Subject, clock, keyed, message};
+use crate::support::{Subject, clock, document, keyed, message};
 
 fn open(path: impl Into<std::path::PathBuf>) -> Result<SqliteLog, OpenError> {
     SqliteLog::open(Config::new(path), clock(), Arc::new(SequentialIds::default()))
@@ -68,6 +68,39 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let error = store.open().unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     assert!(error.to_string().contains("newer deskgate"));
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let mut store = Subject::sqlite();
+    let numbered = |event: NewEvent, number| match event.fact.clone() {
+        Fact::Ticket(ticket) => {
+            let ticket = Ticket { sequential_id: Some(number), ..ticket };
+            NewEvent { fact: Fact::Ticket(ticket), ..event }
+        }
+        Fact::Told(_) => event,
+    };
+    store.put(message("t0", "a")).await;
+    store.put(numbered(document("t1", TicketStatus::Waiting), i64::MAX)).await;
+    store.put(document("t2", TicketStatus::Waiting)).await;
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    db.execute_batch("DROP TABLE ticket_numbers; PRAGMA user_version = 1").unwrap();
+    drop(db);
+    store.open().unwrap();
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    let numbers: Vec<(i64, String, i64)> = db
+        .prepare("SELECT n, bot, sequential_id FROM ticket_numbers")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(numbers, [(2, "suporte".to_owned(), i64::MAX)]);
+    drop(db);
+    store.open().unwrap();
+    assert_eq!(store.put(message("t1", "b")).await.event.ticket_sequence, 2);
 }
 
 #[tokio::test]

@@ -232,6 +232,8 @@ pub(super) struct V1Ticket<'a> {
     parent_sequential_id: Option<i64>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     parent_ticket: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    successor: Option<V1Successor<'a>>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     external_id: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +248,15 @@ pub(super) struct V1Ticket<'a> {
     status_changed: Option<Time>,
     #[serde(default, skip_serializing_if = "Members::is_empty")]
     more: Members<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct V1Successor<'a> {
+    ticket: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    team: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    agent: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -33,7 +33,8 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         id BLOB NOT NULL,                   -- who this log is; part of every cursor
@@ -99,7 +100,24 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX commands_by_request ON commands (principal, request_id) WHERE request_id <> '';
     CREATE INDEX commands_unsettled ON commands (n) WHERE settle_time IS NULL;
     CREATE INDEX commands_by_settle_time ON commands (settle_time) WHERE settle_time IS NOT NULL;
-"];
+",
+    "
+    CREATE TABLE ticket_numbers (           -- by which documents name other tickets; written when one is told
+        n INTEGER PRIMARY KEY,              -- of its ticket
+        bot TEXT NOT NULL,
+        sequential_id INTEGER,
+        parent_sequential_id INTEGER
+    ) STRICT;
+    CREATE INDEX tickets_by_number ON ticket_numbers (bot, sequential_id) WHERE sequential_id IS NOT NULL;
+    CREATE INDEX tickets_by_parent ON ticket_numbers (bot, parent_sequential_id)
+        WHERE parent_sequential_id IS NOT NULL;
+    INSERT INTO ticket_numbers
+        SELECT n, bot, record ->> '$.sequential_id', record ->> '$.parent_sequential_id'
+        FROM tickets JOIN ticket_documents USING (n)
+        WHERE json_valid(record)            -- a damaged one is told when it is read
+        AND coalesce(record ->> '$.sequential_id', record ->> '$.parent_sequential_id') IS NOT NULL;
+",
+];
 
 /// What an opened file holds.
 #[derive(Debug)]
