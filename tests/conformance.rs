@@ -53,6 +53,7 @@ on_every_store! {
     crate::log::tickets => tickets_are_known_by_bot_and_id,
     crate::log::closed_flags => events_after_a_close_say_so,
     crate::log::quarantined => bodies_in_quarantine_are_taken,
+    crate::log::statuses => the_status_of_a_sent_message_finds_its_ticket,
     crate::transfer::old_first => a_transfer_is_joined_when_the_old_ticket_is_told_first,
     crate::transfer::new_first => a_transfer_is_joined_when_the_new_ticket_is_told_first,
     crate::transfer::old_unknown => a_transfer_is_joined_when_the_old_ticket_was_never_seen,

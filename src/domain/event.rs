@@ -214,6 +214,17 @@ pub struct NewEvent {
     pub raw: Bytes,
 }
 
+impl NewEvent {
+    /// The message that a status speaks of, if it may be one of ours: it then belongs to the ticket that the message
+    /// was sent in, whichever address it came from. `None` for everything else.
+    pub fn speaks_of(&self) -> Option<Uuid> {
+        match &self.fact {
+            Fact::Told(Payload::MessageStatusChanged { message_id, .. }) => Uuid::try_parse(message_id).ok(),
+            Fact::Told(_) | Fact::Ticket(_) => None,
+        }
+    }
+}
+
 /// What happened, as far as it can be told without the ticket's history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, first_of, is_held};
+use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, SENDS, first_of, is_held};
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
     NewCommand, Quarantined, ReadError,
@@ -118,6 +118,13 @@ impl MemoryLog {
                 return Appended::Duplicate(*known);
             }
             state.dedup.insert(key, (seq, now));
+        }
+        if let Some(id) = new.speaks_of()
+            && let Some(record) = state.find(&CommandKey::Id(id))
+            && record.command.method == SENDS
+            && *record.command.bot == *new.bot
+        {
+            new.ticket_id = Some(record.command.ticket_id.clone());
         }
         let told_in_turn = state.join(&mut new);
         let mut no_ticket = TicketState::default();

@@ -21,4 +21,5 @@ mod metrics;
 mod sandbox;
 mod shutdown;
 mod support;
+mod tickets;
 mod webhook;

@@ -60,6 +60,11 @@ impl Batch<'_> {
         {
             return Ok(Appended::Duplicate(known));
         }
+        if let Some(id) = new.speaks_of()
+            && let Some(ticket_id) = commands::ticket_of_message(self.db, &new.bot, id)?
+        {
+            new.ticket_id = Some(ticket_id);
+        }
         let document = matches!(new.fact, Fact::Ticket(_));
         let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
         let (event, raw) = match &new.ticket_id {
