@@ -1,7 +1,10 @@
-//! The use cases: a webhook becomes an event ([`ingest`]), an rpc becomes a command ([`desk`]).
+//! The use cases: a webhook becomes an event ([`ingest`]), an rpc becomes a command ([`desk`]); and what webhooks
+//! show of a wrong setup is told ([`alerts`]).
 
+pub mod alerts;
 pub mod desk;
 pub mod ingest;
 mod lanes;
+pub mod notice;
 
 pub use crate::store::{AppendError, ReadError};

@@ -124,6 +124,11 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketContext(said) => {
             To::TicketContext(pb::TicketContext { content: Some(content::to_pb(said)) })
         }
+        Payload::GatewayAlert { reason, description, details } => To::GatewayAlert(pb::GatewayAlert {
+            reason: reason.clone(),
+            description: description.clone(),
+            details: value::struct_to_pb(details),
+        }),
         Payload::Unknown { media_type, json } => {
             To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
         }

@@ -157,6 +157,11 @@ fn payload() -> impl Strategy<Value = Payload> {
         text().prop_map(|message_id| Payload::MessageDeleted { message_id }),
         text().prop_map(|state| Payload::CustomerTyping { state }),
         content().prop_map(Payload::TicketContext),
+        (text(), text(), members()).prop_map(|(reason, description, details)| Payload::GatewayAlert {
+            reason,
+            description,
+            details
+        }),
         (text(), json_value()).prop_map(|(media_type, json)| Payload::Unknown { media_type, json }),
     ]
 }

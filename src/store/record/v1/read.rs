@@ -115,6 +115,11 @@ impl From<V1Payload<'_>> for Payload {
             }
             V1Payload::CustomerTyping { state } => Self::CustomerTyping { state: owned(state) },
             V1Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            V1Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
+                reason: owned(reason),
+                description: owned(description),
+                details: details.0.into_owned(),
+            },
             V1Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: owned(media_type), json: json.0.into_owned() }
             }

@@ -105,6 +105,11 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
             Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
             Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
             Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
+                reason: text(reason),
+                description: text(description),
+                details: Members(Cow::Borrowed(details)),
+            },
             Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: text(media_type), json: Foreign(Cow::Borrowed(json)) }
             }
