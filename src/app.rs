@@ -20,6 +20,7 @@ use crate::blip::metrics::BlipMetrics;
 use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
+use crate::gateway::alerts::Alerts;
 use crate::gateway::desk::{CommandMetrics, Desk};
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
@@ -114,7 +115,9 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let ingest = Ingest::new(Arc::clone(&parts.log));
+        let bots = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
+        let alerts = Alerts::new(Arc::clone(&parts.log), bots, shutdown.clone(), &mut registry);
+        let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
         let webhooks = Arc::new(Webhook::new(
             ingest,
             keys,

@@ -16,6 +16,9 @@ const SCHEMES: [&str; 4] = ["Key", "Bearer", "Token", "Basic"];
 /// How many values of one header are looked at.
 const VALUES_PER_HEADER_MAX: usize = 4;
 
+/// How many values of other headers are looked at, before a webhook without a valid key is refused.
+const VALUES_ELSEWHERE_MAX: usize = 64;
+
 /// How many header names a refusal lists.
 const NAMES_SEEN_MAX: usize = 40;
 
@@ -41,6 +44,12 @@ pub enum Denied {
     WrongToken {
         /// The names of the headers that were there, so that an operator can find the right one.
         header_names_seen: Vec<String>,
+    },
+    /// A valid key, in a header that the bot does not expect it in.
+    #[error("a valid webhook key in the header {header}, which is not among the bot's webhook_header")]
+    TokenElsewhere {
+        /// The header's name.
+        header: String,
     },
 }
 
@@ -81,6 +90,9 @@ impl Keys {
         if admission.admits(headers, path_token) {
             return Ok(());
         }
+        if let Some(header) = admission.elsewhere(headers) {
+            return Err(Denied::TokenElsewhere { header: header.as_str().to_owned() });
+        }
         let header_names_seen =
             headers.keys().take(NAMES_SEEN_MAX).map(|name| name.as_str().to_owned()).collect();
         Err(Denied::WrongToken { header_names_seen })
@@ -101,6 +113,14 @@ impl Admission {
                 let values = headers.get_all(name).iter().take(VALUES_PER_HEADER_MAX);
                 values.map(|value| value.as_bytes().trim_ascii()).any(|value| self.knows_value(value))
             })
+    }
+
+    /// The header that has a valid key, though it is none of those where one is looked for.
+    fn elsewhere<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderName> {
+        let others =
+            headers.iter().filter(|(name, _)| !self.headers.contains(name)).take(VALUES_ELSEWHERE_MAX);
+        let mut found = others.filter(|(_, value)| self.knows_value(value.as_bytes().trim_ascii()));
+        found.next().map(|(name, _)| name)
     }
 
     /// A header's value is a key as it stands, or after the name of a scheme.
@@ -209,6 +229,21 @@ mod tests {
             !said.contains("hunter2") && !said.contains("path-token") && !said.contains("s3cret"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_key_in_another_header_is_found_and_not_let_in() {
+        let keys = keys(&["old", "new"]);
+        let check = |pairs: &[(&'static str, &'static str)]| keys.check("suporte", &headers(pairs), None);
+        for value in ["new", "Key new", "bearer old"] {
+            let pairs = [("content-type", "new s"), ("x-blip-auth", value), ("x-api-key", "wrong")];
+            let denied = check(&pairs).unwrap_err();
+            assert_eq!(denied, Denied::TokenElsewhere { header: "x-blip-auth".to_owned() });
+            let said = format!("{denied} {denied:?}");
+            assert!(!said.contains("old") && !said.contains("new"), "{said}");
+        }
+        assert!(check(&[("x-blip-auth", "new"), ("x-api-key", "new")]).is_ok());
+        assert!(matches!(check(&[("x-blip-auth", "news")]), Err(Denied::WrongToken { .. })));
     }
 
     #[test]

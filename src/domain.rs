@@ -6,6 +6,7 @@ pub mod content;
 pub mod event;
 pub mod late;
 pub mod ticket;
+pub mod transfer;
 pub mod translate;
 
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
@@ -14,3 +15,4 @@ pub use event::{
     DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, StoredEvent, place,
 };
 pub use ticket::{Change, Ticket, TicketState, TicketStatus, canonical_ticket_id};
+pub use transfer::{Kin, Successor};

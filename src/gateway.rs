@@ -1,9 +1,11 @@
 //! The use cases: a webhook becomes an event ([`ingest`]), now or when it can be read ([`quarantine`]); an rpc
-//! becomes a command ([`desk`]).
+//! becomes a command ([`desk`]); and what webhooks show of a wrong setup is told ([`alerts`]).
 
+pub mod alerts;
 pub mod desk;
 pub mod ingest;
 mod lanes;
+pub mod notice;
 pub mod quarantine;
 
 pub use crate::store::{AppendError, ReadError};

@@ -24,7 +24,8 @@ pub mod sqlite;
 /// The durable log of events.
 #[async_trait]
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
-    /// Appends in order, at most once per dedup key; returns once every event is durable. One answer an event.
+    /// Appends in order, at most once per dedup key; returns once every event is durable. One answer an event. The
+    /// status of a message that a recorded command sent is placed in that command's ticket.
     async fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Appended>, AppendError>;
 
     /// Keeps a body that could not be read; returns once it is durable.

@@ -23,17 +23,17 @@ use uuid::Uuid;
 
 use crate::auth::{Denied, Keys};
 use crate::gateway::AppendError;
+use crate::gateway::alerts::Mistake;
 use crate::gateway::ingest::{Accepted, Ingest, Received};
+use crate::gateway::notice::Notice;
 use crate::shutdown::Shutdown;
 
 mod body;
 mod metrics;
-mod notice;
 mod serve;
 
 use body::Unread;
 use metrics::BotMetrics;
-use notice::Notices;
 
 pub use metrics::WebhookMetrics;
 pub use serve::serve;
@@ -48,12 +48,27 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 pub trait Accept: Send + Sync + 'static {
     /// Returns once it is; an error means that it may not be.
     fn accept(&self, received: Received) -> impl Future<Output = Result<Accepted, AppendError>> + Send;
+
+    /// Tells of a webhook of `bot` that was refused, as its token is in this header. Returns at once.
+    fn token_elsewhere(&self, bot: &Arc<str>, header: &str);
 }
 
 impl Accept for Ingest {
     fn accept(&self, received: Received) -> impl Future<Output = Result<Accepted, AppendError>> + Send {
         Ingest::accept(self, received)
     }
+
+    fn token_elsewhere(&self, bot: &Arc<str>, header: &str) {
+        self.alerts().tell(bot, &Mistake::TokenElsewhere { header: header.to_owned() });
+    }
+}
+
+/// The kinds of line that anybody outside can cause.
+#[derive(Debug, Default)]
+struct Notices {
+    denied: Notice,
+    too_large: Notice,
+    unavailable: Notice,
 }
 
 /// Answers webhooks.
@@ -102,7 +117,7 @@ impl<A: Accept> Webhook<A> {
             doors,
             unknown: metrics.of_unknown(),
             metrics,
-            notices: Notices::new(),
+            notices: Notices::default(),
             shutdown,
             accepting: TaskTracker::new(),
             request_ids: RequestIds::new(instance),
@@ -163,6 +178,9 @@ impl<A: Accept> Webhook<A> {
         }
         let Some(bot) = bot else { return Answer::Denied(Denied::UnknownBot) };
         if let Err(denied) = self.keys.check(bot, &parts.headers, path_token) {
+            if let Denied::TokenElsewhere { header } = &denied {
+                self.accept.token_elsewhere(bot, header);
+            }
             return Answer::Denied(denied);
         }
         let announced =
@@ -192,6 +210,11 @@ impl<A: Accept> Webhook<A> {
             Answer::Durable(accepted) => {
                 metrics.durable(*accepted).inc();
                 tracing::debug!(bot, request.id = id, outcome = ?accepted, "webhook accepted");
+                return;
+            }
+            // Told together with its alert.
+            Answer::Denied(Denied::TokenElsewhere { .. }) => {
+                metrics.denied.inc();
                 return;
             }
             Answer::Denied(denied) => {

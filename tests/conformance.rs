@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "a test says what is wrong by failing"
 )]
 
@@ -19,6 +20,8 @@ mod log;
 mod quarantine;
 #[path = "conformance/support.rs"]
 mod support;
+#[path = "conformance/transfer.rs"]
+mod transfer;
 
 /// Runs each check on every store.
 macro_rules! on_every_store {
@@ -56,6 +59,12 @@ on_every_store! {
     crate::quarantine::released_once => a_body_leaves_quarantine_as_one_event,
     crate::quarantine::released_late => what_leaves_quarantine_comes_late_and_keeps_every_rule,
     crate::quarantine::never_reused => a_number_in_quarantine_is_never_used_twice,
+    crate::log::statuses => the_status_of_a_sent_message_finds_its_ticket,
+    crate::transfer::old_first => a_transfer_is_joined_when_the_old_ticket_is_told_first,
+    crate::transfer::new_first => a_transfer_is_joined_when_the_new_ticket_is_told_first,
+    crate::transfer::old_unknown => a_transfer_is_joined_when_the_old_ticket_was_never_seen,
+    crate::transfer::chain => a_ticket_transferred_twice_is_joined_on_both_sides,
+    crate::transfer::strangers => numbers_join_no_strangers,
     crate::ledger::begin_once => a_request_begins_once,
     crate::ledger::conflict => a_request_id_means_one_thing,
     crate::ledger::freed => a_passing_failure_frees_the_request_id,

@@ -268,6 +268,7 @@ fn says(payload: Option<&Payload>) -> String {
         }
         Some(Payload::CustomerTyping(told)) => told.state.clone(),
         Some(Payload::MessageDeleted(told)) => told.message_id.clone(),
+        Some(Payload::GatewayAlert(told)) => format!("{} {}", told.reason, told.description),
         Some(Payload::Unknown(told)) => told.media_type.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::content::Content;
@@ -138,6 +138,15 @@ pub enum Payload {
     },
     /// `ticket.context`
     TicketContext(Content),
+    /// `gateway.alert`
+    GatewayAlert {
+        /// What is wrong, as a constant word.
+        reason: String,
+        /// What is wrong and what to do, for people.
+        description: String,
+        /// What varies, for programs.
+        details: Map<String, Value>,
+    },
     /// `unknown`
     Unknown {
         /// The envelope's type, where it has one.
@@ -162,6 +171,7 @@ impl Payload {
             Self::MessageDeleted { .. } => "message.deleted",
             Self::CustomerTyping { .. } => "customer.typing",
             Self::TicketContext(_) => "ticket.context",
+            Self::GatewayAlert { .. } => "gateway.alert",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -174,7 +184,7 @@ impl Payload {
 }
 
 /// Every type there is, in the order of the API's documentation.
-pub const EVENT_TYPES: [&str; 12] = [
+pub const EVENT_TYPES: [&str; 13] = [
     "ticket.created",
     "ticket.assigned",
     "ticket.transferred",
@@ -186,6 +196,7 @@ pub const EVENT_TYPES: [&str; 12] = [
     "message.status",
     "message.deleted",
     "customer.typing",
+    "gateway.alert",
     "unknown",
 ];
 
@@ -214,6 +225,17 @@ pub struct NewEvent {
     pub raw: Bytes,
 }
 
+impl NewEvent {
+    /// The message that a status speaks of, if it may be one of ours: it then belongs to the ticket that the message
+    /// was sent in, whichever address it came from. `None` for everything else.
+    pub fn speaks_of(&self) -> Option<Uuid> {
+        match &self.fact {
+            Fact::Told(Payload::MessageStatusChanged { message_id, .. }) => Uuid::try_parse(message_id).ok(),
+            Fact::Told(_) | Fact::Ticket(_) => None,
+        }
+    }
+}
+
 /// What happened, as far as it can be told without the ticket's history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
@@ -240,7 +262,7 @@ pub struct Event {
     pub receive_time: Timestamp,
     /// When it happened, where Blip tells.
     pub event_time: Option<Timestamp>,
-    /// Canonical envelope id; the event's own id when Blip gave none.
+    /// Canonical envelope id; the event's own id when Blip gave none; empty for what is not Blip's.
     pub blip_id: String,
     /// See [`Flags`].
     pub flags: Flags,
@@ -284,7 +306,8 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
         fact,
         raw,
     } = new;
-    let mut flags = Flags { synthetic_id: blip_id.is_empty(), ..Flags::default() };
+    let synthetic_id = blip_id.is_empty() && origin != Origin::Gateway;
+    let mut flags = Flags { synthetic_id, ..Flags::default() };
     let has_ticket = ticket_id.is_some();
     if has_ticket {
         flags.ticket_unknown = state.ticket.is_none() && !matches!(fact, Fact::Ticket(_));
@@ -318,7 +341,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
         origin,
         receive_time,
         event_time,
-        blip_id: if blip_id.is_empty() { id.to_string() } else { blip_id },
+        blip_id: if synthetic_id { id.to_string() } else { blip_id },
         flags,
         traceparent,
         customer_identity: as_known(|ticket| &ticket.customer_identity),

@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::content::Content;
+use super::transfer::Successor;
 
 /// Where an attendance stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum TicketStatus {
-    /// The document told none.
+    /// The document told none, or `None`, which Blip has for "not defined".
     #[default]
     Unspecified,
     /// In the queue.
@@ -45,7 +46,7 @@ impl TicketStatus {
     pub fn from_blip(word: &str) -> Self {
         match Self::WORDS.iter().find(|(_, known)| known.eq_ignore_ascii_case(word.trim())) {
             Some((status, _)) => *status,
-            None if word.trim().is_empty() => Self::Unspecified,
+            None if matches!(word.trim().to_ascii_lowercase().as_str(), "" | "none") => Self::Unspecified,
             None => Self::Unrecognized,
         }
     }
@@ -99,6 +100,8 @@ pub struct Ticket {
     pub parent_sequential_id: Option<i64>,
     /// Id of the ticket this one was transferred from, where we know it.
     pub parent_ticket_id: String,
+    /// The ticket that goes on after a transfer, where we know it. No document of Blip's tells.
+    pub successor: Option<Successor>,
     /// Usually the id again.
     pub external_id: String,
     /// What opened it.
@@ -140,7 +143,7 @@ pub enum Change {
     Created,
     /// Now Assigned or Open, or with another agent.
     Assigned,
-    /// Closed by a transfer.
+    /// Closed by a transfer, or known to be, and now also where it goes on.
     Transferred,
     /// Closed in any other way.
     Closed,
@@ -188,7 +191,8 @@ impl TicketState {
         let changed = known.merge(document);
         let status_changed = before.status != known.status;
         let attended = matches!(known.status, TicketStatus::Assigned | TicketStatus::Open);
-        if status_changed && known.status.is_terminal() {
+        let goes_on = known.status == TicketStatus::Transferred && before.successor != known.successor;
+        if goes_on || (status_changed && known.status.is_terminal()) {
             Change::ended(known.status)
         } else if attended && (status_changed || before.agent_identity != known.agent_identity) {
             Change::Assigned
@@ -305,6 +309,9 @@ impl Ticket {
         if !document.routing_customer_identity.is_empty() {
             self.routing_customer_identity.clone_from(&document.routing_customer_identity);
         }
+        if self.successor.is_none() {
+            self.successor.clone_from(&document.successor);
+        }
         let differs = document.more.iter().any(|(name, value)| self.more.get(name) != Some(value));
         if take("more", differs) {
             self.more.extend(document.more.clone());
@@ -387,5 +394,6 @@ mod tests {
         assert_eq!(TicketStatus::from_blip("closedattendant"), TicketStatus::ClosedAttendant);
         assert_eq!(TicketStatus::from_blip("3"), TicketStatus::Unrecognized);
         assert_eq!(TicketStatus::from_blip(""), TicketStatus::Unspecified);
+        assert_eq!(TicketStatus::from_blip("none"), TicketStatus::Unspecified);
     }
 }

@@ -3,12 +3,16 @@
 
 mod inbound;
 mod outbound;
+mod suspicion;
+#[cfg(test)]
+mod tests;
 
-pub use inbound::{Suspicion, Translated, content_of, event_of, ticket_of};
+pub use inbound::{Translated, content_of, event_of, ticket_of};
 pub use outbound::{
     Judgement, Step, content_document, get_ticket, has_labels, has_message, outcome_of, read_back, refusal,
     steps_of, ticket_confirms,
 };
+pub use suspicion::{Stray, Suspicion};
 
 /// Desk's domain: the only sender of a custom attendance channel.
 pub const DESK: &str = "desk.msging.net";

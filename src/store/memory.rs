@@ -11,14 +11,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
-use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, first_of, is_held};
+use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, SENDS, first_of, is_held};
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
     NewCommand, Quarantined, ReadError,
 };
 use crate::clock::{Clock, Ids};
 use crate::domain::late::{Place, place_late};
-use crate::domain::{DedupKey, NewEvent, Seq, StoredEvent, TicketState, place};
+use crate::domain::transfer::join;
+use crate::domain::{DedupKey, Kin, NewEvent, Seq, StoredEvent, Ticket, TicketState, place};
 
 /// The store.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ struct State {
     dedup: BTreeMap<DedupKey, (Seq, Timestamp)>,
     /// By bot and ticket.
     tickets: BTreeMap<(String, String), TicketState>,
+    /// Bot and ticket, in the order of their first events.
+    first_seen: Vec<(String, String)>,
     /// In the order they were begun.
     commands: Vec<CommandRecord>,
     last_held: HeldId,
@@ -109,7 +112,7 @@ impl MemoryLog {
         events.into_iter().map(|new| self.append_one(state, now, new, place)).collect()
     }
 
-    fn append_one(&self, state: &mut State, now: Timestamp, new: NewEvent, place: Place) -> Appended {
+    fn append_one(&self, state: &mut State, now: Timestamp, mut new: NewEvent, place: Place) -> Appended {
         let seq = Seq(state.last.0.saturating_add(1));
         if let Some(key) = new.dedup {
             if let Some(known) = self.taken_by(state, now, key) {
@@ -117,10 +120,24 @@ impl MemoryLog {
             }
             state.dedup.insert(key, (seq, now));
         }
+        if let Some(id) = new.speaks_of()
+            && let Some(record) = state.find(&CommandKey::Id(id))
+            && record.command.method == SENDS
+            && *record.command.bot == *new.bot
+        {
+            new.ticket_id = Some(record.command.ticket_id.clone());
+        }
+        let told_in_turn = state.join(&mut new);
         let mut no_ticket = TicketState::default();
         let ticket = match &new.ticket_id {
             None => &mut no_ticket,
-            Some(ticket_id) => state.tickets.entry((new.bot.to_string(), ticket_id.clone())).or_default(),
+            Some(ticket_id) => {
+                let key = (new.bot.to_string(), ticket_id.clone());
+                state.tickets.entry(key.clone()).or_insert_with(|| {
+                    state.first_seen.push(key);
+                    TicketState::default()
+                })
+            }
         };
         let (event, raw) = place(new, ticket, self.ids.next(), now);
         let stored = Arc::new(StoredEvent { seq, event, raw });
@@ -128,6 +145,9 @@ impl MemoryLog {
         state.last = seq;
         state.last_time = now;
         self.tail.send_replace(seq);
+        for event in told_in_turn {
+            self.append_one(state, now, event, place);
+        }
         Appended::At(stored)
     }
 
@@ -156,6 +176,22 @@ impl State {
 
     fn ticket(&self, bot: &str, ticket_id: &str) -> Option<&TicketState> {
         self.tickets.get(&(bot.to_owned(), ticket_id.to_owned()))
+    }
+
+    /// Joins a ticket's document to the tickets it names by number; answers what these are told.
+    fn join(&self, new: &mut NewEvent) -> Vec<NewEvent> {
+        let Some(ticket_id) = new.ticket_id.clone() else { return Vec::new() };
+        let known = self.ticket(&new.bot, &ticket_id).cloned().unwrap_or_default();
+        let Some(Kin { parent, child }) = Kin::of(new, &known) else { return Vec::new() };
+        let newest = |number: fn(&Ticket) -> Option<i64>, sought: Option<i64>| {
+            let of_bot =
+                self.first_seen.iter().rev().filter(|(bot, id)| **bot == *new.bot && *id != ticket_id);
+            let mut documents = of_bot.filter_map(|key| self.tickets.get(key)?.ticket.as_ref());
+            documents.find(|ticket| sought.is_some() && number(ticket) == sought).cloned()
+        };
+        let parent = newest(|ticket| ticket.sequential_id, parent);
+        let child = newest(|ticket| ticket.parent_sequential_id, child);
+        join(new, &known, parent.as_ref(), child.as_ref())
     }
 }
 

@@ -25,6 +25,9 @@ pub fn is_held(record: &CommandRecord, now: Timestamp) -> bool {
     !freed && now.duration_since(record.accept_time) <= kept
 }
 
+/// The method of the commands that send a message, under their own id.
+pub(super) const SENDS: &str = "Send";
+
 /// The position of the first event that was appended; 0 when none was.
 pub(super) fn first_of(appended: &[Appended]) -> Seq {
     let at = |answer: &Appended| match answer {

@@ -22,6 +22,7 @@ struct Fake {
     received: Mutex<Vec<Received>>,
     /// A permit is one webhook that may finish.
     gate: Semaphore,
+    elsewhere: Mutex<Vec<(Arc<str>, String)>>,
 }
 
 struct World {
@@ -37,6 +38,10 @@ impl Accept for Arc<Fake> {
         self.gate.acquire().await.unwrap().forget();
         self.answer.clone()
     }
+
+    fn token_elsewhere(&self, bot: &Arc<str>, header: &str) {
+        self.elsewhere.lock().unwrap().push((Arc::clone(bot), header.to_owned()));
+    }
 }
 
 fn world(answer: Result<Accepted, AppendError>) -> World {
@@ -48,7 +53,8 @@ fn world(answer: Result<Accepted, AppendError>) -> World {
     let keys = Arc::new(Keys::new(vec![bot("suporte", &["s3cret", "a/b c"]), bot("aberto", &[])]));
     let (mut registry, shutdown) = (Registry::default(), Shutdown::new());
     let metrics = WebhookMetrics::register(&mut registry);
-    let fake = Arc::new(Fake { answer, received: Mutex::default(), gate: Semaphore::new(1000) });
+    let (received, elsewhere) = (Mutex::default(), Mutex::default());
+    let fake = Arc::new(Fake { answer, received, gate: Semaphore::new(1000), elsewhere });
     let webhook =
         Webhook::new(Arc::clone(&fake), keys, 64, metrics, shutdown.clone(), Uuid::from_u64_pair(7, 1));
     World { webhook: Arc::new(webhook), fake, shutdown, registry }
@@ -166,6 +172,23 @@ async fn a_wrong_key_and_an_unknown_bot_are_401_and_bounded_in_metrics() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &world.registry).unwrap();
     assert!(!text.contains("bot=\"unknown\",outcome=\"accepted\""), "what cannot be is no series");
+}
+
+#[tokio::test]
+async fn a_key_in_another_header_is_401_and_told() {
+    let world = accepting();
+    let request = |value| Request::post("/webhooks/suporte").header("x-other", value);
+    assert_eq!(world.status(request("Key wrong"), "{}").await, 401);
+    assert!(world.fake.elsewhere.lock().unwrap().is_empty());
+    let (parts, body) = world.send(request("Key s3cret"), "{}").await;
+    assert_eq!(
+        (parts.status.as_u16(), body.as_str()),
+        (401, "no valid key for this bot\n"),
+        "as for any other"
+    );
+    assert_eq!(*world.fake.elsewhere.lock().unwrap(), [("suporte".into(), "x-other".to_owned())]);
+    assert_eq!(world.counted("suporte", "denied"), 2);
+    assert!(world.fake.received.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -31,13 +31,15 @@ struct Put {
     ticket: u8,
     key: Option<u8>,
     status: Option<TicketStatus>,
+    /// The number of the ticket it was transferred from; a ticket's own is its place in the alphabet.
+    parent: Option<u8>,
 }
 
 impl Put {
     fn event(&self) -> NewEvent {
         let ticket = format!("t{}", self.ticket);
         let put = match self.status {
-            Some(status) => document(&ticket, status),
+            Some(status) => numbered(document(&ticket, status), self.ticket, self.parent),
             None if self.ticket == 0 => {
                 event("suporte", None, Fact::Told(Payload::CustomerTyping { state: "paused".to_owned() }))
             }
@@ -51,10 +53,19 @@ impl Put {
     }
 }
 
+fn numbered(event: NewEvent, number: u8, parent: Option<u8>) -> NewEvent {
+    let NewEvent { fact: Fact::Ticket(mut ticket), .. } = event.clone() else { panic!("no document") };
+    // Two tickets share a number, as in a bot that was made anew.
+    ticket.sequential_id = Some(i64::from(number.min(2)));
+    ticket.parent_sequential_id = parent.map(i64::from);
+    NewEvent { fact: Fact::Ticket(ticket), ..event }
+}
+
 fn put() -> impl Strategy<Value = Put> {
     let status = proptest::sample::select(TicketStatus::WORDS.map(|(status, _)| status).to_vec());
-    (any::<bool>(), 0_u8..4, proptest::option::of(0_u8..6), proptest::option::of(status))
-        .prop_map(|(bot, ticket, key, status)| Put { bot, ticket, key, status })
+    let parent = proptest::option::weighted(0.3, 0_u8..3);
+    (any::<bool>(), 0_u8..4, proptest::option::of(0_u8..6), proptest::option::of(status), parent)
+        .prop_map(|(bot, ticket, key, status, parent)| Put { bot, ticket, key, status, parent })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

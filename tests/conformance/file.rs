@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use deskgate::clock::SequentialIds;
-use deskgate::domain::Seq;
+use deskgate::domain::{Fact, NewEvent, Seq, Ticket, TicketStatus};
 use deskgate::store::quarantine::{HeldId, Readable};
 use deskgate::store::sqlite::{Config, OpenError, SqliteLog};
 use deskgate::store::{AppendError, EventLog as _, Health, ReadError};
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 
-use crate::support::{Kind, Subject, clock, keyed, message};
+use crate::support::{Kind, Subject, clock, document, keyed, message};
 
 fn open(path: impl Into<std::path::PathBuf>) -> Result<SqliteLog, OpenError> {
     SqliteLog::open(Config::new(path), clock(), Arc::new(SequentialIds::default()))
@@ -78,7 +78,8 @@ async fn the_first_schema_is_brought_up_to_date() {
     store.close();
     let db = Connection::open(store.path()).unwrap();
     db.execute_batch(
-        "DROP TABLE quarantine;
+        "DROP TABLE ticket_numbers;
+         DROP TABLE quarantine;
          CREATE TABLE quarantine (n INTEGER PRIMARY KEY, receive_time INTEGER NOT NULL, bot TEXT NOT NULL,
              reason TEXT NOT NULL, raw BLOB NOT NULL) STRICT;
          INSERT INTO quarantine VALUES (-1, 0, '', 'probe', x'00'), (3, 7, 'a', 'why', x'78'), (9, 8, 'b', 'why', x'79');
@@ -105,6 +106,39 @@ async fn the_first_schema_is_brought_up_to_date() {
     store.hours_pass(25);
     store.enforce_retention().await;
     assert_eq!(told(&registry), "store_quarantined 0");
+}
+
+#[tokio::test]
+async fn the_second_schema_is_brought_up_to_date() {
+    let mut store = Subject::sqlite();
+    let numbered = |event: NewEvent, number| match event.fact.clone() {
+        Fact::Ticket(ticket) => {
+            let ticket = Ticket { sequential_id: Some(number), ..ticket };
+            NewEvent { fact: Fact::Ticket(ticket), ..event }
+        }
+        Fact::Told(_) => event,
+    };
+    store.put(message("t0", "a")).await;
+    store.put(numbered(document("t1", TicketStatus::Waiting), i64::MAX)).await;
+    store.put(document("t2", TicketStatus::Waiting)).await;
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    db.execute_batch("DROP TABLE ticket_numbers; PRAGMA user_version = 2").unwrap();
+    drop(db);
+    store.open().unwrap();
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    let numbers: Vec<(i64, String, i64)> = db
+        .prepare("SELECT n, bot, sequential_id FROM ticket_numbers")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(numbers, [(2, "suporte".to_owned(), i64::MAX)]);
+    drop(db);
+    store.open().unwrap();
+    assert_eq!(store.put(message("t1", "b")).await.event.ticket_sequence, 2);
 }
 
 #[tokio::test]

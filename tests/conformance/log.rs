@@ -1,10 +1,10 @@
 //! What the event log promises.
 
-use deskgate::domain::{Fact, Payload, Seq, TicketStatus};
-use deskgate::store::{Appended, Quarantined, ReadError};
+use deskgate::domain::{Fact, MessageStatus, NewEvent, Outcome, Payload, Seq, TicketStatus};
+use deskgate::store::{Appended, NewCommand, Quarantined, ReadError};
 use jiff::SignedDuration;
 
-use crate::support::{Subject, document, event, keyed, message};
+use crate::support::{Subject, command, document, end, event, keyed, message};
 
 pub(crate) async fn order(store: &mut Subject) {
     let events = vec![
@@ -201,4 +201,51 @@ pub(crate) async fn quarantined(store: &mut Subject) {
     assert_eq!(*store.log().tail().borrow(), Seq(0), "it takes no position");
     store.hours_pass(25);
     assert_eq!(store.enforce_retention().await, 0, "and is no event");
+}
+
+pub(crate) async fn statuses(store: &mut Subject) {
+    let sent = NewCommand { method: "Send".to_owned(), ..command(7, "", 1) };
+    let closed = command(8, "", 1);
+    for command in [&sent, &closed] {
+        store.ledger().begin(command.clone()).await.unwrap();
+    }
+    let id = sent.id.to_string();
+    // Before the command's end is recorded: Blip may be quicker than the answer to us.
+    let first = store.put(status(&id, None)).await;
+    assert_eq!((first.event.ticket_id.as_str(), first.event.ticket_sequence), ("t1", 1));
+    store.ledger().settle(sent.id, end(Outcome::Done), vec![message("t1", "a")]).await.unwrap();
+    store.restart();
+    let upper = id.to_uppercase();
+    for (message_id, told, ticket_id, sequence) in [
+        (id.as_str(), None, "t1", 3),
+        (upper.as_str(), None, "t1", 4),
+        // The address may be that of another ticket of the customer's.
+        (id.as_str(), Some("t2"), "t1", 5),
+        (&closed.id.to_string(), None, "", 0),
+        ("wamid.x", None, "", 0),
+        ("wamid.x", Some("t2"), "t2", 1),
+        ("", None, "", 0),
+    ] {
+        let event = &store.put(status(message_id, told)).await.event;
+        let placed = (event.ticket_id.as_str(), event.ticket_sequence);
+        assert_eq!(placed, (ticket_id, sequence), "{message_id} {told:?}");
+    }
+    let other_bot = NewEvent { bot: "vendas".into(), ..status(&id, None) };
+    assert_eq!(store.put(other_bot).await.event.ticket_id, "", "ids are a bot's own");
+    store.hours_pass(72);
+    store.enforce_retention().await;
+    assert_eq!(store.put(status(&id, None)).await.event.ticket_id, "t1");
+    store.seconds_pass(1);
+    store.enforce_retention().await;
+    assert_eq!(store.put(status(&id, None)).await.event.ticket_id, "", "as long as the command is kept");
+}
+
+fn status(message_id: &str, ticket_id: Option<&str>) -> NewEvent {
+    let payload = Payload::MessageStatusChanged {
+        message_id: message_id.to_owned(),
+        status: MessageStatus::Received,
+        reason_code: 0,
+        reason_description: String::new(),
+    };
+    event("suporte", ticket_id, Fact::Told(payload))
 }

@@ -12,6 +12,7 @@
     reason = "helpers of a test crate: it fails by panic, prints its findings, and has no gateway to spawn through"
 )]
 
+mod alerts;
 mod clients;
 mod commands;
 mod configuration;
@@ -22,4 +23,5 @@ mod quarantine;
 mod sandbox;
 mod shutdown;
 mod support;
+mod tickets;
 mod webhook;

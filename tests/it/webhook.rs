@@ -21,7 +21,9 @@ async fn every_document_is_kept_byte_for_byte() {
         assert_eq!(world.post(body.clone()).await, 200, "{}", document["name"]);
         posted.push((document, body));
     }
-    let events = world.all_events().await;
+    // The documents are of many bots, and some are strays: the alerts of it come when they come.
+    let events: Vec<_> =
+        world.all_events().await.into_iter().filter(|event| event.r#type != "gateway.alert").collect();
     assert_eq!(events.len(), posted.len());
     for ((document, body), event) in posted.iter().zip(&events) {
         assert_eq!(event.r#type, document["first_event"].as_str().unwrap(), "{}", document["name"]);
@@ -130,7 +132,8 @@ async fn blip_hears_401_only_for_a_wrong_token_or_bot() {
     assert_eq!(post(url.clone(), Some(("X-Other", TOKEN.to_owned()))).await, 401);
     assert_eq!(post(format!("{url}/wrong"), None).await, 401);
     assert_eq!(post(url.replace("suporte", "nobody"), Some(("Authorization", TOKEN.to_owned()))).await, 401);
-    assert_eq!(world.all_events().await.len(), 1);
+    let events = world.all_events().await;
+    assert_eq!(events.iter().filter(|event| event.r#type != "gateway.alert").count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

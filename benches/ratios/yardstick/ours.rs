@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
+use deskgate::gateway::alerts::Alerts;
 use deskgate::gateway::desk::{CommandMetrics, Desk};
 use deskgate::gateway::ingest::Ingest;
 use deskgate::gateway::quarantine::Quarantine;
@@ -69,8 +70,9 @@ async fn accept(listener: TcpListener, log: Arc<dyn EventLog>, registry: &mut Re
     }]);
     let metrics = WebhookMetrics::register(registry);
     let shutdown = Shutdown::new();
+    let alerts = Alerts::new(Arc::clone(&log), [], shutdown.clone(), registry);
     let webhook = Webhook::new(
-        Ingest::new(log),
+        Ingest::new(log, alerts),
         Arc::new(keys),
         BODY_BYTES_MAX,
         metrics,

@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::DESK;
+use super::suspicion::{Stray, Suspicion};
 use crate::domain::content::{Content, ContentKind, Location, MediaLink};
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
 use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
 use crate::lime::document::{self, Members, Misfit, parse_date};
-use crate::lime::{Body, Envelope, MediaType, Message, Node, Notification, canonical_id, text_of};
+use crate::lime::{Body, Envelope, Identity, MediaType, Message, Node, Notification, canonical_id, text_of};
 
 /// A new event, and what an operator should be told about how it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,22 +23,15 @@ pub struct Translated {
     pub event: NewEvent,
     /// Set where the envelope looks like a mistake in the setup.
     pub suspicion: Option<Suspicion>,
-}
-
-/// A likely mistake in the setup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suspicion {
-    /// The sender is not Desk: the body of a data webhook, or of a bot's own messages.
-    NotFromDesk,
-    /// The ids in the envelope name different tickets; the document's own won.
-    TicketIdsDiffer,
+    /// The bot that a ticket's document says it belongs to; empty where none says.
+    pub owner_identity: String,
 }
 
 /// Turns an envelope into an event of `bot`, keeping `raw` as it came.
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
     let Envelope { id, from, to, mut metadata, body } = envelope;
     let happened = time_of(&metadata);
-    let originator = metadata.get("#tunnel.originator").cloned().unwrap_or_default();
+    let originator = metadata.get("#tunnel.originator").map(|node| customer_named(node)).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
         metadata.get("traceparent").cloned().unwrap_or_default()
     } else {
@@ -59,11 +53,14 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         Body::Message(message) => {
             let media_type = message.media_type.as_str().to_owned();
             let parsed = digest_of(message.media_type.essence(), &message.content);
-            (About::unknown(None, media_type, &raw, "message", parsed), Some(Suspicion::NotFromDesk))
+            (
+                About::unknown(None, media_type, &raw, "message", parsed),
+                Some(Suspicion::NotFromDesk(Stray::Message)),
+            )
         }
         Body::Other(object) => {
             let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
-            let suspicion = (foreign || from.is_none()).then_some(Suspicion::NotFromDesk);
+            let suspicion = Stray::of(&object, foreign, from.is_none()).map(Suspicion::NotFromDesk);
             let json = Value::Object(object);
             let parsed = digest_of("", &json);
             let payload = Payload::Unknown { media_type, json };
@@ -77,6 +74,10 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
         Fact::Told(_) => happened,
     };
+    let owner_identity = match &fact {
+        Fact::Ticket(ticket) => Members(&ticket.more).text("ownerIdentity").ok().flatten(),
+        Fact::Told(_) => None,
+    };
     let event = NewEvent {
         bot,
         ticket_id,
@@ -89,7 +90,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         fact,
         raw,
     };
-    Translated { event, suspicion }
+    Translated { event, suspicion, owner_identity: owner_identity.unwrap_or_default() }
 }
 
 /// A digest of an envelope's own part, once parsed.
@@ -170,6 +171,11 @@ impl About {
         };
         Self::told(Some(ticket_id), payload, kind, parsed)
     }
+}
+
+/// The customer that a node names, as an identity.
+fn customer_named(node: &str) -> String {
+    Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
 }
 
 /// The ticket a desk node stands for.
@@ -268,14 +274,15 @@ pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
         sequential_suffix,
         customer_identity,
         customer_domain,
-        routing_customer_identity,
+        routing_customer_identity: customer_named(&routing_customer_identity),
         agent_identity,
         team,
         priority,
         tags,
         closed_by,
         parent_sequential_id,
-        parent_ticket_id,
+        parent_ticket_id: canonical_ticket_id(&parent_ticket_id),
+        successor: None,
         external_id,
         customer_input,
         create_time,
@@ -432,6 +439,6 @@ mod tests {
         assert_eq!((told.event.ticket_id, told.suspicion), (None, None));
         assert!(matches!(told.event.fact, Fact::Told(Payload::Unknown { .. })));
         let told = translated("postmaster@msging.net", document::TICKET, &document);
-        assert_eq!(told.suspicion, Some(Suspicion::NotFromDesk));
+        assert_eq!(told.suspicion, Some(Suspicion::NotFromDesk(Stray::Message)));
     }
 }

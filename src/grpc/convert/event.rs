@@ -1,7 +1,7 @@
 //! Events, outward.
 
 use super::{View, content, ticket, timestamp, value};
-use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent};
+use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent, Successor};
 use crate::grpc::pb;
 use crate::store::{Cursor, LogId};
 
@@ -75,12 +75,16 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketAssigned(document) => {
             To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
         }
-        Payload::TicketTransferred(document) => To::TicketTransferred(pb::TicketTransferred {
-            ticket: Some(ticket::to_pb(document, bot)),
-            new_ticket_id: String::new(),
-            to_team: String::new(),
-            to_agent_identity: String::new(),
-        }),
+        Payload::TicketTransferred(document) => {
+            let Successor { ticket_id, team, agent_identity } =
+                document.successor.clone().unwrap_or_default();
+            To::TicketTransferred(pb::TicketTransferred {
+                ticket: Some(ticket::to_pb(document, bot)),
+                new_ticket_id: ticket_id,
+                to_team: team,
+                to_agent_identity: agent_identity,
+            })
+        }
         Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
             ticket: Some(ticket::to_pb(document, bot)),
             closed_by: document.closed_by.clone(),
@@ -120,6 +124,11 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketContext(said) => {
             To::TicketContext(pb::TicketContext { content: Some(content::to_pb(said)) })
         }
+        Payload::GatewayAlert { reason, description, details } => To::GatewayAlert(pb::GatewayAlert {
+            reason: reason.clone(),
+            description: description.clone(),
+            details: value::struct_to_pb(details),
+        }),
         Payload::Unknown { media_type, json } => {
             To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
         }

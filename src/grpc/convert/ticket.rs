@@ -22,6 +22,7 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         closed_by,
         parent_sequential_id,
         parent_ticket_id,
+        successor: _,
         external_id,
         customer_input,
         create_time,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{
     Content, ContentKind, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    TicketStatus,
+    Successor, TicketStatus,
 };
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -70,6 +70,14 @@ fn content() -> impl Strategy<Value = Content> {
     (any::<String>(), kind, members()).prop_map(|(media_type, kind, more)| Content { media_type, kind, more })
 }
 
+fn successor() -> impl Strategy<Value = Option<Successor>> {
+    let successor = any::<[String; 3]>().prop_map(|texts| {
+        let [ticket_id, team, agent_identity] = texts;
+        Successor { ticket_id, team, agent_identity }
+    });
+    option::of(successor)
+}
+
 fn ticket() -> impl Strategy<Value = Ticket> {
     let words = TicketStatus::WORDS.map(|(status, _)| status);
     let status = prop_oneof![
@@ -78,10 +86,10 @@ fn ticket() -> impl Strategy<Value = Ticket> {
         Just(TicketStatus::Unrecognized)
     ];
     let parts = (
-        (status, any::<[String; 12]>(), any::<[Option<i64>; 2]>(), any::<Option<i32>>()),
+        (status, any::<[String; 12]>(), any::<[Option<i64>; 2]>(), any::<Option<i32>>(), successor()),
         (vec(any::<String>(), 0..3), option::of(content()), [date(), date(), date(), date()], members()),
     );
-    parts.prop_map(|((status, texts, numbers, priority), (tags, customer_input, dates, more))| {
+    parts.prop_map(|((status, texts, numbers, priority, successor), (tags, customer_input, dates, more))| {
         let [id, blip_status, sequential_suffix, customer_identity, customer_domain, rest @ ..] = texts;
         let [routing_customer_identity, agent_identity, team, closed_by, parent_ticket_id, external_id, _] =
             rest;
@@ -103,6 +111,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             closed_by,
             parent_sequential_id,
             parent_ticket_id,
+            successor,
             external_id,
             customer_input,
             create_time,
@@ -148,6 +157,11 @@ fn payload() -> impl Strategy<Value = Payload> {
         text().prop_map(|message_id| Payload::MessageDeleted { message_id }),
         text().prop_map(|state| Payload::CustomerTyping { state }),
         content().prop_map(Payload::TicketContext),
+        (text(), text(), members()).prop_map(|(reason, description, details)| Payload::GatewayAlert {
+            reason,
+            description,
+            details
+        }),
         (text(), json_value()).prop_map(|(media_type, json)| Payload::Unknown { media_type, json }),
     ]
 }

@@ -1,4 +1,5 @@
-//! Version 1 of the records. Released: only ever read and written, never changed. The names in here are stored.
+//! Version 1 of the records. Released: only ever read and written, never changed but by a payload, or an optional
+//! member, that no older record has. The names in here are stored.
 
 use std::borrow::Cow;
 
@@ -121,6 +122,13 @@ enum V1Payload<'a> {
     CustomerTyping { state: Text<'a> },
     #[serde(rename = "ticket.context")]
     TicketContext(V1Content<'a>),
+    #[serde(rename = "gateway.alert")]
+    GatewayAlert {
+        reason: Text<'a>,
+        description: Text<'a>,
+        #[serde(default, skip_serializing_if = "Members::is_empty")]
+        details: Members<'a>,
+    },
     #[serde(rename = "unknown")]
     Unknown {
         #[serde(default, skip_serializing_if = "str::is_empty")]
@@ -232,6 +240,8 @@ pub(super) struct V1Ticket<'a> {
     parent_sequential_id: Option<i64>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     parent_ticket: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    successor: Option<V1Successor<'a>>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     external_id: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +256,15 @@ pub(super) struct V1Ticket<'a> {
     status_changed: Option<Time>,
     #[serde(default, skip_serializing_if = "Members::is_empty")]
     more: Members<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct V1Successor<'a> {
+    ticket: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    team: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    agent: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]

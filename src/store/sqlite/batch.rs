@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::dedup::Dedup;
 use super::failure::WriteError;
-use super::tickets::Tickets;
+use super::tickets::{Named, Tickets};
 use super::{commands, int, micros};
 use crate::clock::Ids;
 use crate::domain::late::Place;
-use crate::domain::{DedupKey, Fact, NewEvent, Seq, StoredEvent, TicketState, place};
+use crate::domain::transfer::join;
+use crate::domain::{DedupKey, Fact, Kin, NewEvent, Seq, StoredEvent, TicketState, place};
 use crate::store::record;
 use crate::store::rules::{first_of, is_held};
 use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, Quarantined};
@@ -54,7 +55,7 @@ impl Batch<'_> {
         events.into_iter().map(|event| self.append_one(event, place)).collect()
     }
 
-    pub(super) fn append_one(&mut self, new: NewEvent, place: Place) -> Result<Appended, WriteError> {
+    pub(super) fn append_one(&mut self, mut new: NewEvent, place: Place) -> Result<Appended, WriteError> {
         let seq = self.next;
         let key = new.dedup;
         if let Some(key) = key
@@ -62,7 +63,13 @@ impl Batch<'_> {
         {
             return Ok(Appended::Duplicate(known));
         }
+        if let Some(id) = new.speaks_of()
+            && let Some(ticket_id) = commands::ticket_of_message(self.db, &new.bot, id)?
+        {
+            new.ticket_id = Some(ticket_id);
+        }
         let document = matches!(new.fact, Fact::Ticket(_));
+        let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
         let (event, raw) = match &new.ticket_id {
             None => place(new, &mut TicketState::default(), self.ids.next(), self.now),
             Some(ticket_id) => {
@@ -74,7 +81,22 @@ impl Batch<'_> {
         let bytes = self.insert(&stored, key)?;
         self.next = Seq(seq.0.saturating_add(1));
         self.fresh.push((Arc::clone(&stored), bytes));
+        for event in told_in_turn {
+            self.append_one(event, place)?;
+        }
         Ok(Appended::At(stored))
+    }
+
+    /// Joins a ticket's document to the tickets it names by number; answers what these are told.
+    fn join(&mut self, new: &mut NewEvent) -> Result<Vec<NewEvent>, WriteError> {
+        let (db, bot) = (self.db, Arc::clone(&new.bot));
+        let Some(ticket_id) = new.ticket_id.clone() else { return Ok(Vec::new()) };
+        let known = self.tickets.look(db, &bot, &ticket_id)?;
+        let Some(Kin { parent, child }) = Kin::of(new, known) else { return Ok(Vec::new()) };
+        let known = known.clone();
+        let parent = self.tickets.named(db, &bot, parent.map(Named::Number), &ticket_id)?;
+        let child = self.tickets.named(db, &bot, child.map(Named::Parent), &ticket_id)?;
+        Ok(join(new, &known, parent.as_ref(), child.as_ref()))
     }
 
     fn insert(&mut self, stored: &StoredEvent, key: Option<DedupKey>) -> Result<usize, WriteError> {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{int, micros, seq, time};
 use crate::domain::{Fingerprint, Seq};
 use crate::store::record::{self, checksum};
+use crate::store::rules::SENDS;
 use crate::store::{CommandKey, CommandRecord, End, NewCommand};
 
 /// The columns [`command_of`] reads.
@@ -31,6 +32,13 @@ pub(super) fn find(db: &Connection, key: &CommandKey) -> rusqlite::Result<Option
             .query_row([principal, request_id], command_of)
             .optional(),
     }
+}
+
+/// The ticket that a bot sent the message of this id in.
+pub(super) fn ticket_of_message(db: &Connection, bot: &str, id: Uuid) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT ticket_id FROM commands WHERE id = ?1 AND bot = ?2 AND method = ?3")?
+        .query_row(params![id.into_bytes(), bot, SENDS], |row| row.get(0))
+        .optional()
 }
 
 /// Those without an end, oldest first.

@@ -33,7 +33,7 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -113,6 +113,22 @@ const MIGRATIONS: [&str; 2] = [
     DROP TABLE quarantine;
     ALTER TABLE quarantine_kept RENAME TO quarantine;
     CREATE INDEX quarantine_by_bot ON quarantine (bot);
+",
+    "
+    CREATE TABLE ticket_numbers (           -- by which documents name other tickets; written when one is told
+        n INTEGER PRIMARY KEY,              -- of its ticket
+        bot TEXT NOT NULL,
+        sequential_id INTEGER,
+        parent_sequential_id INTEGER
+    ) STRICT;
+    CREATE INDEX tickets_by_number ON ticket_numbers (bot, sequential_id) WHERE sequential_id IS NOT NULL;
+    CREATE INDEX tickets_by_parent ON ticket_numbers (bot, parent_sequential_id)
+        WHERE parent_sequential_id IS NOT NULL;
+    INSERT INTO ticket_numbers
+        SELECT n, bot, record ->> '$.sequential_id', record ->> '$.parent_sequential_id'
+        FROM tickets JOIN ticket_documents USING (n)
+        WHERE json_valid(record)            -- a damaged one is told when it is read
+        AND coalesce(record ->> '$.sequential_id', record ->> '$.parent_sequential_id') IS NOT NULL;
 ",
 ];
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
 use super::failure::WriteError;
 use super::{int, seq};
-use crate::domain::{Seq, TicketState};
+use crate::domain::{Seq, Ticket, TicketState};
 use crate::store::record;
 
 /// What the writer knows of a ticket.
@@ -22,6 +22,20 @@ pub(super) struct Cached {
     pub(super) state: TicketState,
     dirty: bool,
     document_dirty: bool,
+    /// As they are in `ticket_numbers`.
+    numbers: Numbers,
+}
+
+/// A ticket's number, and that of the ticket it was transferred from.
+type Numbers = (Option<i64>, Option<i64>);
+
+/// How a ticket is named by another one's document.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named {
+    /// By its own number.
+    Number(i64),
+    /// As the one that was transferred from this number.
+    Parent(i64),
 }
 
 /// Two generations: what was used since the last turn, and what was used before. Dropping the older one
@@ -81,6 +95,38 @@ impl Tickets {
         }
         let missing = || WriteError::Broken("a ticket left the cache".to_owned());
         self.young.get_mut(&self.key).map(|cached| &mut cached.state).ok_or_else(missing)
+    }
+
+    /// The document of a bot's newest ticket of this name, other than `but`.
+    pub(super) fn named(
+        &mut self,
+        db: &Connection,
+        bot: &str,
+        name: Option<Named>,
+        but: &str,
+    ) -> Result<Option<Ticket>, WriteError> {
+        // What this batch has changed is found only once it is written.
+        self.write_back(db)?;
+        let found: Option<String> = match name {
+            None => None,
+            Some(Named::Number(number)) => db
+                .prepare_cached(
+                    "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
+                     WHERE number.bot = ?1 AND sequential_id = ?2 AND ticket_id <> ?3 ORDER BY n DESC LIMIT 1",
+                )?
+                .query_row(params![bot, number, but], |row| row.get(0))
+                .optional()?,
+            Some(Named::Parent(number)) => db
+                .prepare_cached(
+                    "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
+                     WHERE number.bot = ?1 AND parent_sequential_id = ?2 AND ticket_id <> ?3
+                     ORDER BY n DESC LIMIT 1",
+                )?
+                .query_row(params![bot, number, but], |row| row.get(0))
+                .optional()?,
+        };
+        let Some(ticket_id) = found else { return Ok(None) };
+        Ok(self.look(db, bot, &ticket_id)?.ticket.clone())
     }
 
     fn load(&mut self, db: &Connection, bot: &str, ticket_id: &str) -> Result<&mut Cached, WriteError> {
@@ -143,6 +189,12 @@ impl Cached {
                  SET version = excluded.version, checksum = excluded.checksum, record = excluded.record",
             )?
             .execute(params![row, record::VERSION, check, document])?;
+            let numbers = numbers_of(ticket);
+            if self.numbers != numbers {
+                db.prepare_cached("INSERT OR REPLACE INTO ticket_numbers VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![row, &*self.bot, numbers.0, numbers.1])?;
+                self.numbers = numbers;
+            }
         }
         Ok(())
     }
@@ -154,8 +206,13 @@ fn read(db: &Connection, bot: &str, ticket_id: &str) -> Result<Cached, WriteErro
         Some(Ok((row, state))) => (Some(row), state),
         Some(Err(what)) => return Err(WriteError::Corrupt(format!("the document of a ticket: {what}"))),
     };
-    let bot = Arc::from(bot);
-    Ok(Cached { bot, ticket_id: ticket_id.to_owned(), row, state, dirty: false, document_dirty: false })
+    let numbers = state.ticket.as_ref().map(numbers_of).unwrap_or_default();
+    let (bot, ticket_id) = (Arc::from(bot), ticket_id.to_owned());
+    Ok(Cached { bot, ticket_id, row, state, dirty: false, document_dirty: false, numbers })
+}
+
+fn numbers_of(ticket: &Ticket) -> Numbers {
+    (ticket.sequential_id, ticket.parent_sequential_id)
 }
 
 /// A ticket's row and state; `Err` when its document is damaged.

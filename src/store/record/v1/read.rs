@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::{
     Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
-    V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+    V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
     Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Ticket, TicketStatus,
+    Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -115,6 +115,11 @@ impl From<V1Payload<'_>> for Payload {
             }
             V1Payload::CustomerTyping { state } => Self::CustomerTyping { state: owned(state) },
             V1Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            V1Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
+                reason: owned(reason),
+                description: owned(description),
+                details: details.0.into_owned(),
+            },
             V1Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: owned(media_type), json: json.0.into_owned() }
             }
@@ -212,6 +217,7 @@ impl From<V1Ticket<'_>> for Ticket {
             closed_by,
             parent_sequential_id,
             parent_ticket,
+            successor,
             external_id,
             customer_input,
             created,
@@ -236,6 +242,7 @@ impl From<V1Ticket<'_>> for Ticket {
             closed_by: owned(closed_by),
             parent_sequential_id,
             parent_ticket_id: owned(parent_ticket),
+            successor: successor.map(Successor::from),
             external_id: owned(external_id),
             customer_input: customer_input.map(Content::from),
             create_time: time(created),
@@ -244,6 +251,13 @@ impl From<V1Ticket<'_>> for Ticket {
             status_time: time(status_changed),
             more: more.0.into_owned(),
         }
+    }
+}
+
+impl From<V1Successor<'_>> for Successor {
+    fn from(successor: V1Successor<'_>) -> Self {
+        let V1Successor { ticket, team, agent } = successor;
+        Self { ticket_id: owned(ticket), team: owned(team), agent_identity: owned(agent) }
     }
 }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::{
     Foreign, Members, Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags,
-    V1MessageStatus, V1Origin, V1Outcome, V1Payload, V1Ticket, V1TicketStatus,
+    V1MessageStatus, V1Origin, V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
     Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Ticket, TicketStatus,
+    Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -105,6 +105,11 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
             Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
             Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
             Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
+                reason: text(reason),
+                description: text(description),
+                details: Members(Cow::Borrowed(details)),
+            },
             Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: text(media_type), json: Foreign(Cow::Borrowed(json)) }
             }
@@ -209,6 +214,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             closed_by,
             parent_sequential_id,
             parent_ticket_id,
+            successor,
             external_id,
             customer_input,
             create_time,
@@ -233,6 +239,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             closed_by: text(closed_by),
             parent_sequential_id: *parent_sequential_id,
             parent_ticket: text(parent_ticket_id),
+            successor: successor.as_ref().map(V1Successor::from),
             external_id: text(external_id),
             customer_input: customer_input.as_ref().map(V1Content::from),
             created: create_time.map(Time),
@@ -241,6 +248,13 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             status_changed: status_time.map(Time),
             more: Members(Cow::Borrowed(more)),
         }
+    }
+}
+
+impl<'a> From<&'a Successor> for V1Successor<'a> {
+    fn from(successor: &'a Successor) -> Self {
+        let Successor { ticket_id, team, agent_identity } = successor;
+        Self { ticket: text(ticket_id), team: text(team), agent: text(agent_identity) }
     }
 }
 

@@ -9,33 +9,21 @@ const INTERVAL_MS: u64 = 5_000;
 
 /// One kind of line.
 #[derive(Debug)]
-pub(super) struct Notice {
+pub struct Notice {
     start: Instant,
     next_ms: AtomicU64,
     suppressed: AtomicU64,
 }
 
-/// The kinds there are.
-#[derive(Debug)]
-pub(super) struct Notices {
-    pub(super) denied: Notice,
-    pub(super) too_large: Notice,
-    pub(super) unavailable: Notice,
-}
-
-impl Notices {
-    pub(super) fn new() -> Self {
-        Self { denied: Notice::new(), too_large: Notice::new(), unavailable: Notice::new() }
+impl Default for Notice {
+    fn default() -> Self {
+        Self { start: Instant::now(), next_ms: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 }
 
 impl Notice {
-    fn new() -> Self {
-        Self { start: Instant::now(), next_ms: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
-    }
-
     /// Whether a line may be written now, and how many were left out since the last.
-    pub(super) fn permit(&self) -> Option<u64> {
+    pub fn permit(&self) -> Option<u64> {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = self.next_ms.load(Ordering::Relaxed);
         let due = now >= next;
@@ -56,7 +44,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_line_is_written_then_one_now_and_then() {
-        let notice = Notice::new();
+        let notice = Notice::default();
         assert_eq!(notice.permit(), Some(0));
         assert_eq!(notice.permit(), None);
         assert_eq!(notice.permit(), None);
