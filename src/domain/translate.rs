@@ -1,13 +1,15 @@
 //! Envelope → event, action → what is sent, reply → outcome. The only code that knows both LIME and the
 //! domain. Never fails and never loses an id: what it cannot read becomes `unknown`, with the whole envelope.
 
+mod content;
 mod inbound;
 mod outbound;
 
-pub use inbound::{Suspicion, Translated, content_of, event_of, ticket_of};
+pub use content::{content_document, content_of};
+pub use inbound::{Suspicion, Translated, event_of, ticket_of};
 pub use outbound::{
-    Judgement, Step, content_document, get_ticket, has_labels, has_message, outcome_of, read_back, refusal,
-    steps_of, ticket_confirms,
+    Judgement, Step, get_ticket, has_labels, has_message, outcome_of, read_back, refusal, steps_of,
+    ticket_confirms,
 };
 
 /// Desk's domain: the only sender of a custom attendance channel.
