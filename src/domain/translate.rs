@@ -5,7 +5,7 @@ mod content;
 mod inbound;
 mod outbound;
 
-pub use content::{content_document, content_of};
+pub use content::{add, clash, content_document, content_of, reading};
 pub use inbound::{Suspicion, Translated, event_of, ticket_of};
 pub use outbound::{
     Judgement, Step, get_ticket, has_labels, has_message, outcome_of, read_back, refusal, steps_of,
