@@ -1,7 +1,11 @@
 //! What can be sent, what readers see, and the documents in between.
 
-use super::*;
+use std::collections::BTreeSet;
+
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::json;
+
+use super::*;
 
 fn fields(result: Result<(Content, Value), Invalid>) -> Vec<String> {
     match result {
@@ -99,4 +103,93 @@ fn more_is_added_as_it_stands() {
     assert_eq!(document, json!({"uri": "https://a/b", "type": "image/png", "alt": 1}));
     assert_eq!(content.media_type, "application/vnd.lime.media-link+json");
     assert_eq!(of_pb(to_pb(&content)).unwrap().0, content, "what readers get can be sent");
+}
+
+/// A `Content` from Protocol Buffers' JSON, as grpcurl makes one.
+fn parsed(json: &str) -> pb::Content {
+    let pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).unwrap();
+    let descriptor = pool.get_message_by_name("deskgate.v1.Content").unwrap();
+    // A parser straight from text hands out numbers in a form of its own.
+    let json: Value = serde_json::from_str(json).unwrap();
+    DynamicMessage::deserialize(descriptor, json).unwrap().transcode_to().unwrap()
+}
+
+/// JSON with every number as a double: `1` is `1.0`.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// Each document that Blip shows is made from the `Content` that a caller would write, and reads as that.
+#[test]
+fn documents_are_made_from_content_and_read_as_it() {
+    let mut kinds = BTreeSet::new();
+    for line in include_str!("../../../../tests/data/content.jsonl").lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let (name, media_type) = (&line["name"], line["type"].as_str().unwrap());
+        let (content, document) = of_pb(parsed(&line["content"].to_string())).unwrap();
+        assert_eq!(content.media_type, media_type, "{name}");
+        // Only the number that came as text is written as a number.
+        let expected = line["document"].to_string().replace(r#""order":"2""#, r#""order":2"#);
+        let expected: Value = serde_json::from_str(&expected.replace("fwd:", "")).unwrap();
+        assert_eq!(plain(&document), plain(&without_empty(expected)), "{name}");
+        let read = translate::reading(media_type, line["document"].clone());
+        assert_eq!(to_pb(&read), to_pb(&content), "{name}");
+        kinds.insert(field_of(&read.kind));
+    }
+    assert_eq!(kinds.len(), 14, "a kind without a document: {kinds:?}");
+}
+
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.into_iter().filter(|(_, value)| *value != "");
+            Value::Object(members.map(|(name, value)| (name, without_empty(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_empty).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// The table of docs/CONTENT.md, row by row.
+#[test]
+fn the_table_of_kinds_is_true() {
+    let mut fields = BTreeSet::new();
+    let page = include_str!("../../../../docs/CONTENT.md");
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> =
+            row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+        let [media_type, direction, field, example, document] = cells[..] else {
+            panic!("not five cells: {row}")
+        };
+        let media_type = media_type
+            .strip_prefix("vnd.lime.")
+            .map_or_else(|| media_type.to_owned(), |rest| format!("application/vnd.lime.{rest}"));
+        let document: Value = serde_json::from_str(document).unwrap();
+        let example = parsed(example);
+        assert!(["in", "out", "both"].contains(&direction), "{row}");
+        let read = translate::reading(&media_type, document.clone());
+        if direction != "out" {
+            assert_eq!(field_of(&read.kind), field, "{row}");
+            fields.insert(field.to_owned());
+        }
+        if direction == "in" {
+            assert_eq!(to_pb(&read), example, "{row}");
+        } else {
+            let (content, made) = of_pb(example).unwrap();
+            assert_eq!(
+                (content.media_type.as_str(), plain(&made)),
+                (media_type.as_str(), plain(&document)),
+                "{row}"
+            );
+            assert_eq!(to_pb(&content), to_pb(&read), "{row}");
+        }
+    }
+    assert_eq!(fields.len(), 14, "a kind without a row: {fields:?}");
 }
