@@ -10,7 +10,10 @@ pub mod transfer;
 pub mod translate;
 
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
-pub use content::{Content, ContentKind, Location, MediaLink, is_mime};
+pub use content::{
+    Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,
+    Location, MediaLink, Menu, MenuOption, Reaction, Reply, WebLink, is_mime,
+};
 pub use event::{
     DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, StoredEvent, place,
 };

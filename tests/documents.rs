@@ -35,6 +35,16 @@ fn content_kind(payload: &Payload) -> &'static str {
         ContentKind::Text(_) => "text",
         ContentKind::Media(_) => "media",
         ContentKind::Location(_) => "location",
+        ContentKind::Contact(_) => "contact",
+        ContentKind::WebLink(_) => "web_link",
+        ContentKind::Menu(_) => "menu",
+        ContentKind::Carousel(_) => "carousel",
+        ContentKind::List(_) => "list",
+        ContentKind::Input(_) => "input",
+        ContentKind::Collection(_) => "collection",
+        ContentKind::Reply(_) => "reply",
+        ContentKind::Reaction(_) => "reaction",
+        ContentKind::Sensitive(_) => "sensitive",
         ContentKind::Json(_) => "json",
     }
 }

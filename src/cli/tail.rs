@@ -281,7 +281,21 @@ fn content(content: Option<&pb::Content>) -> String {
         Some(Kind::Location(place)) => {
             format!("[place] {}, {} {}", place.latitude, place.longitude, place.text)
         }
-        Some(Kind::Json(_)) | None => format!("[{}]", content.media_type),
+        Some(Kind::Contact(card)) => format!("[contact] {} {} {}", card.name, card.phone_number, card.email),
+        Some(Kind::WebLink(link)) => format!("[link] {} {} {}", link.uri, link.title, link.text),
+        Some(Kind::Menu(menu)) => format!("[menu of {}] {}", menu.options.len(), menu.text),
+        Some(Kind::Reply(reply)) => format!("[reply] {}", self::content(reply.replied.as_deref())),
+        Some(Kind::Reaction(reaction)) if reaction.removed => "[reaction removed]".to_owned(),
+        Some(Kind::Reaction(reaction)) => format!("[reaction] {}", reaction.emoji),
+        Some(
+            Kind::Carousel(_)
+            | Kind::List(_)
+            | Kind::Input(_)
+            | Kind::Collection(_)
+            | Kind::Sensitive(_)
+            | Kind::Json(_),
+        )
+        | None => format!("[{}]", content.media_type),
     }
 }
 

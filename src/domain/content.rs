@@ -4,6 +4,17 @@ use serde_json::{Map, Value};
 
 use crate::lime::document::{self, MediaType};
 
+/// How deep content may hold content; what is deeper is JSON. An event of this depth, with a JSON value in the
+/// deepest, is still within the 100 messages to which readers follow it.
+pub const LEVELS_MAX: usize = 8;
+
+/// How many parts content may have, itself, content inside it and options counted; what has more is JSON. A
+/// part takes far more room than the one byte that can make one.
+pub const PARTS_MAX: usize = 1_000;
+
+/// The longest type that a part may name, in bytes.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 512;
+
 /// Content and its type. Never lossy: what the typed reading has no place for is in `more`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Content {
@@ -11,19 +22,39 @@ pub struct Content {
     pub media_type: String,
     /// The typed reading.
     pub kind: ContentKind,
-    /// Members without a place in the typed reading.
+    /// Members without a place in the typed reading; those of a part stand where the part does.
     pub more: Map<String, Value>,
 }
 
 /// The readings there are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ContentKind {
-    /// Plain text.
+    /// Plain text, and every other type that is not JSON.
     Text(String),
     /// A file by link.
     Media(MediaLink),
     /// A place.
     Location(Location),
+    /// Somebody's card.
+    Contact(Contact),
+    /// A link to a page.
+    WebLink(WebLink),
+    /// A question with answers to choose from.
+    Menu(Menu),
+    /// A card with buttons.
+    Carousel(Carousel),
+    /// A list of contents.
+    List(DocumentList),
+    /// A question to which the answer is typed.
+    Input(Input),
+    /// Several contents, or a single one in its container.
+    Collection(Collection),
+    /// An answer to an earlier message.
+    Reply(Reply),
+    /// An emoji on an earlier message.
+    Reaction(Reaction),
+    /// What Blip does not store.
+    Sensitive(Box<Content>),
     /// Every other type, and content that does not fit its type.
     Json(Value),
 }
@@ -35,6 +66,16 @@ impl ContentKind {
             Self::Text(_) => document::TEXT,
             Self::Media(_) => document::MEDIA_LINK,
             Self::Location(_) => document::LOCATION,
+            Self::Contact(_) => document::CONTACT,
+            Self::WebLink(_) => document::WEB_LINK,
+            Self::Menu(_) => document::SELECT,
+            Self::Carousel(_) => document::DOCUMENT_SELECT,
+            Self::List(_) => document::LIST,
+            Self::Input(_) => document::INPUT,
+            Self::Collection(_) => document::COLLECTION,
+            Self::Reply(_) => document::REPLY,
+            Self::Reaction(_) => document::REACTION,
+            Self::Sensitive(_) => document::SENSITIVE,
             Self::Json(_) => "",
         }
     }
@@ -45,6 +86,9 @@ impl ContentKind {
             return Err("media_type is not a MIME type, such as \"text/plain\"");
         }
         let media_type = MediaType::new(media_type);
+        if let document::DELETED | document::TICKET = media_type.essence() {
+            return Err("Blip sends this type and takes it from no agent");
+        }
         match self {
             Self::Text(_) if media_type.is_json() => Err("text cannot be sent as a JSON type: use json"),
             Self::Text(_) if !media_type.essence().starts_with("text/") => {
@@ -53,12 +97,38 @@ impl ContentKind {
             Self::Json(value) if !media_type.is_json() && !value.is_string() => {
                 Err("json can be sent as a type that is not JSON only if it is a string")
             }
-            Self::Media(_) | Self::Location(_) if media_type != MediaType::new(self.media_type()) => {
-                Err("media_type does not go with the kind of content: leave it empty")
+            Self::Collection(_) if media_type.essence() == document::CONTAINER => Ok(()),
+            Self::Text(_) | Self::Json(_) => Ok(()),
+            Self::Media(_)
+            | Self::Location(_)
+            | Self::Contact(_)
+            | Self::WebLink(_)
+            | Self::Menu(_)
+            | Self::Carousel(_)
+            | Self::List(_)
+            | Self::Input(_)
+            | Self::Collection(_)
+            | Self::Reply(_)
+            | Self::Reaction(_)
+            | Self::Sensitive(_) => {
+                let goes = media_type.essence() == self.media_type();
+                goes.then_some(()).ok_or("media_type does not go with the kind of content: leave it empty")
             }
-            Self::Text(_) | Self::Json(_) | Self::Media(_) | Self::Location(_) => Ok(()),
         }
     }
+}
+
+/// Whether two types are one, parameters and case aside.
+pub fn same_type(one: &str, other: &str) -> bool {
+    MediaType::new(one) == MediaType::new(other)
+}
+
+/// The type of a collection whose items name their own.
+pub const CONTAINER: &str = document::CONTAINER;
+
+/// Whether a type is that of a container: of a document with its type.
+pub fn is_container(media_type: &str) -> bool {
+    MediaType::new(media_type).essence() == document::CONTAINER
 }
 
 /// Whether a text is `type/subtype`, of the characters RFC 6838 allows, with parameters or without.
@@ -111,4 +181,130 @@ pub struct Location {
     pub altitude: Option<f64>,
     /// What it is called.
     pub text: String,
+}
+
+/// Somebody's card. Empty texts are absent members, as everywhere below.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contact {
+    /// The whole name.
+    pub name: String,
+    /// The e-mail address.
+    pub email: String,
+    /// The telephone number, as written.
+    pub phone_number: String,
+}
+
+/// A link to a page.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WebLink {
+    /// The address.
+    pub uri: String,
+    /// What to show in its place.
+    pub title: String,
+    /// A line about it.
+    pub text: String,
+    /// A picture of it.
+    pub preview_uri: String,
+    /// How to open it.
+    pub target: String,
+}
+
+/// A question with answers to choose from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Menu {
+    /// The question.
+    pub text: String,
+    /// The answers.
+    pub options: Vec<MenuOption>,
+    /// How long it can be answered; `immediate` makes quick replies.
+    pub scope: String,
+}
+
+/// An answer to choose.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MenuOption {
+    /// Its number.
+    pub order: Option<i32>,
+    /// What it says.
+    pub text: String,
+    /// What choosing it answers.
+    pub value: Option<Content>,
+}
+
+/// A card with buttons.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Carousel {
+    /// What it shows.
+    pub header: Option<Box<Content>>,
+    /// The buttons.
+    pub options: Vec<CarouselOption>,
+    /// How long it can be answered.
+    pub scope: String,
+}
+
+/// A button of a card.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CarouselOption {
+    /// What it says.
+    pub label: Option<Content>,
+    /// What pressing it answers.
+    pub value: Option<Content>,
+    /// Its number.
+    pub order: Option<i32>,
+}
+
+/// A list of contents.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DocumentList {
+    /// What stands above it.
+    pub header: Option<Box<Content>>,
+    /// The list.
+    pub items: Vec<Content>,
+}
+
+/// A question to which the answer is typed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Input {
+    /// The question.
+    pub label: Option<Box<Content>>,
+    /// What an answer must be, in Blip's members.
+    pub validation: Map<String, Value>,
+}
+
+/// Several contents, or a single one in its container.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Collection {
+    /// The type of every item, or a container's; empty for a single container.
+    pub item_media_type: String,
+    /// The contents.
+    pub items: Vec<Content>,
+}
+
+/// An answer to an earlier message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reply {
+    /// The answer.
+    pub replied: Option<Box<Content>>,
+    /// The earlier message.
+    pub in_reply_to: Earlier,
+}
+
+/// An emoji on an earlier message.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reaction {
+    /// The emoji; empty where it was taken back.
+    pub emoji: String,
+    /// The earlier message.
+    pub in_reaction_to: Earlier,
+}
+
+/// An earlier message, as far as it is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Earlier {
+    /// Its canonical id.
+    pub id: String,
+    /// What it said.
+    pub content: Option<Box<Content>>,
+    /// `sent` by bot or agent, or `received`.
+    pub direction: String,
 }

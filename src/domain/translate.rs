@@ -1,16 +1,18 @@
 //! Envelope → event, action → what is sent, reply → outcome. The only code that knows both LIME and the
 //! domain. Never fails and never loses an id: what it cannot read becomes `unknown`, with the whole envelope.
 
+mod content;
 mod inbound;
 mod outbound;
 mod suspicion;
 #[cfg(test)]
 mod tests;
 
-pub use inbound::{Translated, content_of, event_of, ticket_of};
+pub use content::{add, clash, content_document, content_of, reading};
+pub use inbound::{Translated, event_of, ticket_of};
 pub use outbound::{
-    Judgement, Step, content_document, get_ticket, has_labels, has_message, outcome_of, read_back, refusal,
-    steps_of, ticket_confirms,
+    Judgement, Step, get_ticket, has_labels, has_message, outcome_of, read_back, refusal, steps_of,
+    ticket_confirms,
 };
 pub use suspicion::{Stray, Suspicion};
 

@@ -66,6 +66,11 @@ impl Faults {
         })
     }
 
+    /// Takes over what was noted elsewhere.
+    pub(super) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     /// `value` if nothing was noted.
     pub(super) fn done<T>(self, value: T) -> Result<T, Invalid> {
         if self.0.is_empty() { Ok(value) } else { Err(Invalid::Fields(self.0)) }

@@ -15,6 +15,28 @@ pub const TICKET: &str = "application/vnd.iris.ticket+json";
 pub const MEDIA_LINK: &str = "application/vnd.lime.media-link+json";
 /// A place on Earth.
 pub const LOCATION: &str = "application/vnd.lime.location+json";
+/// Somebody's card.
+pub const CONTACT: &str = "application/vnd.lime.contact+json";
+/// A link to a page.
+pub const WEB_LINK: &str = "application/vnd.lime.web-link+json";
+/// A question with answers to choose from.
+pub const SELECT: &str = "application/vnd.lime.select+json";
+/// A card with buttons.
+pub const DOCUMENT_SELECT: &str = "application/vnd.lime.document-select+json";
+/// A list of documents.
+pub const LIST: &str = "application/vnd.lime.list+json";
+/// A question to which the answer is typed.
+pub const INPUT: &str = "application/vnd.lime.input+json";
+/// Several documents of one type.
+pub const COLLECTION: &str = "application/vnd.lime.collection+json";
+/// A document with its type.
+pub const CONTAINER: &str = "application/vnd.lime.container+json";
+/// An answer to an earlier message.
+pub const REPLY: &str = "application/vnd.lime.reply+json";
+/// An emoji on an earlier message.
+pub const REACTION: &str = "application/vnd.lime.reaction+json";
+/// A document that Blip does not store.
+pub const SENSITIVE: &str = "application/vnd.lime.sensitive+json";
 /// Someone is typing.
 pub const CHAT_STATE: &str = "application/vnd.lime.chatstate+json";
 /// The author took a message back.
@@ -82,10 +104,16 @@ pub struct Misfit;
 impl<'a> Members<'a> {
     /// The member called `name`, its exact spelling first; null counts as absent.
     pub fn get(self, name: &str) -> Option<&'a Value> {
-        let found = self.0.get(name).or_else(|| {
-            self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.entry(name).map(|(_, value)| value)
+    }
+
+    /// The member that stands for `name`, with its own spelling.
+    fn entry(self, name: &str) -> Option<(&'a str, &'a Value)> {
+        let exact = self.0.get_key_value(name).filter(|(_, value)| !value.is_null());
+        let found = exact.or_else(|| {
+            self.0.iter().find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null())
         });
-        found.filter(|value| !value.is_null())
+        found.map(|(key, value)| (key.as_str(), value))
     }
 
     /// A text; numbers and booleans are taken as theirs.
@@ -103,7 +131,9 @@ impl<'a> Members<'a> {
     pub fn integer(self, name: &str) -> Result<Option<i64>, Misfit> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::Number(number)) => number.as_i64().map(Some).ok_or(Misfit),
+            Some(Value::Number(number)) => {
+                number.as_i64().or_else(|| whole(number.as_f64()?)).map(Some).ok_or(Misfit)
+            }
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => match text.trim().parse() {
                 Ok(number) => Ok(Some(number)),
@@ -133,12 +163,27 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Every member whose name is none of `known`, as it came.
+    /// Every member that does not stand for one of `known`, as it came. Nulls that would are left out: they are
+    /// absent.
     pub fn rest(self, known: &[&str]) -> Map<String, Value> {
-        let others =
-            self.0.iter().filter(|(key, _)| !known.iter().any(|name| key.eq_ignore_ascii_case(name)));
+        let taken = |key: &str, value: &Value| {
+            known
+                .iter()
+                .filter(|name| key.eq_ignore_ascii_case(name))
+                .any(|name| value.is_null() || self.entry(name).is_some_and(|(entry, _)| entry == key))
+        };
+        let others = self.0.iter().filter(|(key, value)| !taken(key, value));
         others.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
+}
+
+/// The greatest integer up to which every integer is exact in a double: 2^53.
+const EXACT_MAX: u64 = 9_007_199_254_740_992;
+
+/// A double as the integer it is, if it is one.
+pub fn whole(number: f64) -> Option<i64> {
+    let integer: i64 = format!("{number:.0}").parse().ok()?;
+    (number.fract() == 0.0 && integer.unsigned_abs() <= EXACT_MAX).then_some(integer)
 }
 
 /// Reads an ISO 8601 date; without an offset it is UTC.
@@ -174,6 +219,15 @@ mod tests {
         assert_eq!(members.integer("nil"), Ok(None));
         assert!(members.date("when").unwrap().is_some());
         assert_eq!(members.rest(&["size", "when", "sequentialid"]).len(), 2);
+    }
+
+    #[test]
+    fn a_second_spelling_is_another_member() {
+        let document = json!({"uri": null, "URI": "a", "Uri": "b", "size": 5540.0, "Size": 1e3});
+        let members = Members(document.as_object().unwrap());
+        assert_eq!(members.text("uri"), Ok(Some("a".to_owned())));
+        assert_eq!(members.integer("size"), Ok(Some(5540)));
+        assert_eq!(Value::Object(members.rest(&["uri", "size"])), json!({"Uri": "b", "Size": 1e3}));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::inbound::ticket_of;
 use super::{DESK, DESK_POSTMASTER};
 use crate::domain::action::{Action, Fault, OutboundMessage};
-use crate::domain::content::{Content, ContentKind, MediaLink};
 use crate::domain::ticket::{Ticket, TicketStatus};
 use crate::lime::command::message_json;
 use crate::lime::document::{self, Members};
@@ -197,59 +196,6 @@ pub fn has_message(resource: &Value, id: &str) -> bool {
         .flatten()
         .filter_map(Value::as_object)
         .any(|item| Members(item).text("id").ok().flatten().is_some_and(|found| canonical_id(&found) == id))
-}
-
-/// Content as LIME's `content` member, in the documented form.
-pub fn content_document(content: &Content) -> Value {
-    let mut object = content.more.clone();
-    let mut put = |name: &str, value: Value| {
-        object.insert(name.to_owned(), value);
-    };
-    match &content.kind {
-        ContentKind::Text(text) => return text.as_str().into(),
-        ContentKind::Json(value) => return value.clone(),
-        ContentKind::Media(media) => {
-            let MediaLink {
-                uri,
-                mime_type,
-                title,
-                text,
-                size_bytes,
-                preview_uri,
-                preview_mime_type,
-                aspect_ratio,
-                authorization_realm,
-            } = media;
-            let texts = [
-                ("uri", uri),
-                ("type", mime_type),
-                ("title", title),
-                ("text", text),
-                ("previewUri", preview_uri),
-                ("previewType", preview_mime_type),
-                ("aspectRatio", aspect_ratio),
-                ("authorizationRealm", authorization_realm),
-            ];
-            texts
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty())
-                .for_each(|(name, value)| put(name, value.as_str().into()));
-            if *size_bytes > 0 {
-                put("size", (*size_bytes).into());
-            }
-        }
-        ContentKind::Location(location) => {
-            put("latitude", location.latitude.into());
-            put("longitude", location.longitude.into());
-            if let Some(altitude) = location.altitude {
-                put("altitude", altitude.into());
-            }
-            if !location.text.is_empty() {
-                put("text", location.text.as_str().into());
-            }
-        }
-    }
-    Value::Object(object)
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ pub(in crate::grpc) fn struct_to_pb(map: &Map<String, Value>) -> Option<Struct> 
         return Some(whole);
     }
     let flat = |value: &Value| match value {
-        Value::Array(_) | Value::Object(_) => as_text(value),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => at_level(value, 2),
+        Value::Array(_) | Value::Object(_) | Value::Number(_) => as_text(value),
+        Value::Null | Value::Bool(_) | Value::String(_) => at_level(value, 2),
     };
     Some(Struct { fields: map.iter().map(|(name, value)| (name.clone(), flat(value))).collect() })
 }
@@ -97,7 +97,19 @@ pub(in crate::grpc) fn of_pb(value: prost_types::Value, field: &str) -> Result<V
 /// A JSON object as a caller gave it.
 pub(in crate::grpc) fn struct_of_pb(object: Struct, field: &str) -> Result<Map<String, Value>, InvalidField> {
     let members = object.fields.into_iter();
-    members.map(|(name, value)| Ok((name.clone(), of_pb(value, &format!("{field}.{name}"))?))).collect()
+    let member = |(name, value): (String, _)| {
+        let field = format!("{field}.{name}");
+        if is_reserved(&name) {
+            return Err(InvalidField::new(field, "has a name that the gateway cannot keep: choose another"));
+        }
+        Ok((name, of_pb(value, &field)?))
+    };
+    members.map(member).collect()
+}
+
+/// Whether a member of this name would not be read back as what it is: the JSON parser uses the name itself.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.starts_with("$serde_json::private::")
 }
 
 /// A whole number is written as one: `12`, not `12.0`.

@@ -9,9 +9,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::content::LEVELS_MAX as CONTENT_LEVELS_MAX;
 use crate::domain::{
-    Content, ContentKind, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Successor, TicketStatus,
+    Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Fault, Flags,
+    Input, Location, MediaLink, Menu, MenuOption, MessageStatus, Origin, Outcome, Payload, Reaction, Reply,
+    Successor, TicketStatus, WebLink,
 };
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -61,12 +63,23 @@ fn content() -> impl Strategy<Value = Content> {
             ContentKind::Location(Location { latitude, longitude, altitude, text })
         },
     );
-    let kind = prop_oneof![
+    let card = any::<[String; 3]>()
+        .prop_map(|[name, email, phone_number]| ContentKind::Contact(Contact { name, email, phone_number }));
+    let link = any::<[String; 5]>().prop_map(|[uri, title, text, preview_uri, target]| {
+        ContentKind::WebLink(WebLink { uri, title, text, preview_uri, target })
+    });
+    let leaf = prop_oneof![
         any::<String>().prop_map(ContentKind::Text),
         media,
         place,
+        card,
+        link,
         json_value().prop_map(ContentKind::Json),
     ];
+    typed(leaf).prop_recursive(3, 8, 3, |inner| typed(holding(inner)))
+}
+
+fn typed(kind: impl Strategy<Value = ContentKind>) -> impl Strategy<Value = Content> {
     (any::<String>(), kind, members()).prop_map(|(media_type, kind, more)| Content { media_type, kind, more })
 }
 
@@ -76,6 +89,49 @@ fn successor() -> impl Strategy<Value = Option<Successor>> {
         Successor { ticket_id, team, agent_identity }
     });
     option::of(successor)
+}
+
+/// Every kind that holds content.
+fn holding(inner: impl Strategy<Value = Content> + Clone + 'static) -> impl Strategy<Value = ContentKind> {
+    let text = any::<String>;
+    let maybe = option::of(inner.clone());
+    let boxed = maybe.clone().prop_map(|content| content.map(Box::new));
+    let list = vec(inner.clone(), 0..3);
+    let earlier = (text(), boxed.clone(), text()).prop_map(|(id, content, direction)| Earlier {
+        id,
+        content,
+        direction,
+    });
+    let answer = (any::<Option<i32>>(), text(), maybe.clone()).prop_map(|(order, text, value)| MenuOption {
+        order,
+        text,
+        value,
+    });
+    let button = (maybe.clone(), maybe, any::<Option<i32>>())
+        .prop_map(|(label, value, order)| CarouselOption { label, value, order });
+    prop_oneof![
+        (text(), vec(answer, 0..3), text()).prop_map(|(text, options, scope)| ContentKind::Menu(Menu {
+            text,
+            options,
+            scope
+        })),
+        (boxed.clone(), vec(button, 0..3), text()).prop_map(|(header, options, scope)| {
+            ContentKind::Carousel(Carousel { header, options, scope })
+        }),
+        (boxed.clone(), list.clone())
+            .prop_map(|(header, items)| ContentKind::List(DocumentList { header, items })),
+        (boxed.clone(), members())
+            .prop_map(|(label, validation)| ContentKind::Input(Input { label, validation })),
+        (text(), list).prop_map(|(item_media_type, items)| {
+            ContentKind::Collection(Collection { item_media_type, items })
+        }),
+        (boxed, earlier.clone())
+            .prop_map(|(replied, in_reply_to)| ContentKind::Reply(Reply { replied, in_reply_to })),
+        (text(), earlier).prop_map(|(emoji, in_reaction_to)| {
+            ContentKind::Reaction(Reaction { emoji, in_reaction_to })
+        }),
+        inner.prop_map(|content| ContentKind::Sensitive(Box::new(content))),
+    ]
 }
 
 fn ticket() -> impl Strategy<Value = Ticket> {
@@ -289,6 +345,24 @@ fn json_as_deep_as_a_body_may_be_comes_back() {
         let event = unknown(json!({ "x": deep }));
         assert_eq!(there_and_back(&event), event, "{levels} levels");
     }
+}
+
+/// The form that takes the most levels, in the event that takes the most.
+#[test]
+fn content_as_deep_as_a_reading_may_be_comes_back() {
+    let body = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    let deep: Value = serde_json::from_str(&body).unwrap();
+    let innermost = Content { kind: ContentKind::Json(deep.clone()), ..Content::default() };
+    let content = (1..CONTENT_LEVELS_MAX).fold(innermost, |inner, _| {
+        let option = CarouselOption { value: Some(inner), ..CarouselOption::default() };
+        let more = Map::from_iter([("more".to_owned(), deep.clone())]);
+        let carousel = Carousel { options: vec![option], ..Carousel::default() };
+        Content { kind: ContentKind::Carousel(carousel), more, ..Content::default() }
+    });
+    let ticket = Ticket { customer_input: Some(content), ..Ticket::default() };
+    let payload = Payload::TicketUpdated { ticket, changed_fields: vec![] };
+    let event = Event { payload, ..unknown(Value::Null) };
+    assert_eq!(there_and_back(&event), event);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Foreign, Members, Real, Text, Texts, Time};
+use self::content::V1Content;
+use super::{Foreign, Members, Text, Texts, Time};
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn is_zero(number: &i64) -> bool {
@@ -153,50 +154,6 @@ enum V1MessageStatus {
 }
 
 #[derive(Serialize, Deserialize)]
-struct V1Content<'a> {
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    media_type: Text<'a>,
-    is: V1ContentKind<'a>,
-    #[serde(default, skip_serializing_if = "Members::is_empty")]
-    more: Members<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum V1ContentKind<'a> {
-    Text(Text<'a>),
-    Media {
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        uri: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        mime_type: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        title: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        text: Text<'a>,
-        #[serde(default, skip_serializing_if = "is_zero")]
-        size_bytes: i64,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        preview_uri: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        preview_mime_type: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        aspect_ratio: Text<'a>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        authorization_realm: Text<'a>,
-    },
-    Location {
-        latitude: Real,
-        longitude: Real,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        altitude: Option<Real>,
-        #[serde(default, skip_serializing_if = "str::is_empty")]
-        text: Text<'a>,
-    },
-    Json(Foreign<'a>),
-}
-
-#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum V1TicketStatus {
     Unspecified,
@@ -292,5 +249,6 @@ struct V1Fault<'a> {
     frees_request_id: bool,
 }
 
+mod content;
 mod read;
 mod write;

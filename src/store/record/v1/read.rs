@@ -5,12 +5,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
-    V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
+    Text, Time, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin, V1Outcome, V1Payload,
+    V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Successor, Ticket, TicketStatus,
+    Content, Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -136,49 +135,6 @@ impl From<V1MessageStatus> for MessageStatus {
             V1MessageStatus::Consumed => Self::Consumed,
             V1MessageStatus::Failed => Self::Failed,
             V1MessageStatus::Unrecognized => Self::Unrecognized,
-        }
-    }
-}
-
-impl From<V1Content<'_>> for Content {
-    fn from(content: V1Content<'_>) -> Self {
-        let V1Content { media_type, is, more } = content;
-        Self { media_type: owned(media_type), kind: is.into(), more: more.0.into_owned() }
-    }
-}
-
-impl From<V1ContentKind<'_>> for ContentKind {
-    fn from(kind: V1ContentKind<'_>) -> Self {
-        match kind {
-            V1ContentKind::Text(said) => Self::Text(owned(said)),
-            V1ContentKind::Media {
-                uri,
-                mime_type,
-                title,
-                text,
-                size_bytes,
-                preview_uri,
-                preview_mime_type,
-                aspect_ratio,
-                authorization_realm,
-            } => Self::Media(MediaLink {
-                uri: owned(uri),
-                mime_type: owned(mime_type),
-                title: owned(title),
-                text: owned(text),
-                size_bytes,
-                preview_uri: owned(preview_uri),
-                preview_mime_type: owned(preview_mime_type),
-                aspect_ratio: owned(aspect_ratio),
-                authorization_realm: owned(authorization_realm),
-            }),
-            V1ContentKind::Location { latitude, longitude, altitude, text } => Self::Location(Location {
-                latitude: latitude.0,
-                longitude: longitude.0,
-                altitude: altitude.map(|Real(meters)| meters),
-                text: owned(text),
-            }),
-            V1ContentKind::Json(json) => Self::Json(json.0.into_owned()),
         }
     }
 }

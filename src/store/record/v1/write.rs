@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use super::{
-    Foreign, Members, Real, Text, Time, V1Content, V1ContentKind, V1End, V1Event, V1Fault, V1Flags,
-    V1MessageStatus, V1Origin, V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
+    Foreign, Members, Text, Time, V1Content, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
+    V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Content, ContentKind, Event, Fault, Flags, Location, MediaLink, MessageStatus, Origin, Outcome, Payload,
-    Successor, Ticket, TicketStatus,
+    Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -126,56 +125,6 @@ impl From<MessageStatus> for V1MessageStatus {
             MessageStatus::Consumed => Self::Consumed,
             MessageStatus::Failed => Self::Failed,
             MessageStatus::Unrecognized => Self::Unrecognized,
-        }
-    }
-}
-
-impl<'a> From<&'a Content> for V1Content<'a> {
-    fn from(content: &'a Content) -> Self {
-        let Content { media_type, kind, more } = content;
-        Self { media_type: text(media_type), is: kind.into(), more: Members(Cow::Borrowed(more)) }
-    }
-}
-
-impl<'a> From<&'a ContentKind> for V1ContentKind<'a> {
-    fn from(kind: &'a ContentKind) -> Self {
-        match kind {
-            ContentKind::Text(said) => Self::Text(text(said)),
-            ContentKind::Media(link) => link.into(),
-            ContentKind::Location(Location { latitude, longitude, altitude, text: name }) => Self::Location {
-                latitude: Real(*latitude),
-                longitude: Real(*longitude),
-                altitude: altitude.map(Real),
-                text: text(name),
-            },
-            ContentKind::Json(json) => Self::Json(Foreign(Cow::Borrowed(json))),
-        }
-    }
-}
-
-impl<'a> From<&'a MediaLink> for V1ContentKind<'a> {
-    fn from(link: &'a MediaLink) -> Self {
-        let MediaLink {
-            uri,
-            mime_type,
-            title,
-            text: caption,
-            size_bytes,
-            preview_uri,
-            preview_mime_type,
-            aspect_ratio,
-            authorization_realm,
-        } = link;
-        Self::Media {
-            uri: text(uri),
-            mime_type: text(mime_type),
-            title: text(title),
-            text: text(caption),
-            size_bytes: *size_bytes,
-            preview_uri: text(preview_uri),
-            preview_mime_type: text(preview_mime_type),
-            aspect_ratio: text(aspect_ratio),
-            authorization_realm: text(authorization_realm),
         }
     }
 }
