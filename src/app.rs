@@ -9,7 +9,7 @@ use anyhow::Context;
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -74,9 +74,9 @@ impl Addresses {
 }
 
 impl App {
-    /// Opens the store, binds every listener and begins to serve.
-    pub async fn start(
-        config: Config,
+    /// Opens the store, binds every listener and begins to serve, on the runtime this is called in.
+    pub fn start(
+        config: &Config,
         secrets: Arc<SecretStore>,
         source: Arc<dyn Source>,
         shutdown: Shutdown,
@@ -87,7 +87,7 @@ impl App {
         let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
-        let bots = blip_of(&config, &secrets, &BlipMetrics::register(&mut registry))?;
+        let bots = blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?;
         let command_metrics = CommandMetrics::register(&mut registry);
         let desk = Desk::new(
             Arc::clone(&events),
@@ -128,7 +128,7 @@ impl App {
         ));
         let readiness = admin::Readiness::new(shutdown.clone(), log.health());
 
-        let (addresses, [webhook_listener, grpc_listener, admin_listener]) = bind_all(&config).await?;
+        let (addresses, [webhook_listener, grpc_listener, admin_listener]) = bind_all(config)?;
         let (edges, closing) = (shutdown.later(), CancellationToken::new());
         shutdown.spawn_service("grpc", grpc.serve(grpc_listener));
         edges.spawn_service("webhook", {
@@ -207,10 +207,10 @@ fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> an
 }
 
 /// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.
-async fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
-    let webhook = bind("webhook.listen", config.webhook.listen).await?;
-    let grpc = bind("grpc.listen", config.grpc.listen).await?;
-    let admin = bind("admin.listen", config.admin.listen).await?;
+fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
+    let webhook = bind("webhook.listen", config.webhook.listen)?;
+    let grpc = bind("grpc.listen", config.grpc.listen)?;
+    let admin = bind("admin.listen", config.admin.listen)?;
     let addresses = Addresses {
         webhook: Some(webhook.local_addr()?),
         grpc: Some(grpc.local_addr()?),
@@ -220,12 +220,24 @@ async fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3
     Ok((addresses, [webhook, grpc, admin]))
 }
 
-async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+/// Connections that may wait to be accepted, within the system's own limit: everybody comes back at once after a
+/// restart, and whoever finds no room waits a second before trying again.
+const BACKLOG: u32 = 4096;
+
+fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| {
         format!(
             "{key}: cannot listen on {address}; is another process there? Choose another address, or port 0"
         )
     })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Metrics nobody reads, for a command that ends before anyone could.

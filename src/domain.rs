@@ -9,6 +9,7 @@ pub mod ticket;
 pub mod transfer;
 pub mod translate;
 
+pub use crate::lime::Metadata;
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
 pub use content::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,

@@ -5,9 +5,11 @@
 pub mod command;
 pub mod document;
 pub mod envelope;
+pub mod metadata;
 pub mod node;
 
 pub use command::{Command, LimeUri, Method, Reason, Reply, ReplyStatus, Unusable};
 pub use document::{MediaType, Members, text_of};
 pub use envelope::{Body, Envelope, Message, Notification, Unreadable, canonical_id};
+pub use metadata::Metadata;
 pub use node::{Identity, Node};

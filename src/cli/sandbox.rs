@@ -144,7 +144,7 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
     let config =
         Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
     let secrets = Arc::new(SecretStore::new(&config, &source)?);
-    let app = App::start(config, secrets, Arc::new(source), shutdown.clone()).await?;
+    let app = App::start(&config, secrets, Arc::new(source), shutdown.clone())?;
     let addresses = Addresses { desk: Some(desk.local_addr()), ..app.addresses().clone() };
     if let Some(webhook) = addresses.webhook {
         let url = format!("http://{webhook}/webhooks/sandbox");

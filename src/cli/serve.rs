@@ -71,7 +71,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let secrets = Arc::new(SecretStore::new(&config, &Env)?);
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
-    let app = App::start(config, secrets, Arc::new(Env), shutdown).await?;
+    let app = App::start(&config, secrets, Arc::new(Env), shutdown)?;
     announce(app.addresses(), args.listeners.addresses_file.as_deref())?;
     app.finish().await
 }

@@ -1,6 +1,5 @@
 //! Events: the facts in the log, and how a new fact finds its place in a ticket's history.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use super::content::Content;
 use super::ticket::{Change, Ticket, TicketState};
+use crate::lime::Metadata;
 
 /// A position in the log: 1 for the first event; 0 is before it. Never used twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,7 +102,7 @@ pub enum Payload {
         /// What the customer said.
         content: Content,
         /// As texts; nulls left out.
-        metadata: BTreeMap<String, String>,
+        metadata: Metadata,
     },
     /// `message.agent`
     AgentMessage {

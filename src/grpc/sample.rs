@@ -1,6 +1,5 @@
 //! Events, and a log of them, for the tests of this module's parts.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::{
-    Content, ContentKind, Event, Flags, NewEvent, Origin, Payload, Seq, StoredEvent, TicketState,
+    Content, ContentKind, Event, Flags, Metadata, NewEvent, Origin, Payload, Seq, StoredEvent, TicketState,
 };
 use crate::store::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
@@ -25,7 +24,7 @@ fn said(id: &str, text: &str) -> Payload {
             kind: ContentKind::Text(text.to_owned()),
             ..Content::default()
         },
-        metadata: BTreeMap::new(),
+        metadata: Metadata::default(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Envelopes as they arrive. The kind is told by the members present; whatever a member holds, an object that
 //! parses as JSON becomes an envelope.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::command::Reason;
 use super::document::{MediaType, Members, text_of};
+use super::metadata::Metadata;
 use super::node::Node;
 
+mod plain;
 mod surrogate;
 
 /// Some senders begin their UTF-8 with it.
@@ -35,7 +35,7 @@ pub struct Envelope {
     /// The destination.
     pub to: Option<Node>,
     /// Nulls left out, other non-texts as their JSON.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Metadata,
     /// The kind's own part.
     pub body: Body,
 }
@@ -73,6 +73,9 @@ impl Envelope {
     /// Reads one envelope. What JSON's grammar allows and a text of ours cannot hold, half a surrogate pair, is
     /// read as U+FFFD; a byte order mark in front is passed over.
     pub fn from_json(body: &[u8]) -> Result<Self, Unreadable> {
+        if let Some(envelope) = plain::read(body) {
+            return Ok(envelope);
+        }
         match Self::read(body)? {
             Value::Object(object) => Ok(Self::from_object(object)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -138,9 +141,11 @@ pub fn canonical_id(id: &str) -> &str {
     rest
 }
 
-fn metadata_of(value: Option<&Value>) -> BTreeMap<String, String> {
+fn metadata_of(value: Option<&Value>) -> Metadata {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), text_of(value))).collect()
+    let texts =
+        entries.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), text_of(value)));
+    texts.collect()
 }
 
 #[cfg(test)]
@@ -176,7 +181,7 @@ mod tests {
         let envelope =
             Envelope::from_json(br##"{"metadata":{"#a":null,"#b":true,"#c":"x"},"from":null}"##).unwrap();
         assert_eq!(envelope.metadata.len(), 2);
-        assert_eq!(envelope.metadata.get("#b").map(String::as_str), Some("true"));
+        assert_eq!(envelope.metadata.get("#b"), Some("true"));
         assert_eq!(envelope.from, None);
     }
 

@@ -3,7 +3,6 @@
 //! added there fails to compile here. A form that was once released is never changed, only followed by another.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, Error as _};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::End;
-use crate::domain::{Event, Seq, Ticket};
+use crate::domain::{Event, NewEvent, Seq, Ticket};
 
 mod v1;
 
@@ -47,6 +46,33 @@ pub fn checksum(version: u8, seq: Seq, record: &[u8], raw: &[u8]) -> u32 {
 /// Appends an event's record to `out`.
 pub fn encode_event(event: &Event, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     serde_json::to_writer(out, &v1::V1Event::from(event))
+}
+
+/// The greater part of an event's record, written before the log has taken it: where there is one writer, what
+/// others can do need not wait for it.
+#[derive(Debug, Clone)]
+pub struct Prepared(Vec<u8>);
+
+/// Writes what does not depend on the event's place; `None` for what cannot be told before.
+pub fn prepare(new: &NewEvent) -> Result<Option<Prepared>, serde_json::Error> {
+    let Some(told) = v1::V1Told::of(new) else { return Ok(None) };
+    let mut json = Vec::with_capacity(new.raw.len().saturating_add(256));
+    serde_json::to_writer(&mut json, &told)?;
+    Ok(Some(Prepared(json)))
+}
+
+/// Appends the record of `event`, which was `prepared` before it had its place, to `out`.
+pub fn encode_prepared(
+    event: &Event,
+    prepared: &Prepared,
+    out: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    serde_json::to_writer(&mut *out, &v1::V1Placed::of(event))?;
+    // Two objects, neither of them empty, become one.
+    out.pop();
+    out.push(b',');
+    out.extend_from_slice(prepared.0.get(1..).unwrap_or_default());
+    Ok(())
 }
 
 /// Reads an event back.
@@ -201,7 +227,6 @@ impl<'de> Deserialize<'de> for Members<'_> {
 }
 
 type Text<'a> = Cow<'a, str>;
-type Texts<'a> = Cow<'a, BTreeMap<String, String>>;
 
 #[cfg(test)]
 mod tests;

@@ -28,9 +28,11 @@ use super::{
 use crate::clock::{Clock, Ids};
 use crate::domain::{NewEvent, Seq, StoredEvent, TicketState};
 
+mod answers;
 mod batch;
 mod checkpoint;
 mod commands;
+mod counters;
 mod dedup;
 mod failure;
 mod job;
@@ -47,6 +49,7 @@ mod writer;
 
 pub use open_error::OpenError;
 
+use batch::Incoming;
 use job::{Message, Typed, Work};
 use writer::Writer;
 
@@ -106,6 +109,7 @@ pub struct SqliteLog {
     retention: Duration,
     shared: Arc<Shared>,
     readers: reader::Readers,
+    counters: Arc<counters::Counters>,
     inbox: SyncSender<Message>,
     thread: Mutex<Option<Held>>,
 }
@@ -162,6 +166,8 @@ impl SqliteLog {
         let io = |source| OpenError::Io { path: path.clone(), source };
         let window = retention::micros_of(dedup_window.max(DEDUP_WINDOW_MIN));
         let dedup = dedup::Dedup::load(&db, window).map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let counters = counters::Counters::load(&db).map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let counters = Arc::new(counters);
         let now = micros(clock.now());
         let writer = Writer {
             db,
@@ -169,7 +175,9 @@ impl SqliteLog {
             clock,
             ids,
             checkpoints: checkpoint::Checkpoints::start(&path).map_err(io)?,
-            tickets: tickets::Tickets::new(tickets_cached_max),
+            tickets: tickets::Tickets::new(tickets_cached_max, Arc::clone(&counters)),
+            counters: Arc::clone(&counters),
+            answers: answers::Answers::start(),
             dedup,
             buffer: Vec::new(),
             last: found.last,
@@ -190,7 +198,7 @@ impl SqliteLog {
             .map_err(io)?;
         let readers = reader::Readers::new(path, readers_max);
         let thread = Mutex::new(Some(Held { writer: thread, lock }));
-        Ok(Self { id: found.id, retention, shared, readers, inbox, thread })
+        Ok(Self { id: found.id, retention, shared, readers, counters, inbox, thread })
     }
 
     /// Adds what the store tells of itself to `registry`.
@@ -270,6 +278,7 @@ impl EventLog for SqliteLog {
             return Ok(Vec::new());
         }
         let size = size_of(&events);
+        let events: Vec<_> = events.into_iter().map(Incoming::new).collect();
         self.submit(events, size, |batch, events| batch.append(events).map(Ok)).await
     }
 
@@ -309,8 +318,9 @@ impl EventLog for SqliteLog {
 
     async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError> {
         let (bot, ticket_id) = (bot.to_owned(), ticket_id.to_owned());
+        let counters = Arc::clone(&self.counters);
         let find = move |db: &rusqlite::Connection| {
-            let found = tickets::find(db, &bot, &ticket_id)?;
+            let found = tickets::find(db, &counters, &bot, &ticket_id)?;
             Ok(found.map(|found| found.map(|(_, state)| state).map_err(corrupt)).transpose())
         };
         self.readers.read(Seq::default(), find).await
@@ -336,6 +346,7 @@ impl Ledger for SqliteLog {
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
         let (count, bytes) = size_of(&events);
         let size = (count.saturating_add(1), bytes);
+        let events: Vec<_> = events.into_iter().map(Incoming::new).collect();
         self.submit((id, end, events), size, |batch, (id, end, events)| {
             batch.settle(id, end, events).map(|record| record.ok_or_else(no_such_command))
         })

@@ -45,6 +45,36 @@ async fn nobody_else_may_read_it() {
     assert_eq!(names, ["log.db", "log.db-shm", "log.db-wal", "log.db.lock"]);
 }
 
+/// The numbers of tickets reach their table later than the events: until then they are read back from these.
+#[tokio::test]
+async fn a_crash_takes_no_numbers_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path().join("log.db")).unwrap();
+    for text in ["a", "b", "c"] {
+        log.append(vec![message("t1", text), message("t2", text)]).await.unwrap();
+    }
+    let numbers = |state: deskgate::domain::TicketState| (state.last_sequence, state.activity_sequence);
+    let known = log.ticket("suporte", "t1").await.unwrap().map(numbers);
+    assert_eq!(known, Some((3, 3)), "a reader sees them at once");
+    // What a killed process leaves: the files as they are, nothing written at a good end.
+    let left = directory.path().join("left");
+    fs::create_dir(&left).unwrap();
+    for name in ["log.db", "log.db-wal"] {
+        fs::copy(directory.path().join(name), left.join(name)).unwrap();
+    }
+    let table = |path: &std::path::Path| -> i64 {
+        let db = Connection::open(path).unwrap();
+        db.query_row("SELECT max(last_sequence) FROM tickets", [], |row| row.get(0)).unwrap()
+    };
+    let again = open(left.join("log.db")).unwrap();
+    assert!(table(&left.join("log.db")) < 3, "else this shows nothing");
+    assert_eq!(again.ticket("suporte", "t1").await.unwrap().map(numbers), Some((3, 3)));
+    again.append(vec![message("t1", "d")]).await.unwrap();
+    assert_eq!(again.ticket("suporte", "t1").await.unwrap().map(numbers), Some((4, 4)));
+    again.close();
+    assert_eq!(table(&left.join("log.db")), 4);
+}
+
 #[tokio::test]
 async fn what_is_closed_says_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -78,7 +108,8 @@ async fn the_first_schema_is_brought_up_to_date() {
     store.close();
     let db = Connection::open(store.path()).unwrap();
     db.execute_batch(
-        "DROP TABLE ticket_numbers;
+        "DROP TABLE sequences_written;
+         DROP TABLE ticket_numbers;
          DROP TABLE quarantine;
          CREATE TABLE quarantine (n INTEGER PRIMARY KEY, receive_time INTEGER NOT NULL, bot TEXT NOT NULL,
              reason TEXT NOT NULL, raw BLOB NOT NULL) STRICT;
@@ -123,7 +154,8 @@ async fn the_second_schema_is_brought_up_to_date() {
     store.put(document("t2", TicketStatus::Waiting)).await;
     store.close();
     let db = Connection::open(store.path()).unwrap();
-    db.execute_batch("DROP TABLE ticket_numbers; PRAGMA user_version = 2").unwrap();
+    db.execute_batch("DROP TABLE sequences_written; DROP TABLE ticket_numbers; PRAGMA user_version = 2")
+        .unwrap();
     drop(db);
     store.open().unwrap();
     store.close();

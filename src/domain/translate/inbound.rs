@@ -1,6 +1,5 @@
 //! What Blip posted, as an event.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +13,9 @@ use crate::domain::content::Content;
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
 use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
 use crate::lime::document::{self, Members, Misfit, parse_date};
-use crate::lime::{Body, Envelope, Identity, MediaType, Message, Node, Notification, canonical_id, text_of};
+use crate::lime::{
+    Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, canonical_id, text_of,
+};
 
 /// A new event, and what an operator should be told about how it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,9 +32,9 @@ pub struct Translated {
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
     let Envelope { id, from, to, mut metadata, body } = envelope;
     let happened = time_of(&metadata);
-    let originator = metadata.get("#tunnel.originator").map(|node| customer_named(node)).unwrap_or_default();
+    let originator = metadata.get("#tunnel.originator").map(customer_named).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
-        metadata.get("traceparent").cloned().unwrap_or_default()
+        metadata.get("traceparent").unwrap_or_default().to_owned()
     } else {
         traceparent
     };
@@ -139,7 +140,7 @@ impl About {
         message: Message,
         from_desk: Option<String>,
         blip_id: &str,
-        metadata: &mut BTreeMap<String, String>,
+        metadata: &mut Metadata,
         raw: &Bytes,
     ) -> Self {
         let Message { media_type, content } = message;
@@ -322,12 +323,12 @@ fn customer_input_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Option
 }
 
 /// When a message was made, from the metadata that tells, the most exact first.
-fn time_of(metadata: &BTreeMap<String, String>) -> Option<Timestamp> {
+fn time_of(metadata: &Metadata) -> Option<Timestamp> {
     let number = |key: &str| metadata.get(key).and_then(|text| text.trim().parse::<i64>().ok());
     let millis = |key| number(key).and_then(|millis| Timestamp::from_millisecond(millis).ok());
     millis("#envelope.timestamp")
         .or_else(|| millis("date_created"))
-        .or_else(|| metadata.get("#envelope.storageDate").and_then(|text| parse_date(text)))
+        .or_else(|| metadata.get("#envelope.storageDate").and_then(parse_date))
         .or_else(|| number("#wa.timestamp").and_then(|seconds| Timestamp::from_second(seconds).ok()))
 }
 

@@ -98,7 +98,7 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
             To::CustomerMessage(pb::CustomerMessage {
                 message_id: message_id.clone(),
                 content: Some(content::to_pb(said)),
-                metadata: metadata.clone(),
+                metadata: metadata.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect(),
             })
         }
         Payload::AgentMessage { message_id, content: said, agent_identity, command_id } => {

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use self::content::V1Content;
-use super::{Foreign, Members, Text, Texts, Time};
+use super::{Foreign, Members, Text, Time};
+use crate::domain::Metadata;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn is_zero(number: &i64) -> bool {
@@ -97,7 +98,7 @@ enum V1Payload<'a> {
         message_id: Text<'a>,
         content: V1Content<'a>,
         #[serde(default, skip_serializing_if = "no_texts")]
-        metadata: Texts<'a>,
+        metadata: Cow<'a, Metadata>,
     },
     #[serde(rename = "message.agent")]
     AgentMessage {
@@ -138,7 +139,7 @@ enum V1Payload<'a> {
     },
 }
 
-fn no_texts(texts: &Texts<'_>) -> bool {
+fn no_texts(texts: &Metadata) -> bool {
     texts.is_empty()
 }
 
@@ -252,3 +253,5 @@ struct V1Fault<'a> {
 mod content;
 mod read;
 mod write;
+
+pub(super) use write::{V1Placed, V1Told};

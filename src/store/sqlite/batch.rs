@@ -1,10 +1,10 @@
 //! What happens inside one transaction: events find their place, commands begin and end. Nothing in here
 //! commits, and nothing it changes outside the transaction outlives a rollback.
 
-use std::str;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, params};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::clock::Ids;
 use crate::domain::late::Place;
 use crate::domain::transfer::join;
 use crate::domain::{DedupKey, Fact, Kin, NewEvent, Seq, StoredEvent, TicketState, place};
-use crate::store::record;
+use crate::store::record::{self, Prepared};
 use crate::store::rules::{first_of, is_held};
 use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, Quarantined};
 
@@ -30,6 +30,26 @@ impl<'a> Statements<'a> {
     pub(super) fn of(db: &'a Connection) -> rusqlite::Result<Self> {
         let insert = "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         Ok(Self { insert: db.prepare_cached(insert)?, known: db.prepare_cached(Dedup::KNOWN)? })
+    }
+}
+
+/// An event on its way in, and what of its record could be written before.
+pub(super) struct Incoming {
+    event: NewEvent,
+    prepared: Option<Prepared>,
+}
+
+impl Incoming {
+    /// Does what needs no place yet, on the caller's thread: there is only one that writes.
+    pub(super) fn new(event: NewEvent) -> Self {
+        // What cannot be written before cannot be written then, and fails there.
+        let prepared = record::prepare(&event).unwrap_or_default();
+        Self { event, prepared }
+    }
+
+    /// Leaves all of it to the one that writes.
+    pub(super) fn unprepared(event: NewEvent) -> Self {
+        Self { event, prepared: None }
     }
 }
 
@@ -51,11 +71,12 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Appended>, WriteError> {
+    pub(super) fn append(&mut self, events: Vec<Incoming>) -> Result<Vec<Appended>, WriteError> {
         events.into_iter().map(|event| self.append_one(event, place)).collect()
     }
 
-    pub(super) fn append_one(&mut self, mut new: NewEvent, place: Place) -> Result<Appended, WriteError> {
+    pub(super) fn append_one(&mut self, incoming: Incoming, place: Place) -> Result<Appended, WriteError> {
+        let Incoming { event: mut new, mut prepared } = incoming;
         let seq = self.next;
         let key = new.dedup;
         if let Some(key) = key
@@ -67,6 +88,7 @@ impl Batch<'_> {
             && let Some(ticket_id) = commands::ticket_of_message(self.db, &new.bot, id)?
         {
             new.ticket_id = Some(ticket_id);
+            prepared = None; // it told another
         }
         let document = matches!(new.fact, Fact::Ticket(_));
         let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
@@ -78,11 +100,11 @@ impl Batch<'_> {
             }
         };
         let stored = Arc::new(StoredEvent { seq, event, raw });
-        let bytes = self.insert(&stored, key)?;
+        let bytes = self.insert(&stored, key, prepared.as_ref())?;
         self.next = Seq(seq.0.saturating_add(1));
         self.fresh.push((Arc::clone(&stored), bytes));
         for event in told_in_turn {
-            self.append_one(event, place)?;
+            self.append_one(Incoming::unprepared(event), place)?;
         }
         Ok(Appended::At(stored))
     }
@@ -99,10 +121,18 @@ impl Batch<'_> {
         Ok(join(new, &known, parent.as_ref(), child.as_ref()))
     }
 
-    fn insert(&mut self, stored: &StoredEvent, key: Option<DedupKey>) -> Result<usize, WriteError> {
+    fn insert(
+        &mut self,
+        stored: &StoredEvent,
+        key: Option<DedupKey>,
+        prepared: Option<&Prepared>,
+    ) -> Result<usize, WriteError> {
         let StoredEvent { seq, event, raw } = stored;
         self.buffer.clear();
-        record::encode_event(event, self.buffer)?;
+        match prepared {
+            Some(prepared) => record::encode_prepared(event, prepared, self.buffer)?,
+            None => record::encode_event(event, self.buffer)?,
+        }
         let check = record::checksum(record::VERSION, *seq, self.buffer, raw);
         self.statements.insert.execute(params![
             int(seq.0),
@@ -113,7 +143,8 @@ impl Batch<'_> {
             key.map(|key| key.0),
             record::VERSION,
             check,
-            str::from_utf8(self.buffer)?,
+            // JSON, so UTF-8 as a column of text must be.
+            ToSqlOutput::Borrowed(ValueRef::Text(self.buffer)),
             &**raw
         ])?;
         Ok(self.buffer.len().saturating_add(raw.len()))
@@ -157,7 +188,7 @@ impl Batch<'_> {
         &mut self,
         id: Uuid,
         end: End,
-        events: Vec<NewEvent>,
+        events: Vec<Incoming>,
     ) -> Result<Option<CommandRecord>, WriteError> {
         let Some(known) = self.find(&CommandKey::Id(id))? else { return Ok(None) };
         if known.end.is_some() {

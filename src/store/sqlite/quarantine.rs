@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
-use super::batch::Batch;
+use super::batch::{Batch, Incoming};
 use super::failure::WriteError;
 use super::{SqliteLog, int, micros, seq, time};
 use crate::domain::late::place_late;
@@ -54,7 +54,7 @@ impl Batch<'_> {
             return Ok(Released::Gone);
         }
         self.held = self.held.saturating_sub(1);
-        Ok(match self.append_one(event, place_late)? {
+        Ok(match self.append_one(Incoming::unprepared(event), place_late)? {
             Appended::At(stored) => Released::At(stored),
             Appended::Duplicate(seq) => Released::Duplicate(seq),
         })

@@ -27,17 +27,19 @@ impl Recent {
         Self { ring: RwLock::new(ring), events_max, bytes_max }
     }
 
-    /// Adds events just made durable, each with its size.
-    pub(super) fn publish(&self, events: Vec<(Arc<StoredEvent>, usize)>) {
+    /// Adds events just made durable, each with its size; answers those that made room for them.
+    pub(super) fn publish(&self, events: Vec<(Arc<StoredEvent>, usize)>) -> Vec<Arc<StoredEvent>> {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for (event, bytes) in events {
             ring.last = event.seq;
             ring.bytes = ring.bytes.saturating_add(bytes);
             ring.events.push_back((event, bytes));
         }
+        let mut gone = Vec::with_capacity(ring.events.len().saturating_sub(self.events_max));
         while ring.events.len() > self.events_max || ring.bytes > self.bytes_max {
-            ring.drop_oldest();
+            gone.extend(ring.drop_oldest());
         }
+        gone
     }
 
     /// Forgets what retention has passed.
@@ -61,8 +63,9 @@ impl Recent {
 }
 
 impl Ring {
-    fn drop_oldest(&mut self) {
-        let gone = self.events.pop_front().map_or(0, |(_, bytes)| bytes);
-        self.bytes = self.bytes.saturating_sub(gone);
+    fn drop_oldest(&mut self) -> Option<Arc<StoredEvent>> {
+        let (gone, bytes) = self.events.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Some(gone)
     }
 }

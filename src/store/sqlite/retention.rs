@@ -121,11 +121,13 @@ impl Run {
     }
 }
 
-/// Removes the oldest events that are older than `before`; answers how many, and up to where.
+/// Removes the oldest events that are older than `before`; answers how many, and up to where. The numbers of their
+/// tickets stand elsewhere by then.
 fn trim(db: &Connection, dedup: &Dedup, before: i64, now: i64) -> rusqlite::Result<(u64, Option<Seq>)> {
     let last: Option<(i64, i64)> = db
         .prepare_cached(
-            "SELECT seq, receive_time FROM (SELECT seq, receive_time FROM events ORDER BY seq LIMIT ?2)
+            "SELECT seq, receive_time FROM (SELECT seq, receive_time FROM events
+                 WHERE seq <= (SELECT up_to FROM sequences_written) ORDER BY seq LIMIT ?2)
              WHERE receive_time < ?1 ORDER BY seq DESC LIMIT 1",
         )?
         .query_row((before, ROWS_PER_STEP), |row| Ok((row.get(0)?, row.get(1)?)))

@@ -33,7 +33,7 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -129,6 +129,13 @@ const MIGRATIONS: [&str; 3] = [
         FROM tickets JOIN ticket_documents USING (n)
         WHERE json_valid(record)            -- a damaged one is told when it is read
         AND coalesce(record ->> '$.sequential_id', record ->> '$.parent_sequential_id') IS NOT NULL;
+",
+    "
+    CREATE TABLE sequences_written (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        up_to INTEGER NOT NULL              -- tickets' sequences are those of the events up to here, at least
+    ) STRICT;
+    INSERT INTO sequences_written SELECT 1, coalesce(max(seq), 0) FROM events;
 ",
 ];
 

@@ -1,5 +1,6 @@
-//! Tickets as the writer sees them: a bounded cache over the table, written back once a batch. After a
-//! rollback it is emptied, so that memory never runs ahead of the disk.
+//! Tickets as the writer sees them: a bounded cache over the table, written back once a batch, but for the numbers
+//! of known tickets, which [`Counters`] keeps. After a rollback it is emptied, so that memory never runs ahead of
+//! the disk.
 
 use std::collections::HashMap;
 use std::mem;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
+use super::counters::{Counters, Sequences};
 use super::failure::WriteError;
 use super::{int, seq};
 use crate::domain::{Seq, Ticket, TicketState};
@@ -45,19 +47,29 @@ pub(super) struct Tickets {
     young: HashMap<String, Cached>,
     old: HashMap<String, Cached>,
     dirty: Vec<String>,
+    /// Numbers the running transaction moved on, by row.
+    moved: Vec<(i64, Sequences)>,
+    counters: Arc<Counters>,
     key: String,
     generation_max: usize,
 }
 
 impl Tickets {
-    pub(super) fn new(cached_max: usize) -> Self {
+    pub(super) fn new(cached_max: usize, counters: Arc<Counters>) -> Self {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
             dirty: Vec::new(),
+            moved: Vec::new(),
+            counters,
             key: String::new(),
             generation_max: (cached_max / 2).max(1),
         }
+    }
+
+    /// The transaction is durable.
+    pub(super) fn committed(&mut self, events: usize) {
+        self.counters.publish(self.moved.drain(..), events);
     }
 
     /// Forgets everything: the transaction it belonged to is gone.
@@ -65,6 +77,7 @@ impl Tickets {
         self.young.clear();
         self.old.clear();
         self.dirty.clear();
+        self.moved.clear();
     }
 
     /// The state of a ticket, to look at.
@@ -137,7 +150,7 @@ impl Tickets {
         if !self.young.contains_key(&self.key) {
             let cached = match self.old.remove(&self.key) {
                 Some(cached) => cached,
-                None => read(db, bot, ticket_id)?,
+                None => read(db, &self.counters, bot, ticket_id)?,
             };
             self.young.insert(self.key.clone(), cached);
         }
@@ -147,12 +160,17 @@ impl Tickets {
 
     /// Writes what the batch changed.
     pub(super) fn write_back(&mut self, db: &Connection) -> Result<(), WriteError> {
-        let mut update =
-            db.prepare_cached("UPDATE tickets SET last_sequence = ?2, activity_sequence = ?3 WHERE n = ?1")?;
+        let mut update = db.prepare_cached(Counters::UPDATE)?;
         let mut dirty = mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(cached) = self.young.get_mut(&key) {
-                cached.write(db, &mut update)?;
+                match cached.row.filter(|_| !cached.document_dirty) {
+                    Some(row) => {
+                        cached.dirty = false;
+                        self.moved.push((row, Sequences::of(&cached.state)));
+                    }
+                    None => cached.write(db, &mut update)?,
+                }
             }
         }
         self.dirty = dirty;
@@ -200,8 +218,8 @@ impl Cached {
     }
 }
 
-fn read(db: &Connection, bot: &str, ticket_id: &str) -> Result<Cached, WriteError> {
-    let (row, state) = match find(db, bot, ticket_id)? {
+fn read(db: &Connection, counters: &Counters, bot: &str, ticket_id: &str) -> Result<Cached, WriteError> {
+    let (row, state) = match find(db, counters, bot, ticket_id)? {
         None => (None, TicketState::default()),
         Some(Ok((row, state))) => (Some(row), state),
         Some(Err(what)) => return Err(WriteError::Corrupt(format!("the document of a ticket: {what}"))),
@@ -218,6 +236,7 @@ fn numbers_of(ticket: &Ticket) -> Numbers {
 /// A ticket's row and state; `Err` when its document is damaged.
 pub(super) fn find(
     db: &Connection,
+    counters: &Counters,
     bot: &str,
     ticket_id: &str,
 ) -> rusqlite::Result<Option<Result<(i64, TicketState), String>>> {
@@ -243,6 +262,7 @@ pub(super) fn find(
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
+        counters.add(n, &mut state);
         Ok(Ok((n, state)))
     })
     .optional()

@@ -13,8 +13,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answers::{Answers, Ended};
 use super::batch::{Batch, Statements};
 use super::checkpoint::{self, Checkpoints};
+use super::counters::Counters;
 use super::dedup::Dedup;
 use super::failure::{Verdict, WriteError};
 use super::job::{Job, Message};
@@ -23,7 +25,7 @@ use super::tickets::Tickets;
 use super::transaction::{run_cached, unsynced};
 use super::{Shared, micros, time};
 use crate::clock::{Clock, Ids};
-use crate::domain::Seq;
+use crate::domain::{Seq, StoredEvent};
 use crate::store::{AppendError, Health};
 
 /// How often a full disk is tried again when nobody asks.
@@ -47,6 +49,8 @@ pub(super) struct Writer {
     pub(super) ids: Arc<dyn Ids>,
     pub(super) checkpoints: Checkpoints,
     pub(super) tickets: Tickets,
+    pub(super) counters: Arc<Counters>,
+    pub(super) answers: Answers,
     pub(super) dedup: Dedup,
     pub(super) buffer: Vec<u8>,
     pub(super) last: Seq,
@@ -146,32 +150,37 @@ impl Writer {
     fn commit(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         let health = self.shared.health.borrow().clone();
         if let Health::Failed(what) = health {
-            refuse(jobs, &AppendError::Unavailable(what));
+            self.refuse(jobs, AppendError::Unavailable(what));
             return;
         }
         match self.transaction(&mut jobs) {
-            Ok(()) => {
+            Ok(gone) => {
                 if health != Health::Ready {
                     tracing::info!("the store has room again");
                     self.shared.health.send_replace(Health::Ready);
                 }
                 let written = jobs.len();
-                for job in jobs {
-                    job.answer(Ok(()));
-                }
+                self.answers.tell(Ended { jobs, committed: Ok(()), gone });
                 if self.dedup.is_moving() {
                     self.move_keys(written);
+                }
+                if self.counters.are_many() {
+                    self.write_numbers();
                 }
             }
             Err((error, committing)) => {
                 let told = self.failed(&error, committing);
-                refuse(jobs, &told);
+                self.refuse(jobs, told);
             }
         }
         self.tickets.turn();
     }
 
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), (WriteError, bool)> {
+    /// Answers the events that had to leave the memory of the newest; or what failed, and whether while committing.
+    fn transaction(
+        &mut self,
+        jobs: &mut [Box<dyn Job>],
+    ) -> Result<Vec<Arc<StoredEvent>>, (WriteError, bool)> {
         let begun = Instant::now();
         let now = self.now();
         run_cached(&self.db, "BEGIN IMMEDIATE").map_err(|error| (error, false))?;
@@ -197,15 +206,19 @@ impl Writer {
         self.shared.held.fetch_add(held, Ordering::AcqRel);
         let bytes = fresh.iter().map(|(_, bytes)| bytes).sum();
         self.dedup.committed();
+        self.tickets.committed(fresh.len());
         self.checkpoints.written(&self.db, jobs.len(), bytes);
-        if let Some((newest, _)) = fresh.last() {
-            assert!(newest.seq > self.last, "positions only grow");
-            self.last = newest.seq;
-            self.last_time = micros(now);
-            self.shared.recent.publish(fresh);
-            self.shared.tail.send_replace(self.last);
-        }
-        Ok(())
+        let Some((newest, _)) = fresh.last() else { return Ok(Vec::new()) };
+        assert!(newest.seq > self.last, "positions only grow");
+        self.last = newest.seq;
+        self.last_time = micros(now);
+        let gone = self.shared.recent.publish(fresh);
+        self.shared.tail.send_replace(self.last);
+        Ok(gone)
+    }
+
+    fn refuse(&self, jobs: Vec<Box<dyn Job>>, error: AppendError) {
+        self.answers.tell(Ended { jobs, committed: Err(error), gone: Vec::new() });
     }
 
     /// Rolls back and decides what the error means.
@@ -258,6 +271,7 @@ impl Writer {
         if self.retention.is_none() && (now >= self.retention_due || !self.retention_asked.is_empty()) {
             self.retention_due = after(self.retention_interval);
             self.retention = Some(Run::new(mem::take(&mut self.retention_asked)));
+            self.write_numbers(); // what they stand in as yet may be about to go
         }
         if let Some(mut run) = self.retention.take() {
             let stepped = self.step(&mut run);
@@ -285,6 +299,22 @@ impl Writer {
             }
             Err(error) => {
                 self.dedup.abandon();
+                self.failed(&error, false);
+            }
+        }
+    }
+
+    /// Writes the tickets' numbers to where they stay.
+    fn write_numbers(&mut self) {
+        if self.counters.are_written() {
+            return;
+        }
+        match unsynced(&self.db, || Ok(self.counters.write(&self.db, self.last.0)?)) {
+            Ok(written) => {
+                self.checkpoints.written(&self.db, written / 8, 0);
+                self.counters.written();
+            }
+            Err(error) => {
                 self.failed(&error, false);
             }
         }
@@ -359,16 +389,13 @@ impl Writer {
             self.take(message, inbox);
         }
         self.refuse_retention("the store is closing");
+        if !matches!(*self.shared.health.borrow(), Health::Failed(_)) {
+            self.write_numbers();
+        }
         self.checkpoints.stop();
         if !matches!(*self.shared.health.borrow(), Health::Failed(_)) {
             checkpoint::finish(&self.db);
         }
-    }
-}
-
-fn refuse(jobs: Vec<Box<dyn Job>>, error: &AppendError) {
-    for job in jobs {
-        job.answer(Err(error.clone()));
     }
 }
 

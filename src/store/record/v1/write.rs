@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use super::{
     Foreign, Members, Text, Time, V1Content, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
     V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Successor, Ticket, TicketStatus,
+    Event, Fact, Fault, Flags, MessageStatus, NewEvent, Origin, Outcome, Payload, Successor, Ticket,
+    TicketStatus,
 };
 use crate::store::End;
 
@@ -50,6 +53,104 @@ impl<'a> From<&'a Event> for V1Event<'a> {
             team: text(team),
             agent: text(agent_identity),
             what: payload.into(),
+        }
+    }
+}
+
+/// The members of [`V1Event`] that are known before the event has its place.
+#[derive(Serialize)]
+pub(in crate::store::record) struct V1Told<'a> {
+    bot: Text<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    ticket: Text<'a>,
+    origin: V1Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    happened: Option<Time>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    blip_id: Text<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    traceparent: Text<'a>,
+    what: V1Payload<'a>,
+}
+
+impl<'a> V1Told<'a> {
+    /// `None` where what is told depends on what was known.
+    pub(in crate::store::record) fn of(new: &'a NewEvent) -> Option<Self> {
+        let NewEvent {
+            bot,
+            ticket_id,
+            dedup: _,
+            origin,
+            event_time,
+            blip_id,
+            traceparent,
+            resolved_customer_identity: _,
+            fact,
+            raw: _,
+        } = new;
+        let Fact::Told(payload) = fact else { return None };
+        Some(Self {
+            bot: text(bot),
+            ticket: text(ticket_id.as_deref().unwrap_or_default()),
+            origin: (*origin).into(),
+            happened: event_time.map(Time),
+            blip_id: text(blip_id),
+            traceparent: text(traceparent),
+            what: payload.into(),
+        })
+    }
+}
+
+/// The other members of [`V1Event`].
+#[derive(Serialize)]
+pub(in crate::store::record) struct V1Placed<'a> {
+    id: Text<'a>,
+    ticket_sequence: u64,
+    received: Time,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    blip_id: Text<'a>,
+    #[serde(skip_serializing_if = "V1Flags::is_empty")]
+    flags: V1Flags,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    customer: Text<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    resolved_customer: Text<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    team: Text<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    agent: Text<'a>,
+}
+
+impl<'a> V1Placed<'a> {
+    pub(in crate::store::record) fn of(event: &'a Event) -> Self {
+        let Event {
+            id,
+            bot: _,
+            ticket_id: _,
+            ticket_sequence,
+            origin: _,
+            receive_time,
+            event_time: _,
+            blip_id,
+            flags,
+            traceparent: _,
+            customer_identity,
+            resolved_customer_identity,
+            team,
+            agent_identity,
+            payload: _,
+        } = event;
+        Self {
+            id: Cow::Owned(id.to_string()),
+            ticket_sequence: *ticket_sequence,
+            received: Time(*receive_time),
+            // Blip's own was written with what was told.
+            blip_id: if flags.synthetic_id { text(blip_id) } else { Cow::default() },
+            flags: (*flags).into(),
+            customer: text(customer_identity),
+            resolved_customer: text(resolved_customer_identity),
+            team: text(team),
+            agent: text(agent_identity),
         }
     }
 }
