@@ -1,17 +1,17 @@
 //! Every document of the custom attendance channel, translated: the event it becomes when it is the first thing
 //! known of its ticket, and how its content is read. `tests/data/webhooks.jsonl` holds one document a line.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test crate")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of a test crate")]
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deskgate::domain::translate::event_of;
+use deskgate::domain::translate::{content_document, content_of, event_of};
 use deskgate::domain::{ContentKind, Event, Payload, TicketState, place};
-use deskgate::lime::Envelope;
+use deskgate::lime::{Envelope, MediaType, canonical_id, text_of};
 use jiff::Timestamp;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 fn documents() -> impl Iterator<Item = Value> {
@@ -134,7 +134,181 @@ fn envelope_like() -> impl Strategy<Value = Value> {
     )
 }
 
+/// A document without what docs/CONTENT.md says a reading changes: scalars are texts, what is empty is absent, names
+/// are in small letters, ids are canonical, emoji are characters.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Null => "".into(),
+        Value::Bool(value) => value.to_string().into(),
+        Value::Number(number) => plain_text(&number.to_string()),
+        Value::String(text) => plain_text(text),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(object) => {
+            let is_text = object.get("type").is_some_and(|media_type| media_type == "text/plain");
+            let is_texts = object.get("itemType").is_some_and(|media_type| media_type == "text/plain");
+            let members = object.iter().filter_map(|(name, value)| {
+                let value = match name.as_str() {
+                    "value" if is_text && !value.is_null() => plain(&text_of(value).into()),
+                    "items" if is_texts && value.is_array() => {
+                        value.as_array().unwrap().iter().map(|item| plain(&text_of(item).into())).collect()
+                    }
+                    "emoji" => plain(&emoji(value)),
+                    "id" => {
+                        plain(&value.as_str().map_or_else(|| value.clone(), |id| canonical_id(id).into()))
+                    }
+                    _ => plain(value),
+                };
+                let absent =
+                    value == "" || value == Value::Object(Map::new()) || name == "size" && value == "0";
+                (!absent).then(|| (name.to_lowercase(), value))
+            });
+            Value::Object(members.collect())
+        }
+    }
+}
+
+fn plain_text(text: &str) -> Value {
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(number), _) => number.to_string().into(),
+        (_, Ok(number)) => number.to_string().into(),
+        _ => text.into(),
+    }
+}
+
+/// UTF-16 units, or characters, as text; anything else as it is.
+fn emoji(value: &Value) -> Value {
+    let mut value = value.clone();
+    let units = value["values"].as_array().map(|values| {
+        let units = values.iter().map(|unit| unit.as_u64().and_then(|unit| u32::try_from(unit).ok()));
+        units.collect::<Option<Vec<u32>>>()
+    });
+    if let Some(Some(units)) = units {
+        let mut utf16 = Vec::new();
+        for unit in units {
+            match (u16::try_from(unit), char::from_u32(unit)) {
+                (Ok(unit), _) => utf16.push(unit),
+                (_, Some(one)) => utf16.extend_from_slice(one.encode_utf16(&mut [0; 2])),
+                _ => return value,
+            }
+        }
+        value["values"] = String::from_utf16_lossy(&utf16).into();
+    }
+    value
+}
+
+#[test]
+fn each_content_is_written_back_as_it_came() {
+    let mut count = 0;
+    for document in documents() {
+        let body = document["body"].as_str().unwrap();
+        let (Payload::CustomerMessage { content, .. } | Payload::TicketContext(content)) =
+            translate(body).payload
+        else {
+            continue;
+        };
+        let original: Value = serde_json::from_str(body).unwrap();
+        let original = original.get("content").or(original.get("Content")).unwrap_or(&Value::Null);
+        if matches!(content.kind, ContentKind::Json(_)) {
+            assert_eq!(&content_document(&content), original, "{}", document["name"]);
+            continue;
+        }
+        assert_eq!(plain(&content_document(&content)), plain(original), "{}", document["name"]);
+        count += 1;
+    }
+    assert!(count >= 10, "only {count} typed documents");
+}
+
+const MEDIA_TYPES: [&str; 16] = [
+    "text/plain",
+    "application/json",
+    "application/vnd.lime.media-link+json",
+    "application/vnd.lime.location+json",
+    "application/vnd.lime.contact+json",
+    "application/vnd.lime.web-link+json",
+    "application/vnd.lime.select+json",
+    "application/vnd.lime.document-select+json",
+    "application/vnd.lime.list+json",
+    "application/vnd.lime.input+json",
+    "application/vnd.lime.collection+json",
+    "application/vnd.lime.container+json",
+    "application/vnd.lime.reply+json",
+    "application/vnd.lime.reaction+json",
+    "application/vnd.lime.sensitive+json",
+    "application/vnd.lime.identity",
+];
+
+/// Any JSON, with many of the members that documents have.
+fn document_like() -> impl Strategy<Value = Value> {
+    let names = "uri type title text size target latitude longitude name phoneNumber options order value scope \
+                 header label items itemType validation rule regex replied inReplyTo id direction emoji values \
+                 inReactionTo icon";
+    let names: Vec<_> = names.split_whitespace().collect();
+    let leaf = prop_oneof![
+        2 => json(),
+        1 => (0..70_000_u32).prop_map(Value::from),
+        1 => "[a-z]{1,8}".prop_map(Value::from),
+        2 => proptest::sample::select(MEDIA_TYPES.to_vec()).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 8, move |inner| {
+        let name = proptest::sample::select(names.clone());
+        prop_oneof![
+            1 => proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            4 => proptest::collection::vec((name, inner), 0..8)
+                .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+/// Changes one value of a document: the steps choose the way down.
+fn mutate(value: &mut Value, steps: &[usize], new: &Value) {
+    let count =
+        value.as_object().map(Map::len).or_else(|| value.as_array().map(Vec::len)).unwrap_or_default();
+    match (steps, value) {
+        ([step, rest @ ..], Value::Object(object)) if count > 0 => {
+            mutate(object.values_mut().nth(step % count).unwrap(), rest, new);
+        }
+        ([step, rest @ ..], Value::Array(items)) if count > 0 => mutate(&mut items[step % count], rest, new),
+        (_, Value::Object(object)) if new.is_object() => {
+            object.extend(new.as_object().unwrap().clone());
+        }
+        (_, value) => *value = new.clone(),
+    }
+}
+
+/// A document that fits its type, changed in a few places; or any JSON, as any type.
+fn content_like() -> impl Strategy<Value = (String, Value)> {
+    let samples: Vec<(String, Value)> = include_str!("data/content.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|sample| (sample["type"].as_str().unwrap().to_owned(), sample["document"].clone()))
+        .collect();
+    let change = (proptest::collection::vec(any::<usize>(), 0..6), document_like());
+    let changed = (proptest::sample::select(samples), proptest::collection::vec(change, 0..3)).prop_map(
+        |((media_type, mut document), changes)| {
+            for (steps, new) in changes {
+                mutate(&mut document, &steps, &new);
+            }
+            (media_type, document)
+        },
+    );
+    let any_type = proptest::sample::select(MEDIA_TYPES.to_vec()).prop_map(str::to_owned);
+    prop_oneof![3 => changed, 1 => (any_type, document_like())]
+}
+
 proptest! {
+    #[test]
+    fn any_content_is_written_back_as_it_came((media_type, value) in content_like()) {
+        let content = content_of(&MediaType::new(&media_type), value.clone());
+        let written = content_document(&content);
+        if let ContentKind::Json(read) = content.kind {
+            prop_assert_eq!(&read, &value);
+        } else if let ContentKind::Text(_) = content.kind {
+            prop_assert_eq!(written, Value::from(text_of(&value)));
+        } else {
+            prop_assert_eq!(plain(&written), plain(&value), "{} {}", media_type, value);
+        }
+    }
+
     #[test]
     fn any_object_is_an_event_and_keeps_its_id(value in envelope_like()) {
         let event = translate(&value.to_string());

@@ -65,6 +65,39 @@ async fn grpcurl_lists_describes_subscribes_and_calls() {
     assert!(said.contains("TICKET_CLOSED"), "{said}");
 }
 
+/// The lines of the README that send more than text, run as they stand there but for the address and the ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_lines_send_every_kind_of_content() {
+    let world = World::start().await;
+    let (customer, ticket_id) = world.customer("Olá").await;
+    let path = format!("{}:{}", tool("bin").display(), std::env::var("PATH").unwrap());
+    let readme = include_str!("../../README.md");
+    for line in readme.lines().filter(|line| line.starts_with("grpcurl") && line.contains("\"content\"")) {
+        let line = line
+            .replace("127.0.0.1:50051", &world.gateway.address("grpc"))
+            .replace('…', &ticket_id)
+            .replace("MESSAGE_ID", "c5ef8560");
+        let output = Command::new("sh").args(["-c", &line]).env("PATH", &path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("COMMAND_STATE_SUCCEEDED"), "{line}: {said}");
+    }
+    let view = world.customers_view(&customer).await;
+    let received = view["received"].as_array().unwrap();
+    let types: Vec<_> = received.iter().map(|message| message["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        types,
+        [
+            "application/vnd.lime.select+json",
+            "application/vnd.lime.media-link+json",
+            "application/vnd.lime.reply+json",
+            "application/json"
+        ],
+        "{view}"
+    );
+    assert_eq!(received[2]["content"]["inReplyTo"]["id"], "c5ef8560");
+    assert_eq!(received[3]["content"]["type"], "template");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn python_subscribes_and_answers() {
     let world = World::start().await;
