@@ -61,22 +61,19 @@ impl Counters {
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut unwritten: HashMap<i64, Sequences> = HashMap::new();
         let mut missing = db.prepare(
-            "SELECT n, json_extract(record, '$.ticket_sequence'), type LIKE 'ticket.%' OR type = 'message.customer'
-             FROM events JOIN tickets USING (ticket_id, bot)
-             WHERE seq > (SELECT up_to FROM sequences_written) AND ticket_id <> ''",
+            "SELECT n, iif(n IS NULL, NULL, json_extract(record, '$.ticket_sequence')), type LIKE 'ticket.%' OR type = 'message.customer'
+             FROM events LEFT JOIN tickets USING (ticket_id, bot)
+             WHERE seq > (SELECT up_to FROM sequences_written)",
         )?;
         let mut rows = missing.query([])?;
+        let mut events = 0_usize;
         while let Some(row) = rows.next()? {
+            events = events.saturating_add(1);
+            let Some(ticket) = row.get(0)? else { continue };
             let last = seq(row.get(1)?).0;
             let activity = if row.get(2)? { last } else { 0 };
-            unwritten.entry(row.get(0)?).or_default().raise(Sequences { last, activity });
+            unwritten.entry(ticket).or_default().raise(Sequences { last, activity });
         }
-        let events: i64 = db.query_row(
-            "SELECT count(*) FROM events WHERE seq > (SELECT up_to FROM sequences_written)",
-            [],
-            |row| row.get(0),
-        )?;
-        let events = usize::try_from(events).unwrap_or_default();
         let kept = Kept { unwritten, written: HashMap::new(), events };
         Ok(Self { kept: Mutex::new(kept) })
     }

@@ -10,9 +10,7 @@ pub(super) enum WriteError {
     #[error("an event cannot be encoded: {0}")]
     Encode(#[from] serde_json::Error),
     #[error("a record is no text: {0}")]
-    Text(#[from] std::str::Utf8Error),
-    #[error("a record is no text: {0}")]
-    OwnedText(#[from] std::string::FromUtf8Error),
+    Text(#[from] std::string::FromUtf8Error),
     #[error("{0}")]
     Corrupt(String),
     #[error("{0}")]
@@ -50,7 +48,7 @@ impl WriteError {
                 Some(_) | None => Verdict::Passing,
             },
             Self::Corrupt(_) | Self::Unsafe(_) => Verdict::Fatal,
-            Self::Encode(_) | Self::Text(_) | Self::OwnedText(_) | Self::Broken(_) => Verdict::Passing,
+            Self::Encode(_) | Self::Text(_) | Self::Broken(_) => Verdict::Passing,
         }
     }
 

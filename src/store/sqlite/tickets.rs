@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Statement, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::counters::{Counters, Sequences};
 use super::failure::WriteError;
@@ -118,26 +118,23 @@ impl Tickets {
         name: Option<Named>,
         but: &str,
     ) -> Result<Option<Ticket>, WriteError> {
+        let (by, number) = match name {
+            None => return Ok(None),
+            Some(Named::Number(number)) => (
+                "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
+                 WHERE number.bot = ?1 AND sequential_id = ?2 AND ticket_id <> ?3 ORDER BY n DESC LIMIT 1",
+                number,
+            ),
+            Some(Named::Parent(number)) => (
+                "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
+                 WHERE number.bot = ?1 AND parent_sequential_id = ?2 AND ticket_id <> ?3 ORDER BY n DESC LIMIT 1",
+                number,
+            ),
+        };
         // What this batch has changed is found only once it is written.
         self.write_back(db)?;
-        let found: Option<String> = match name {
-            None => None,
-            Some(Named::Number(number)) => db
-                .prepare_cached(
-                    "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
-                     WHERE number.bot = ?1 AND sequential_id = ?2 AND ticket_id <> ?3 ORDER BY n DESC LIMIT 1",
-                )?
-                .query_row(params![bot, number, but], |row| row.get(0))
-                .optional()?,
-            Some(Named::Parent(number)) => db
-                .prepare_cached(
-                    "SELECT ticket_id FROM ticket_numbers AS number JOIN tickets USING (n)
-                     WHERE number.bot = ?1 AND parent_sequential_id = ?2 AND ticket_id <> ?3
-                     ORDER BY n DESC LIMIT 1",
-                )?
-                .query_row(params![bot, number, but], |row| row.get(0))
-                .optional()?,
-        };
+        let found: Option<String> =
+            db.prepare_cached(by)?.query_row(params![bot, number, but], |row| row.get(0)).optional()?;
         let Some(ticket_id) = found else { return Ok(None) };
         Ok(self.look(db, bot, &ticket_id)?.ticket.clone())
     }
@@ -160,7 +157,6 @@ impl Tickets {
 
     /// Writes what the batch changed.
     pub(super) fn write_back(&mut self, db: &Connection) -> Result<(), WriteError> {
-        let mut update = db.prepare_cached(Counters::UPDATE)?;
         let mut dirty = mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(cached) = self.young.get_mut(&key) {
@@ -169,7 +165,7 @@ impl Tickets {
                         cached.dirty = false;
                         self.moved.push((row, Sequences::of(&cached.state)));
                     }
-                    None => cached.write(db, &mut update)?,
+                    None => cached.write(db)?,
                 }
             }
         }
@@ -186,10 +182,14 @@ impl Tickets {
 }
 
 impl Cached {
-    fn write(&mut self, db: &Connection, update: &mut Statement<'_>) -> Result<(), WriteError> {
+    fn write(&mut self, db: &Connection) -> Result<(), WriteError> {
         let TicketState { ticket, last_sequence, activity_sequence } = &self.state;
         let row = if let Some(row) = self.row {
-            update.execute((row, int(*last_sequence), int(*activity_sequence)))?;
+            db.prepare_cached(Counters::UPDATE)?.execute((
+                row,
+                int(*last_sequence),
+                int(*activity_sequence),
+            ))?;
             row
         } else {
             db.prepare_cached(

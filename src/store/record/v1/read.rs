@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::store::End;
 
-fn owned(from: Text<'_>) -> String {
+pub(super) fn owned(from: Text<'_>) -> String {
     from.into_owned()
 }
 

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::store::End;
 
-fn text(from: &str) -> Text<'_> {
+pub(super) fn text(from: &str) -> Text<'_> {
     Cow::Borrowed(from)
 }
 

@@ -1,14 +1,11 @@
 //! From the stored form to the domain.
 
-use super::{Text, V1CarouselOption, V1Content, V1ContentKind, V1Earlier, V1MenuOption};
+use super::super::read::owned;
+use super::{V1CarouselOption, V1Content, V1ContentKind, V1Earlier, V1MenuOption};
 use crate::domain::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,
     Location, MediaLink, Menu, MenuOption, Reaction, Reply, WebLink,
 };
-
-fn owned(from: Text<'_>) -> String {
-    from.into_owned()
-}
 
 fn boxed(from: Option<Box<V1Content<'_>>>) -> Option<Box<Content>> {
     from.map(|content| Box::new((*content).into()))

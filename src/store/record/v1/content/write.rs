@@ -2,17 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::{
-    Foreign, Members, Real, Text, V1CarouselOption, V1Content, V1ContentKind, V1Earlier, V1MenuOption,
-};
+use super::super::write::text;
+use super::{Foreign, Members, Real, V1CarouselOption, V1Content, V1ContentKind, V1Earlier, V1MenuOption};
 use crate::domain::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,
     Location, MediaLink, Menu, MenuOption, Reaction, Reply, WebLink,
 };
-
-fn text(from: &str) -> Text<'_> {
-    Cow::Borrowed(from)
-}
 
 fn boxed(from: Option<&Content>) -> Option<Box<V1Content<'_>>> {
     from.map(|content| Box::new(content.into()))
