@@ -10,6 +10,7 @@ pub mod transfer;
 pub mod translate;
 
 pub use crate::lime::Metadata;
+pub use crate::lime::document::{EXACT_MAX, whole};
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
 pub use content::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,

@@ -66,11 +66,6 @@ impl Faults {
         })
     }
 
-    /// Takes over what was noted elsewhere.
-    pub(super) fn append(&mut self, mut others: Self) {
-        self.0.append(&mut others.0);
-    }
-
     /// `value` if nothing was noted.
     pub(super) fn done<T>(self, value: T) -> Result<T, Invalid> {
         if self.0.is_empty() { Ok(value) } else { Err(Invalid::Fields(self.0)) }
@@ -165,6 +160,14 @@ pub(super) fn unknown_number(field: &str, number: i32) -> InvalidField {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The fields that are named as faulty.
+    pub(super) fn fields<T: std::fmt::Debug>(result: Result<T, Invalid>) -> Vec<String> {
+        match result {
+            Err(Invalid::Fields(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
+            other => panic!("no faults: {other:?}"),
+        }
+    }
 
     proptest! {
         #[test]

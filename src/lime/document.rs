@@ -178,12 +178,12 @@ impl<'a> Members<'a> {
 }
 
 /// The greatest integer up to which every integer is exact in a double: 2^53.
-const EXACT_MAX: u64 = 9_007_199_254_740_992;
+pub const EXACT_MAX: i64 = 9_007_199_254_740_992;
 
 /// A double as the integer it is, if it is one.
 pub fn whole(number: f64) -> Option<i64> {
     let integer: i64 = format!("{number:.0}").parse().ok()?;
-    (number.fract() == 0.0 && integer.unsigned_abs() <= EXACT_MAX).then_some(integer)
+    (number.fract() == 0.0 && integer.unsigned_abs() <= EXACT_MAX.unsigned_abs()).then_some(integer)
 }
 
 /// Reads an ISO 8601 date; without an offset it is UTC.

@@ -146,14 +146,8 @@ pub(in crate::grpc) fn replayed_to_pb(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::fields;
     use super::*;
-
-    fn fields<T: std::fmt::Debug>(result: Result<T, Invalid>) -> Vec<String> {
-        match result {
-            Err(Invalid::Fields(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
-            other => panic!("no faults: {other:?}"),
-        }
-    }
 
     fn replay(ids: &[&str], all: bool, bot: &str) -> pb::ReplayQuarantinedWebhooksRequest {
         let ids = ids.iter().map(|id| (*id).to_owned()).collect();

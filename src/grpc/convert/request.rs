@@ -189,14 +189,8 @@ fn check_request_id(text: &str, field: &str, faults: &mut Faults) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::fields;
     use super::*;
-
-    fn fields<T: std::fmt::Debug>(result: Result<T, Invalid>) -> Vec<String> {
-        match result {
-            Err(Invalid::Fields(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
-            other => panic!("no faults: {other:?}"),
-        }
-    }
 
     #[test]
     fn every_fault_is_named_at_once() {

@@ -7,6 +7,7 @@ use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
 
 use super::InvalidField;
+use crate::domain::{EXACT_MAX, whole};
 
 /// Containers inside containers beyond this become text: readers limit how deep a message may nest.
 const LEVELS_MAX: usize = 20;
@@ -14,9 +15,6 @@ const LEVELS_MAX: usize = 20;
 /// Bytes of an encoded value from which it is given as text. A list of small numbers takes eleven bytes for
 /// every two of its JSON, and clients refuse messages over 4 MiB: one such event would block its readers for good.
 const BYTES_MAX: usize = 1 << 20;
-
-/// The greatest integer up to which every integer is exact in a double: 2^53.
-const EXACT_MAX: i64 = 9_007_199_254_740_992;
 
 /// JSON as the API carries it.
 pub(in crate::grpc) fn to_pb(value: &Value) -> prost_types::Value {
@@ -114,13 +112,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 
 /// A whole number is written as one: `12`, not `12.0`.
 fn number_of_pb(double: f64) -> Option<Number> {
-    if double.fract() == 0.0
-        && let Ok(integer) = format!("{double:.0}").parse::<i64>()
-        && integer.unsigned_abs() <= EXACT_MAX.unsigned_abs()
-    {
-        return Some(Number::from(integer));
-    }
-    Number::from_f64(double)
+    whole(double).map(Number::from).or_else(|| Number::from_f64(double))
 }
 
 #[cfg(test)]

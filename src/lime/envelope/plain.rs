@@ -169,10 +169,8 @@ mod tests {
     proptest! {
         /// Two readings of one body never differ.
         #[test]
-        fn both_readings_agree(members in proptest::collection::vec((
-            prop_oneof![
-                "id|from|to|type|content|metadata|Type|CONTENT|event|pp|x",
-            ], value()), 0..8)) {
+        fn both_readings_agree(members in proptest::collection::vec(
+            ("id|from|to|type|content|metadata|Type|CONTENT|event|pp|x", value()), 0..8)) {
             let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let body = format!("{{{}}}", members.join(","));
             if let Some(read) = read(body.as_bytes()) {

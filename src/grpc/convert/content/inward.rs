@@ -143,18 +143,8 @@ impl Reader {
                 }
                 ContentKind::Text(text)
             }
-            Some(Kind::Media(media)) => {
-                let mut faults = Faults::default();
-                let media = media_of_pb(media, &format!("{at}.media"), &mut faults);
-                self.all(faults);
-                ContentKind::Media(media)
-            }
-            Some(Kind::Location(place)) => {
-                let mut faults = Faults::default();
-                let place = location_of_pb(place, &format!("{at}.location"), &mut faults);
-                self.all(faults);
-                ContentKind::Location(place)
-            }
+            Some(Kind::Media(media)) => self.media(media, &format!("{at}.media")),
+            Some(Kind::Location(place)) => self.location(place, &format!("{at}.location")),
             Some(Kind::Contact(contact)) => {
                 let pb::Contact { name, email, phone_number } = contact;
                 let contact = Contact { name, email, phone_number };
@@ -175,12 +165,6 @@ impl Reader {
         }
     }
 
-    fn all(&mut self, faults: Faults) {
-        if !self.quoting {
-            self.faults.append(faults);
-        }
-    }
-
     fn web_link(&mut self, link: pb::WebLink, at: &str) -> ContentKind {
         let pb::WebLink { uri, title, text, preview_uri, target } = link;
         if uri.trim().is_empty() {
@@ -191,72 +175,70 @@ impl Reader {
         if !preview_uri.is_empty() && !is_absolute(&preview_uri) {
             self.fault(format!("{at}.preview_uri"), "must be a whole URL, or empty");
         }
-        if !target.is_empty() && !TARGETS.iter().any(|one| one.eq_ignore_ascii_case(&target)) {
-            self.fault(format!("{at}.target"), format!("must be one of {}, or empty", TARGETS.join(", ")));
-        }
+        self.one_of(&target, &TARGETS, format!("{at}.target"));
         ContentKind::WebLink(WebLink { uri, title, text, preview_uri, target })
     }
-}
 
-fn media_of_pb(media: pb::MediaLink, at: &str, faults: &mut Faults) -> MediaLink {
-    let pb::MediaLink {
-        uri,
-        mime_type,
-        title,
-        text,
-        size_bytes,
-        preview_uri,
-        preview_mime_type,
-        aspect_ratio,
-        authorization_realm,
-    } = media;
-    if uri.trim().is_empty() {
-        faults.add(format!("{at}.uri"), "is required: a link that Blip can fetch");
-    } else if !is_absolute(&uri) {
-        faults.add(format!("{at}.uri"), "must be a whole URL, such as \"https://example.com/a.jpg\"");
+    fn media(&mut self, media: pb::MediaLink, at: &str) -> ContentKind {
+        let pb::MediaLink {
+            uri,
+            mime_type,
+            title,
+            text,
+            size_bytes,
+            preview_uri,
+            preview_mime_type,
+            aspect_ratio,
+            authorization_realm,
+        } = media;
+        if uri.trim().is_empty() {
+            self.fault(format!("{at}.uri"), "is required: a link that Blip can fetch");
+        } else if !is_absolute(&uri) {
+            self.fault(format!("{at}.uri"), "must be a whole URL, such as \"https://example.com/a.jpg\"");
+        }
+        if mime_type.trim().is_empty() {
+            self.fault(format!("{at}.mime_type"), "is required, such as \"image/jpeg\"");
+        } else if !is_mime(&mime_type) {
+            self.fault(format!("{at}.mime_type"), "must be a MIME type, such as \"image/jpeg\"");
+        }
+        if size_bytes < 0 {
+            self.fault(format!("{at}.size_bytes"), "must not be negative; 0 means not known");
+        }
+        ContentKind::Media(MediaLink {
+            uri,
+            mime_type,
+            title,
+            text,
+            size_bytes,
+            preview_uri,
+            preview_mime_type,
+            aspect_ratio,
+            authorization_realm,
+        })
     }
-    if mime_type.trim().is_empty() {
-        faults.add(format!("{at}.mime_type"), "is required, such as \"image/jpeg\"");
-    } else if !is_mime(&mime_type) {
-        faults.add(format!("{at}.mime_type"), "must be a MIME type, such as \"image/jpeg\"");
-    }
-    if size_bytes < 0 {
-        faults.add(format!("{at}.size_bytes"), "must not be negative; 0 means not known");
-    }
-    MediaLink {
-        uri,
-        mime_type,
-        title,
-        text,
-        size_bytes,
-        preview_uri,
-        preview_mime_type,
-        aspect_ratio,
-        authorization_realm,
+
+    fn location(&mut self, place: pb::Location, at: &str) -> ContentKind {
+        let pb::Location { latitude, longitude, altitude, text } = place;
+        let mut degrees = |name: &str, value: f64, most: f64| {
+            if !(-most..=most).contains(&value) {
+                self.fault(format!("{at}.{name}"), format!("must be from -{most} to {most}"));
+            }
+        };
+        degrees("latitude", latitude, 90.0);
+        degrees("longitude", longitude, 180.0);
+        if altitude.is_some_and(|meters| !meters.is_finite()) {
+            self.fault(format!("{at}.altitude"), "must be a finite number");
+        }
+        ContentKind::Location(Location { latitude, longitude, altitude, text })
     }
 }
 
 /// Whether a text is `scheme:…`, in one piece.
-pub(super) fn is_absolute(uri: &str) -> bool {
+fn is_absolute(uri: &str) -> bool {
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     };
     let in_one_piece = !uri.contains(|letter: char| letter.is_whitespace() || letter.is_control());
     in_one_piece && uri.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
-}
-
-fn location_of_pb(place: pb::Location, at: &str, faults: &mut Faults) -> Location {
-    let pb::Location { latitude, longitude, altitude, text } = place;
-    let mut degrees = |name: &str, value: f64, most: f64| {
-        if !(-most..=most).contains(&value) {
-            faults.add(format!("{at}.{name}"), format!("must be from -{most} to {most}"));
-        }
-    };
-    degrees("latitude", latitude, 90.0);
-    degrees("longitude", longitude, 180.0);
-    if altitude.is_some_and(|meters| !meters.is_finite()) {
-        faults.add(format!("{at}.altitude"), "must be a finite number");
-    }
-    Location { latitude, longitude, altitude, text }
 }

@@ -79,7 +79,7 @@ impl Reader {
     }
 
     /// A word that must be one of few, or empty.
-    fn one_of(&mut self, word: &str, words: &[&str], at: String) {
+    pub(super) fn one_of(&mut self, word: &str, words: &[&str], at: String) {
         if !word.is_empty() && !words.iter().any(|one| one.eq_ignore_ascii_case(word)) {
             self.fault(at, format!("must be one of {}, or empty", words.join(", ")));
         }

@@ -5,14 +5,8 @@ use std::collections::BTreeSet;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::json;
 
+use super::super::tests::fields;
 use super::*;
-
-fn fields(result: Result<(Content, Value), Invalid>) -> Vec<String> {
-    match result {
-        Err(Invalid::Fields(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
-        other => panic!("no faults: {other:?}"),
-    }
-}
 
 fn of(media_type: &str, kind: pb::content::Kind) -> pb::Content {
     pb::Content { media_type: media_type.to_owned(), kind: Some(kind), more: None }
