@@ -1,6 +1,7 @@
 //! What the operator's commands share as clients of the public API: the way to a gateway, and how answers and
 //! errors look.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -29,16 +30,22 @@ pub(super) struct Server {
 impl Server {
     /// A connection that stands.
     pub(super) async fn connect(&self) -> anyhow::Result<Channel> {
-        let connected = endpoint(&self.server)?.connect().await;
-        connected.map_err(|error| anyhow!("no gateway answers at {}: {}", self.server, cause_of(&error)))
+        let connected = self.endpoint()?.connect().await;
+        connected.map_err(|error| anyhow!("no gateway answers at {self}: {}", cause_of(&error)))
+    }
+
+    /// How to connect.
+    pub(super) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let endpoint = Endpoint::from_shared(url_of(&self.server)?)
+            .with_context(|| format!("--server {self}: not a URL such as http://127.0.0.1:50051"))?;
+        Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEPALIVE_INTERVAL))
     }
 }
 
-/// How to connect to `server`.
-pub(super) fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
-    let endpoint = Endpoint::from_shared(url_of(server)?)
-        .with_context(|| format!("--server {server}: not a URL such as http://127.0.0.1:50051"))?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEPALIVE_INTERVAL))
+impl fmt::Display for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.server)
+    }
 }
 
 /// The server as a URL.

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use super::client::{Json, cause_of, endpoint, failed, is_enough, said_by, time_of};
+use super::client::{Json, Server, cause_of, failed, is_enough, said_by, time_of};
 use crate::grpc::pb;
 use crate::grpc::pb::event_service_client::EventServiceClient;
 use pb::content::Kind;
@@ -30,9 +30,8 @@ const TEXT_CHARS_MAX: usize = 120;
   deskgate tail --from 15m --type 'ticket.*'      the tickets of the last quarter of an hour, and on
   deskgate tail --from earliest --stop --json     the whole log as JSON lines, then end")]
 pub(super) struct TailArgs {
-    /// The gateway's gRPC address; `http://` may be left out.
-    #[arg(long, value_name = "URL", env = "DESKGATE_SERVER", default_value = "http://127.0.0.1:50051")]
-    server: String,
+    #[command(flatten)]
+    server: Server,
     /// Where to begin: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
     #[arg(long, value_name = "POSITION", default_value = "latest", env = "DESKGATE_TAIL_FROM")]
     from: String,
@@ -66,7 +65,7 @@ pub(super) struct TailArgs {
 }
 
 pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
-    let endpoint = endpoint(&args.server)?;
+    let endpoint = args.server.endpoint()?;
     let mut tail =
         Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
     let mut pause = Duration::from_millis(200);

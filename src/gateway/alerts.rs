@@ -129,11 +129,15 @@ impl Alerts {
         let Some(known) = self.shared.bots.get(bot) else { return };
         let Some(cause) = known.causes.get(mistake.cause()) else { return };
         cause.seen.inc();
+        let (line, due) = (cause.line.permit(), cause.take());
+        if line.is_none() && !due {
+            return;
+        }
         let (description, details) = words(mistake, bot, &known.identity);
-        if let Some(suppressed) = cause.line.permit() {
+        if let Some(suppressed) = line {
             tracing::warn!(%bot, reason = mistake.cause(), suppressed, "{description}");
         }
-        if !cause.take() {
+        if !due {
             return;
         }
         let payload = Payload::GatewayAlert { reason: mistake.cause().to_owned(), description, details };

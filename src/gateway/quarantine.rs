@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::translate::event_of;
 use crate::domain::{DedupKey, NewEvent, Seq};
-use crate::lime::{Envelope, Unreadable};
+use crate::lime::Envelope;
 use crate::shutdown::Shutdown;
 use crate::store::quarantine::{Held, HeldId, HeldPage, Quarantine as Store, Readable, Released, Wanted};
 use crate::store::{AppendError, ReadError};
@@ -144,7 +144,7 @@ impl Quarantine {
                     let event = event_of(bot, envelope, raw, String::new()).event;
                     readable.push(Readable { id, event });
                 }
-                Err(unreadable) => became.push((id, unreadable_as(&unreadable))),
+                Err(unreadable) => became.push((id, Became::Unreadable(unreadable.to_string()))),
             }
         }
         if replay.validate_only {
@@ -202,10 +202,6 @@ struct Run {
     /// Keys that bodies before would have taken, had they not only been tried.
     tried: BTreeSet<DedupKey>,
     after: HeldId,
-}
-
-fn unreadable_as(unreadable: &Unreadable) -> Became {
-    Became::Unreadable(unreadable.to_string())
 }
 
 #[cfg(test)]
