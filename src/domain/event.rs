@@ -177,7 +177,7 @@ impl Payload {
     }
 
     /// Whether `if_ticket_sequence` looks at it: the ticket itself, or the customer's words.
-    fn is_activity(&self) -> bool {
+    pub fn is_activity(&self) -> bool {
         let name = self.type_name();
         name.starts_with("ticket.") || name == "message.customer"
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -13,6 +14,7 @@ pub struct Metadata {
     /// All keys and values.
     text: String,
     entries: Vec<Entry>,
+    place: Option<Range<usize>>,
 }
 
 /// Where in the text a key begins, where it ends and its value begins, and where that ends.
@@ -33,6 +35,12 @@ impl Metadata {
     /// Keys and values, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|entry| (self.key(*entry), self.value(*entry)))
+    }
+
+    /// Where the object they were read from stands in the body it came in, if that is known: who keeps the body need
+    /// not keep them twice.
+    pub fn place(&self) -> Option<Range<usize>> {
+        self.place.clone()
     }
 
     /// How many there are.
@@ -67,7 +75,11 @@ impl Metadata {
 impl From<BTreeMap<String, String>> for Metadata {
     fn from(texts: BTreeMap<String, String>) -> Self {
         let bytes = texts.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum();
-        let mut all = Self { text: String::with_capacity(bytes), entries: Vec::with_capacity(texts.len()) };
+        let mut all = Self {
+            text: String::with_capacity(bytes),
+            entries: Vec::with_capacity(texts.len()),
+            place: None,
+        };
         for (key, value) in texts {
             let from = all.text.len();
             all.text.push_str(&key);
@@ -109,13 +121,36 @@ impl Serialize for Metadata {
 /// Reads texts and nulls, the nulls left out. Other values, and a key that stands there twice, are errors.
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Entries)
+        from.deserialize_map(Within(&[]))
     }
 }
 
-struct Entries;
+/// Reads an object that is part of these bytes, and finds out where it stands in them.
+pub(super) struct Within<'a>(pub(super) &'a [u8]);
 
-impl<'de> Visitor<'de> for Entries {
+impl<'de> DeserializeSeed<'de> for Within<'_> {
+    type Value = Metadata;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Metadata, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl Within<'_> {
+    /// The object whose first key is `key` and whose last value is `last`, both as they stand in the bytes; nothing
+    /// where either was not lent from there, as it is escaped or null.
+    fn place(&self, key: Option<&str>, last: Option<&str>) -> Option<Range<usize>> {
+        let offset = |text: &str| text.as_ptr().addr().checked_sub(self.0.as_ptr().addr());
+        let before = self.0.get(..offset(key?)?)?.strip_suffix(b"\"")?.trim_ascii_end();
+        let after = self.0.get(offset(last?)?.checked_add(last?.len())?..)?;
+        let after = after.strip_prefix(b"\"")?.trim_ascii_start();
+        let from = before.strip_suffix(b"{")?.len();
+        let to = self.0.len().checked_sub(after.strip_prefix(b"}")?.len())?;
+        Some(from..to)
+    }
+}
+
+impl<'de> Visitor<'de> for Within<'_> {
     type Value = Metadata;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,20 +158,23 @@ impl<'de> Visitor<'de> for Entries {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
-        let mut all = Metadata { text: String::with_capacity(512), entries: Vec::with_capacity(12) };
+        let mut all =
+            Metadata { text: String::with_capacity(512), entries: Vec::with_capacity(12), place: None };
         let mut nulls: Vec<String> = Vec::new();
+        let (mut first, mut last) = (None, Appended::Null);
         loop {
             let from = all.text.len();
-            if map.next_key_seed(Append(&mut all.text))?.is_none() {
-                break;
-            }
+            let Some(key) = map.next_key_seed(Append(&mut all.text))? else { break };
+            first = first.or(Some(key));
             let middle = all.text.len();
-            if map.next_value_seed(Append(&mut all.text))? {
-                all.entries.push(Entry { from, middle, to: all.text.len() });
-            } else {
+            last = map.next_value_seed(Append(&mut all.text))?;
+            if last == Appended::Null {
                 nulls.push(all.text.split_off(from));
+            } else {
+                all.entries.push(Entry { from, middle, to: all.text.len() });
             }
         }
+        all.place = self.place(first.and_then(Appended::lent), last.lent());
         all.sort();
         if all.has_twice() || nulls.iter().any(|key| all.get(key).is_some()) {
             return Err(A::Error::custom("a key stands there twice"));
@@ -145,31 +183,56 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
-/// Appends a text to others; answers whether there was one, and not null.
+/// Appends a text to others.
 struct Append<'a>(&'a mut String);
 
-impl<'de> DeserializeSeed<'de> for Append<'_> {
-    type Value = bool;
+/// What was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Appended<'de> {
+    /// A text that stands like this in what is read.
+    Lent(&'de str),
+    /// A text that is written in another way there.
+    Made,
+    /// Nothing.
+    Null,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+impl<'de> Appended<'de> {
+    fn lent(self) -> Option<&'de str> {
+        match self {
+            Self::Lent(text) => Some(text),
+            Self::Made | Self::Null => None,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Append<'_> {
+    type Value = Appended<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Appended<'de>, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl Visitor<'_> for Append<'_> {
-    type Value = bool;
+impl<'de> Visitor<'de> for Append<'_> {
+    type Value = Appended<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a text or null")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Appended<'de>, E> {
         self.0.push_str(text);
-        Ok(true)
+        Ok(Appended::Lent(text))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<bool, E> {
-        Ok(false)
+    fn visit_str<E: Error>(self, text: &str) -> Result<Appended<'de>, E> {
+        self.0.push_str(text);
+        Ok(Appended::Made)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Appended<'de>, E> {
+        Ok(Appended::Null)
     }
 }
 
@@ -188,6 +251,27 @@ mod tests {
             [r#"{"a":1}"#, r#"{"a":"1","a":"2"}"#, r#"{"a":"1","b":"","a":null}"#, r#"{"a":{}}"#, "[]"]
         {
             assert!(serde_json::from_str::<Metadata>(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_place_is_that_of_the_object() {
+        for (object, told) in [
+            (r##"{"#a":"1","#b":"é"}"##, true),
+            ("{ \"a\" : \"1\" \n}", true),
+            (r#"{"a":"x\u0041y","b":"}"}"#, true),
+            (r#"{"a":null,"b":"{"}"#, true),
+            (r#"{"a":"1","b":null}"#, false),
+            (r#"{"a":"1\n"}"#, false),
+            (r#"{"\u0061":"1"}"#, false),
+            ("{}", false),
+        ] {
+            let body = format!(r#"[{{"x":1}}, {object} ,"{{}}"]"#);
+            let mut json = serde_json::Deserializer::from_str(body.split_at(10).1);
+            let read = Within(body.as_bytes()).deserialize(&mut json).unwrap();
+            let place = read.place().map(|place| &body[place]);
+            assert_eq!(place, told.then_some(object), "{body}");
+            assert_eq!(serde_json::from_str::<Metadata>(object).unwrap(), read);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::domain::{Event, NewEvent, Seq, Ticket};
 
 mod v1;
 
-/// The form this build writes.
-pub const VERSION: u8 = 1;
+/// The form this build writes: the first, but that a message's metadata may be left where they stand in its body.
+pub const VERSION: u8 = 2;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum DecodeError {
     /// The event's id is none.
     #[error("the record is damaged: {0}")]
     Id(#[from] uuid::Error),
+    /// It names a part of the body that is not there.
+    #[error("the record is damaged: it refers to what is not in its body")]
+    Outside,
 }
 
 /// The check of a record and the raw body it came in, at its position.
@@ -75,9 +78,9 @@ pub fn encode_prepared(
     Ok(())
 }
 
-/// Reads an event back.
-pub fn decode_event(version: u8, record: &[u8]) -> Result<Event, DecodeError> {
-    Ok(decode::<v1::V1Event<'_>>(version, record)?.try_into()?)
+/// Reads an event back; `raw` is the body it came in.
+pub fn decode_event(version: u8, record: &[u8], raw: &[u8]) -> Result<Event, DecodeError> {
+    Ok(decode::<v1::V1Event<'_>>(version, record)?.completed(raw)?.try_into()?)
 }
 
 /// The record of a ticket's document.
@@ -102,7 +105,7 @@ pub fn decode_end(version: u8, record: &[u8]) -> Result<End, DecodeError> {
 
 fn decode<T: DeserializeOwned>(version: u8, record: &[u8]) -> Result<T, DecodeError> {
     match version {
-        VERSION => Ok(serde_json::from_slice(record)?),
+        1 | VERSION => Ok(serde_json::from_slice(record)?),
         other => Err(DecodeError::Version(other)),
     }
 }

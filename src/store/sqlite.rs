@@ -43,6 +43,7 @@ mod reader;
 mod recent;
 mod retention;
 mod schema;
+mod sieve;
 mod tickets;
 mod transaction;
 mod writer;
@@ -165,10 +166,10 @@ impl SqliteLog {
         });
         let io = |source| OpenError::Io { path: path.clone(), source };
         let window = retention::micros_of(dedup_window.max(DEDUP_WINDOW_MIN));
-        let dedup = dedup::Dedup::load(&db, window).map_err(|error| OpenError::from_sqlite(&path, error))?;
-        let counters = counters::Counters::load(&db).map_err(|error| OpenError::from_sqlite(&path, error))?;
-        let counters = Arc::new(counters);
         let now = micros(clock.now());
+        let dedup = dedup::Dedup::load(&db, &path, window, now)
+            .map_err(|error| OpenError::from_sqlite(&path, error))?;
+        let counters = Arc::new(counters::Counters::load(&db, &path)?);
         let writer = Writer {
             db,
             shared: Arc::clone(&shared),
@@ -224,6 +225,11 @@ impl SqliteLog {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Retain(reply))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// The newest position that anybody may see.
+    fn published(&self) -> Seq {
+        *self.shared.tail.borrow()
     }
 
     async fn submit<A: Send + 'static, T: Send + 'static>(
@@ -291,7 +297,8 @@ impl EventLog for SqliteLog {
         if let Some(events) = self.recent(after, limit) {
             return Ok(events);
         }
-        self.readers.read(after, move |db| reader::page(db, after, limit)).await
+        let tail = self.published();
+        self.readers.read(after, move |db| reader::page(db, after, tail, limit)).await
     }
 
     fn recent(&self, after: Seq, limit: usize) -> Option<Vec<Arc<StoredEvent>>> {
@@ -303,11 +310,13 @@ impl EventLog for SqliteLog {
     }
 
     async fn seek(&self, at: Timestamp) -> Result<Seq, ReadError> {
-        self.readers.read(Seq::default(), move |db| reader::seek(db, at).map(Ok)).await
+        let tail = self.published();
+        self.readers.read(Seq::default(), move |db| reader::seek(db, tail, at).map(Ok)).await
     }
 
     async fn bounds(&self) -> Result<Bounds, ReadError> {
-        let extent = self.readers.read(Seq::default(), |db| reader::extent(db).map(Ok)).await?;
+        let tail = self.published();
+        let extent = self.readers.read(Seq::default(), move |db| reader::extent(db, tail).map(Ok)).await?;
         let (trimmed, last, earliest_time, latest_time) = extent;
         Ok(Bounds { trimmed, last, earliest_time, latest_time, retention: self.retention, store: "sqlite" })
     }
@@ -320,10 +329,17 @@ impl EventLog for SqliteLog {
         let (bot, ticket_id) = (bot.to_owned(), ticket_id.to_owned());
         let counters = Arc::clone(&self.counters);
         let find = move |db: &rusqlite::Connection| {
-            let found = tickets::find(db, &counters, &bot, &ticket_id)?;
-            Ok(found.map(|found| found.map(|(_, state)| state).map_err(corrupt)).transpose())
+            // In this order: a document is never older than the numbers beside it.
+            let Some(row) = tickets::row_of(db, &bot, &ticket_id)? else { return Ok(Ok(None)) };
+            let numbers = counters.of(row);
+            let found = reader::one_view(db, |db| tickets::find(db, &bot, &ticket_id))?;
+            let up_to_date = |(_, mut state): (i64, TicketState)| {
+                numbers.add_to(&mut state);
+                state
+            };
+            Ok(found.map(|found| found.map(up_to_date).map_err(corrupt)).transpose())
         };
-        self.readers.read(Seq::default(), find).await
+        self.readers.look(Seq::default(), find).await
     }
 
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {

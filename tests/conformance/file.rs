@@ -75,6 +75,55 @@ async fn a_crash_takes_no_numbers_back() {
     assert_eq!(table(&left.join("log.db")), 4);
 }
 
+/// A number that is read back and wrong would leave a hole in its ticket that stays.
+#[tokio::test]
+async fn numbers_are_not_read_back_from_damaged_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path().join("log.db")).unwrap();
+    log.append(vec![message("t1", "the-mark")]).await.unwrap();
+    log.append((0..300).map(|n| message("t2", &format!("later {n}"))).collect()).await.unwrap();
+    let left = directory.path().join("left");
+    fs::create_dir(&left).unwrap();
+    for name in ["log.db", "log.db-wal"] {
+        fs::copy(directory.path().join(name), left.join(name)).unwrap();
+    }
+    Connection::open(left.join("log.db"))
+        .unwrap()
+        .execute(
+            "UPDATE events SET record = replace(record, '\"ticket_sequence\":1,', '\"ticket_sequence\":7,')
+             WHERE seq = 1",
+            [],
+        )
+        .unwrap();
+    let error = open(left.join("log.db")).unwrap_err();
+    assert!(matches!(&error, OpenError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("position 1:"), "{error}");
+}
+
+/// Who asks for a ticket after having seen an event of it is not told an older number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_ticket_is_never_older_than_its_events() {
+    const EVENTS: u64 = 400;
+    let store = Subject::sqlite_with(|config| Config { recent_events_max: 0, ..config });
+    let put = async {
+        for n in 0..EVENTS {
+            store.put(message("t1", &n.to_string())).await;
+        }
+    };
+    let look = async {
+        let (mut seen, mut tail) = (Seq(0), store.log().tail());
+        while seen < Seq(EVENTS) {
+            tail.wait_for(|tail| *tail > seen).await.unwrap();
+            for event in store.log().read(seen, 1).await.unwrap() {
+                seen = event.seq;
+                let state = store.log().ticket("suporte", "t1").await.unwrap().unwrap();
+                assert!(state.last_sequence >= event.event.ticket_sequence);
+            }
+        }
+    };
+    tokio::join!(put, look);
+}
+
 #[tokio::test]
 async fn what_is_closed_says_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -277,7 +326,7 @@ async fn a_damaged_file_is_found_at_the_start() {
 #[tokio::test]
 async fn a_full_disk_refuses_and_recovers() {
     let mut store = Subject::sqlite_with(|config| Config { size_bytes_max: Some(1 << 20), ..config });
-    let health = store.log().health();
+    let mut health = store.log().health();
     let big = |key: u8| vec![keyed(key, message("t1", &"x".repeat(50_000)))];
     let mut taken = 0;
     let refusal = loop {
@@ -296,7 +345,8 @@ async fn a_full_disk_refuses_and_recovers() {
     store.hours_pass(25);
     assert_eq!(store.enforce_retention().await, u64::from(taken), "a full store still forgets");
     assert_eq!(store.put(big(taken).remove(0)).await.seq, Seq(last.0 + 1), "and takes what it refused, once");
-    assert_eq!(*health.borrow(), Health::Ready);
+    health.wait_for(|health| *health == Health::Ready).await.unwrap();
+    drop(health);
     store.restart();
     let after = store.put(message("t1", "after")).await;
     assert_eq!(after.event.ticket_sequence, u64::from(taken) + 2, "no sequence was lost to a refusal");

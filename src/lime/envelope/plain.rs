@@ -7,20 +7,22 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::super::document::MediaType;
+use super::super::metadata::Within;
 use super::super::node::Node;
 use super::{Body, Envelope, Message};
 
 /// Reads one; `None` for whatever takes more care, be it another envelope or no JSON at all.
 pub(super) fn read(body: &[u8]) -> Option<Envelope> {
     let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
-    let envelope = json.deserialize_map(Members).ok()?;
+    let envelope = json.deserialize_map(Members(body)).ok()?;
     json.end().ok()?;
     Some(envelope)
 }
 
-struct Members;
+/// Of this body.
+struct Members<'a>(&'a [u8]);
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for Members<'_> {
     type Value = Envelope;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +37,7 @@ impl<'de> Visitor<'de> for Members {
                 Name::Id => once(&mut id, map.next_value::<String>()?)?,
                 Name::From => once(&mut from, map.next_value::<Address>()?.0)?,
                 Name::To => once(&mut to, map.next_value::<Address>()?.0)?,
-                Name::Metadata => once(&mut metadata, map.next_value()?)?,
+                Name::Metadata => once(&mut metadata, map.next_value_seed(Within(self.0))?)?,
                 Name::Type => once(&mut media_type, map.next_value::<Mime>()?.0)?,
                 Name::Content => once(&mut content, map.next_value::<Value>()?)?,
             }

@@ -1,4 +1,4 @@
-//! Version 1 of the records. Released: only ever read and written, never changed but by a payload, or an optional
+//! Versions 1 and 2 of the records. Released: only ever read and written, never changed but by a payload, or an optional
 //! member, that no older record has. The names in here are stored.
 
 use std::borrow::Cow;
@@ -99,6 +99,9 @@ enum V1Payload<'a> {
         content: V1Content<'a>,
         #[serde(default, skip_serializing_if = "no_texts")]
         metadata: Cow<'a, Metadata>,
+        /// Since version 2, instead of the metadata: where their object begins in the raw body, and where it ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata_at: Option<(usize, usize)>,
     },
     #[serde(rename = "message.agent")]
     AgentMessage {

@@ -21,8 +21,8 @@ const PASS_BYTES: usize = 4 << 20;
 /// The write-ahead log's size from which the writer ends what the background began.
 const WAL_BYTES_MAX: i64 = 12 << 20;
 
-/// What a row costs beside its own bytes: parts of pages of indexes and neighbours.
-const ROW_OVERHEAD_BYTES: usize = 4096;
+/// What a row costs beside its own bytes: its share of pages that others share, many of them written again and again.
+const ROW_OVERHEAD_BYTES: usize = 512;
 
 /// The writer's end: says how much was written, hears when to help.
 #[derive(Debug)]

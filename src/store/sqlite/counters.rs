@@ -4,12 +4,12 @@
 //! order of its rows. What a crash leaves unwritten is read back from the events.
 
 use std::collections::HashMap;
-use std::mem;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{int, seq};
+use super::{OpenError, int, reader};
 use crate::domain::TicketState;
 
 /// Tickets from which the numbers are written: a few milliseconds of the writer's time, every so many thousand events.
@@ -30,6 +30,12 @@ impl Sequences {
         Self { last: state.last_sequence, activity: state.activity_sequence }
     }
 
+    /// Brings a state that was known at another time up to date.
+    pub(super) fn add_to(self, state: &mut TicketState) {
+        state.last_sequence = state.last_sequence.max(self.last);
+        state.activity_sequence = state.activity_sequence.max(self.activity);
+    }
+
     /// Sequences only grow, so of two that were known at different times the greater is the newer.
     fn raise(&mut self, to: Self) {
         self.last = self.last.max(to.last);
@@ -46,8 +52,6 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct Kept {
     unwritten: HashMap<i64, Sequences>,
-    /// Written a while ago: a reader whose view of the file is older still needs them.
-    written: HashMap<i64, Sequences>,
     /// Events since the table was last written.
     events: usize,
 }
@@ -57,25 +61,31 @@ impl Counters {
     pub(super) const UPDATE: &str = "UPDATE tickets SET last_sequence = max(last_sequence, ?2),
          activity_sequence = max(activity_sequence, ?3) WHERE n = ?1";
 
-    /// Reads back what the table lacks.
-    pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
+    /// Reads back what the table lacks; from records that match their checksums only, as a wrong number would stay.
+    pub(super) fn load(db: &Connection, path: &Path) -> Result<Self, OpenError> {
+        let told = |error| OpenError::from_sqlite(path, error);
         let mut unwritten: HashMap<i64, Sequences> = HashMap::new();
-        let mut missing = db.prepare(
-            "SELECT n, iif(n IS NULL, NULL, json_extract(record, '$.ticket_sequence')), type LIKE 'ticket.%' OR type = 'message.customer'
-             FROM events LEFT JOIN tickets USING (ticket_id, bot)
-             WHERE seq > (SELECT up_to FROM sequences_written)",
-        )?;
-        let mut rows = missing.query([])?;
+        let mut missing = db
+            .prepare(
+                "SELECT seq, version, checksum, record, raw FROM events
+                 WHERE seq > (SELECT up_to FROM sequences_written) ORDER BY seq",
+            )
+            .map_err(told)?;
+        let mut ticket =
+            db.prepare("SELECT n FROM tickets WHERE ticket_id = ?1 AND bot = ?2").map_err(told)?;
+        let mut rows = missing.query([]).map_err(told)?;
         let mut events = 0_usize;
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next().map_err(told)? {
             events = events.saturating_add(1);
-            let Some(ticket) = row.get(0)? else { continue };
-            let last = seq(row.get(1)?).0;
-            let activity = if row.get(2)? { last } else { 0 };
-            unwritten.entry(ticket).or_default().raise(Sequences { last, activity });
+            let event = reader::event_of(row).map_err(told)?;
+            let event = event.map_err(|(at, what)| OpenError::corrupt_event(path, at, &what))?.event;
+            let found = ticket.query_row((&event.ticket_id, &*event.bot), |row| row.get(0)).optional();
+            let Some(n) = found.map_err(told)? else { continue };
+            let last = event.ticket_sequence;
+            let activity = if event.payload.is_activity() { last } else { 0 };
+            unwritten.entry(n).or_default().raise(Sequences { last, activity });
         }
-        let kept = Kept { unwritten, written: HashMap::new(), events };
-        Ok(Self { kept: Mutex::new(kept) })
+        Ok(Self { kept: Mutex::new(Kept { unwritten, events }) })
     }
 
     /// Adds what a durable transaction of so many `events` moved on.
@@ -87,13 +97,10 @@ impl Counters {
         }
     }
 
-    /// Brings what the table says of a ticket up to date.
-    pub(super) fn add(&self, row: i64, state: &mut TicketState) {
-        let kept = self.lock();
-        for numbers in [kept.written.get(&row), kept.unwritten.get(&row)].into_iter().flatten() {
-            state.last_sequence = state.last_sequence.max(numbers.last);
-            state.activity_sequence = state.activity_sequence.max(numbers.activity);
-        }
+    /// What the table may lack of the ticket in this row. Who reads the table through a view of its own must ask
+    /// before it begins that view: what is written by then, the view shows.
+    pub(super) fn of(&self, row: i64) -> Sequences {
+        self.lock().unwritten.get(&row).copied().unwrap_or_default()
     }
 
     /// Whether nothing has come since the table was last written.
@@ -124,7 +131,7 @@ impl Counters {
     /// That transaction is committed. Only the writer adds numbers, so none were added since.
     pub(super) fn written(&self) {
         let mut kept = self.lock();
-        kept.written = mem::take(&mut kept.unwritten);
+        kept.unwritten.clear();
         kept.events = 0;
     }
 

@@ -6,12 +6,34 @@
 //! they move into `dedup` in order of the keys, a few after each batch: many to a page.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 use std::vec;
 
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 
+use super::sieve::Sieve;
 use super::{int, seq};
 use crate::domain::{DedupKey, Seq};
+
+/// Keys moved by one step: many together share pages.
+const KEYS_PER_STEP: usize = 1_024;
+
+/// A key is a digest: the first of its bytes serve as its hash.
+#[derive(Debug, Default)]
+struct Digest(u64);
+
+impl Hasher for Digest {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default();
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
 
 /// Newest keys from which a move begins: some 4 MB in memory, and twice that while it lasts.
 const RECENT_MAX: usize = 65_536;
@@ -28,10 +50,13 @@ struct Taken {
 pub(super) struct Dedup {
     /// Microseconds.
     window: i64,
-    recent: HashMap<DedupKey, Taken>,
+    recent: HashMap<DedupKey, Taken, BuildHasherDefault<Digest>>,
     /// What the running transaction changed in `recent`, to be undone with it.
     undo: Vec<(DedupKey, Option<Taken>)>,
     moving: Option<Moving>,
+    /// How many keys have come since the last step of the move, twice: it must end before as many are new.
+    owed: usize,
+    sieve: Sieve,
 }
 
 /// Keys on their way to `dedup`.
@@ -45,7 +70,7 @@ struct Moving {
 
 impl Dedup {
     /// Reads the newest keys.
-    pub(super) fn load(db: &Connection, window: i64) -> rusqlite::Result<Self> {
+    pub(super) fn load(db: &Connection, path: &Path, window: i64, now: i64) -> rusqlite::Result<Self> {
         let recent = db
             .prepare(
                 "SELECT key, seq, receive_time FROM events
@@ -55,7 +80,8 @@ impl Dedup {
                 Ok((DedupKey(row.get(0)?), Taken { by: seq(row.get(1)?), at: row.get(2)? }))
             })?
             .collect::<Result<_, _>>()?;
-        Ok(Self { window, recent, undo: Vec::new(), moving: None })
+        let sieve = Sieve::fill(db, path, window, now)?;
+        Ok(Self { window, recent, undo: Vec::new(), moving: None, owed: 0, sieve })
     }
 
     /// The look-up of [`Dedup::claim`].
@@ -79,13 +105,14 @@ impl Dedup {
 
     /// By which event `key` is taken now.
     pub(super) fn taken(
-        &self,
+        &mut self,
         known: &mut Statement<'_>,
         key: DedupKey,
         now: i64,
     ) -> rusqlite::Result<Option<Seq>> {
         let taken = match self.recent.get(&key) {
             Some(taken) => Some(*taken),
+            None if !self.sieve.may_hold(&key) => None,
             None => known
                 .query_row([key.0], |row| Ok(Taken { by: seq(row.get(0)?), at: row.get(1)? }))
                 .optional()?,
@@ -114,14 +141,18 @@ impl Dedup {
         }
     }
 
-    /// Whether keys are on their way.
-    pub(super) fn is_moving(&self) -> bool {
-        self.moving.is_some()
+    /// So many keys were written: whether it is time for a step of the move.
+    pub(super) fn owes_step(&mut self, written: usize) -> bool {
+        if self.moving.is_some() {
+            self.owed = self.owed.saturating_add(written.saturating_mul(2));
+        }
+        self.owed >= KEYS_PER_STEP
     }
 
-    /// Moves at most `count` keys inside the caller's transaction; answers those that need no place in memory
-    /// once it is committed.
-    pub(super) fn step(&mut self, db: &Connection, count: usize) -> rusqlite::Result<Vec<(DedupKey, Seq)>> {
+    /// Moves some keys inside the caller's transaction; answers those that need no place in memory once it is
+    /// committed.
+    pub(super) fn step(&mut self, db: &Connection, now: i64) -> rusqlite::Result<Vec<(DedupKey, Seq)>> {
+        self.owed = self.owed.saturating_sub(KEYS_PER_STEP);
         let Some(moving) = &mut self.moving else { return Ok(Vec::new()) };
         if moving.keys.len() == 0 {
             db.prepare_cached("UPDATE log SET keys_moved = max(keys_moved, ?1)")?
@@ -133,9 +164,10 @@ impl Dedup {
             "INSERT INTO dedup VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE
              SET seq = excluded.seq, receive_time = excluded.receive_time",
         )?;
-        let mut moved = Vec::with_capacity(count);
-        for (key, taken) in moving.keys.by_ref().take(count) {
+        let mut moved = Vec::with_capacity(KEYS_PER_STEP);
+        for (key, taken) in moving.keys.by_ref().take(KEYS_PER_STEP) {
             insert.execute(params![key.0, int(taken.by.0), taken.at])?;
+            self.sieve.add(&key, now);
             moved.push((key, taken.by));
         }
         Ok(moved)

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
+use crate::domain::Seq;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -87,6 +89,10 @@ impl OpenError {
         } else {
             Self::Io { path, source }
         }
+    }
+
+    pub(super) fn corrupt_event(path: &Path, at: Seq, what: &str) -> Self {
+        Self::Corrupt { path: path.to_owned(), what: format!("the event at position {}: {what}", at.0) }
     }
 
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {

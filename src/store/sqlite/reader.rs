@@ -36,8 +36,17 @@ impl Readers {
         &self.path
     }
 
-    /// Reads on a thread that may block; errors that name no position are told as of `at`.
+    /// Reads one state of the file on a thread that may block; errors that name no position are told as of `at`.
     pub(super) async fn read<T: Send + 'static>(
+        &self,
+        at: Seq,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, ReadError>> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.look(at, |db| one_view(db, job)).await
+    }
+
+    /// The same, but each statement sees the file as it is then.
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         at: Seq,
         job: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, ReadError>> + Send + 'static,
@@ -58,7 +67,7 @@ impl Readers {
                 Some(db) => db,
                 None => schema::open_reader(&path).map_err(told)?,
             };
-            let answer = one_view(&db, job).map_err(told)?;
+            let answer = job(&db).map_err(told)?;
             if let Some(idle) = &mut *idle.lock().unwrap_or_else(PoisonError::into_inner) {
                 idle.push(db);
             }
@@ -78,28 +87,32 @@ impl Readers {
 }
 
 /// All of `job` sees one state of the file.
-fn one_view<T>(db: &Connection, job: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(super) fn one_view<T>(
+    db: &Connection,
+    job: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let view = db.unchecked_transaction()?;
     let answer = job(&view)?;
     view.commit()?;
     Ok(answer)
 }
 
-/// A page of events strictly after `after`.
+/// A page of events strictly after `after`, up to `tail`: what lies beyond is committed, and not yet published.
 pub(super) fn page(
     db: &Connection,
     after: Seq,
+    tail: Seq,
     limit: usize,
 ) -> rusqlite::Result<Result<Vec<Arc<StoredEvent>>, ReadError>> {
-    let (trimmed, last) = ends(db)?;
+    let (trimmed, last) = ends(db, tail)?;
     if after < trimmed {
         return Ok(Err(ReadError::Trimmed { earliest: trimmed }));
     }
     let limit = limit.min(PAGE_EVENTS_MAX);
     let mut rows = db.prepare_cached(
-        "SELECT seq, version, checksum, record, raw FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, version, checksum, record, raw FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
     )?;
-    let mut rows = rows.query((int(after.0), i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut rows = rows.query((int(after.0), int(last.0), i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut events = Vec::new();
     let (mut at, mut bytes) = (after, 0_usize);
     while bytes < PAGE_BYTES_MAX
@@ -125,12 +138,12 @@ pub(super) fn page(
     Ok(Ok(events))
 }
 
-/// Up to where events are gone, and the newest position.
-fn ends(db: &Connection) -> rusqlite::Result<(Seq, Seq)> {
+/// Up to where events are gone, and the newest position that is not beyond `tail`.
+fn ends(db: &Connection, tail: Seq) -> rusqlite::Result<(Seq, Seq)> {
     let trimmed: i64 = db.prepare_cached("SELECT trimmed FROM log")?.query_row([], |row| row.get(0))?;
     let last: Option<i64> =
         db.prepare_cached("SELECT max(seq) FROM events")?.query_row([], |row| row.get(0))?;
-    Ok((seq(trimmed), seq(last.unwrap_or(trimmed))))
+    Ok((seq(trimmed), seq(last.unwrap_or(trimmed)).min(tail)))
 }
 
 /// An event from `seq, version, checksum, record, raw`; or where and what is wrong.
@@ -142,7 +155,7 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<Result<StoredEvent, (S
     if check != record::checksum(version, at, text, raw) {
         return Ok(Err((at, "it does not match its checksum".to_owned())));
     }
-    Ok(match record::decode_event(version, text) {
+    Ok(match record::decode_event(version, text, raw) {
         Ok(event) => Ok(StoredEvent { seq: at, event, raw: Bytes::copy_from_slice(raw) }),
         Err(error) => Err((at, error.to_string())),
     })
@@ -151,8 +164,8 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<Result<StoredEvent, (S
 /// What is here: `trimmed`, `last`, and the dates of the first and the last event.
 pub(super) type Extent = (Seq, Seq, Option<Timestamp>, Option<Timestamp>);
 
-pub(super) fn extent(db: &Connection) -> rusqlite::Result<Extent> {
-    let (trimmed, last) = ends(db)?;
+pub(super) fn extent(db: &Connection, tail: Seq) -> rusqlite::Result<Extent> {
+    let (trimmed, last) = ends(db, tail)?;
     let date = |at: u64| received(db, Seq(at)).map(|date| date.map(time));
     Ok((trimmed, last, date(trimmed.0.saturating_add(1))?, date(last.0)?))
 }
@@ -164,10 +177,10 @@ fn received(db: &Connection, at: Seq) -> rusqlite::Result<Option<i64>> {
 }
 
 /// The position just before the first event received at or after `date`.
-pub(super) fn seek(db: &Connection, date: Timestamp) -> rusqlite::Result<Seq> {
+pub(super) fn seek(db: &Connection, tail: Seq, date: Timestamp) -> rusqlite::Result<Seq> {
     let date = if time(micros(date)) < date { micros(date).saturating_add(1) } else { micros(date) };
     // Everything up to `before` is older, everything after `last` is not: dates never decrease.
-    let (Seq(mut before), Seq(mut last)) = ends(db)?;
+    let (Seq(mut before), Seq(mut last)) = ends(db, tail)?;
     while before < last {
         let middle = before.midpoint(last).saturating_add(1).min(last);
         if received(db, Seq(middle))?.is_none_or(|at| at >= date) {

@@ -319,7 +319,7 @@ fn verify(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let mut rows = newest.query([RECORDS_CHECKED_MAX]).map_err(told)?;
     while let Some(row) = rows.next().map_err(told)? {
         if let Err((at, what)) = super::reader::event_of(row).map_err(told)? {
-            return Err(corrupt(format!("the event at position {}: {what}", at.0)));
+            return Err(OpenError::corrupt_event(path, at, &what));
         }
     }
     Ok(())

@@ -219,9 +219,13 @@ impl Cached {
 }
 
 fn read(db: &Connection, counters: &Counters, bot: &str, ticket_id: &str) -> Result<Cached, WriteError> {
-    let (row, state) = match find(db, counters, bot, ticket_id)? {
+    let (row, state) = match find(db, bot, ticket_id)? {
         None => (None, TicketState::default()),
-        Some(Ok((row, state))) => (Some(row), state),
+        Some(Ok((row, mut state))) => {
+            // The writer's own, so nothing is written between the two.
+            counters.of(row).add_to(&mut state);
+            (Some(row), state)
+        }
         Some(Err(what)) => return Err(WriteError::Corrupt(format!("the document of a ticket: {what}"))),
     };
     let numbers = state.ticket.as_ref().map(numbers_of).unwrap_or_default();
@@ -233,10 +237,16 @@ fn numbers_of(ticket: &Ticket) -> Numbers {
     (ticket.sequential_id, ticket.parent_sequential_id)
 }
 
-/// A ticket's row and state; `Err` when its document is damaged.
+/// A ticket's row.
+pub(super) fn row_of(db: &Connection, bot: &str, ticket_id: &str) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT n FROM tickets WHERE ticket_id = ?1 AND bot = ?2")?
+        .query_row([ticket_id, bot], |row| row.get(0))
+        .optional()
+}
+
+/// A ticket's row and state as the tables have them; `Err` when its document is damaged.
 pub(super) fn find(
     db: &Connection,
-    counters: &Counters,
     bot: &str,
     ticket_id: &str,
 ) -> rusqlite::Result<Option<Result<(i64, TicketState), String>>> {
@@ -262,7 +272,6 @@ pub(super) fn find(
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
-        counters.add(n, &mut state);
         Ok(Ok((n, state)))
     })
     .optional()

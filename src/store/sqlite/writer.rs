@@ -34,10 +34,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// What a probe writes: enough that success means there is room for events again.
 const PROBE_BYTES: u32 = 256 << 10;
 
-/// Keys that move after a batch: twice what the batch brought, within these.
-const KEYS_MOVED_MIN: usize = 64;
-const KEYS_MOVED_MAX: usize = 1_024;
-
 /// Bytes from which a batch takes no more in.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -155,14 +151,14 @@ impl Writer {
         }
         match self.transaction(&mut jobs) {
             Ok(gone) => {
-                if health != Health::Ready {
-                    tracing::info!("the store has room again");
-                    self.shared.health.send_replace(Health::Ready);
+                if health == Health::Full {
+                    // Room for these may be the last there was: a probe asks for more.
+                    self.probe_due = Instant::now();
                 }
                 let written = jobs.len();
                 self.answers.tell(Ended { jobs, committed: Ok(()), gone });
-                if self.dedup.is_moving() {
-                    self.move_keys(written);
+                if self.dedup.owes_step(written) {
+                    self.move_keys();
                 }
                 if self.counters.are_many() {
                     self.write_numbers();
@@ -290,11 +286,11 @@ impl Writer {
     }
 
     /// Moves some keys to where they stay, at the pace they come in.
-    fn move_keys(&mut self, written: usize) {
-        let count = written.saturating_mul(2).clamp(KEYS_MOVED_MIN, KEYS_MOVED_MAX);
-        match unsynced(&self.db, || Ok(self.dedup.step(&self.db, count)?)) {
+    fn move_keys(&mut self) {
+        let now = self.last_time;
+        match unsynced(&self.db, || Ok(self.dedup.step(&self.db, now)?)) {
             Ok(moved) => {
-                self.checkpoints.written(&self.db, moved.len() / 8, 0);
+                self.checkpoints.written(&self.db, moved.len(), 0);
                 self.dedup.stepped(moved);
             }
             Err(error) => {
@@ -311,7 +307,7 @@ impl Writer {
         }
         match unsynced(&self.db, || Ok(self.counters.write(&self.db, self.last.0)?)) {
             Ok(written) => {
-                self.checkpoints.written(&self.db, written / 8, 0);
+                self.checkpoints.written(&self.db, written, 0);
                 self.counters.written();
             }
             Err(error) => {
@@ -329,7 +325,7 @@ impl Writer {
         if let Some(trimmed) = trimmed {
             self.shared.recent.trim(trimmed);
             *self.shared.trimmed.write().unwrap_or_else(PoisonError::into_inner) = trimmed;
-            self.checkpoints.written(&self.db, 32, 0);
+            self.checkpoints.written(&self.db, 256, 0);
         }
         Ok(())
     }

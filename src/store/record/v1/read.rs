@@ -1,5 +1,6 @@
 //! From the stored form to the domain.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::domain::{
     Content, Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
+use crate::store::record::DecodeError;
 
 pub(super) fn owned(from: Text<'_>) -> String {
     from.into_owned()
@@ -19,6 +21,17 @@ pub(super) fn owned(from: Text<'_>) -> String {
 
 fn time(from: Option<Time>) -> Option<jiff::Timestamp> {
     from.map(|Time(time)| time)
+}
+
+impl V1Event<'_> {
+    /// With what was left in the body.
+    pub(in crate::store::record) fn completed(mut self, raw: &[u8]) -> Result<Self, DecodeError> {
+        if let V1Payload::CustomerMessage { metadata, metadata_at: Some((from, to)), .. } = &mut self.what {
+            let object = raw.get(*from..*to).ok_or(DecodeError::Outside)?;
+            *metadata = Cow::Owned(serde_json::from_slice(object)?);
+        }
+        Ok(self)
+    }
 }
 
 impl TryFrom<V1Event<'_>> for Event {
@@ -90,11 +103,13 @@ impl From<V1Payload<'_>> for Payload {
             V1Payload::TicketUpdated { ticket, changed } => {
                 Self::TicketUpdated { ticket: ticket.into(), changed_fields: changed.into_owned() }
             }
-            V1Payload::CustomerMessage { message_id, content, metadata } => Self::CustomerMessage {
-                message_id: owned(message_id),
-                content: content.into(),
-                metadata: metadata.into_owned(),
-            },
+            V1Payload::CustomerMessage { message_id, content, metadata, metadata_at: _ } => {
+                Self::CustomerMessage {
+                    message_id: owned(message_id),
+                    content: content.into(),
+                    metadata: metadata.into_owned(),
+                }
+            }
             V1Payload::AgentMessage { message_id, content, agent, command } => Self::AgentMessage {
                 message_id: owned(message_id),
                 content: content.into(),

@@ -9,8 +9,8 @@ use super::{
     V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Event, Fact, Fault, Flags, MessageStatus, NewEvent, Origin, Outcome, Payload, Successor, Ticket,
-    TicketStatus,
+    Event, Fact, Fault, Flags, MessageStatus, Metadata, NewEvent, Origin, Outcome, Payload, Successor,
+    Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -86,7 +86,7 @@ impl<'a> V1Told<'a> {
             traceparent,
             resolved_customer_identity: _,
             fact,
-            raw: _,
+            raw,
         } = new;
         let Fact::Told(payload) = fact else { return None };
         Some(Self {
@@ -96,8 +96,25 @@ impl<'a> V1Told<'a> {
             happened: event_time.map(Time),
             blip_id: text(blip_id),
             traceparent: text(traceparent),
-            what: payload.into(),
+            what: V1Payload::from(payload).beside(raw),
         })
+    }
+}
+
+impl V1Payload<'_> {
+    /// The same, with metadata left where they stand in the body: most of a record would be theirs.
+    fn beside(mut self, raw: &[u8]) -> Self {
+        if let Self::CustomerMessage { metadata, metadata_at, .. } = &mut self
+            && let Some(place) = metadata.place()
+            && let Some(object) = raw.get(place.clone())
+            && object.starts_with(b"{")
+            && object.ends_with(b"}")
+        {
+            debug_assert_eq!(serde_json::from_slice::<Metadata>(object).ok().as_ref(), Some(&**metadata));
+            *metadata_at = Some((place.start, place.end));
+            *metadata = Cow::default();
+        }
+        self
     }
 }
 
@@ -187,6 +204,7 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
                 message_id: text(message_id),
                 content: content.into(),
                 metadata: Cow::Borrowed(metadata),
+                metadata_at: None,
             },
             Payload::AgentMessage { message_id, content, agent_identity, command_id } => Self::AgentMessage {
                 message_id: text(message_id),
