@@ -29,6 +29,7 @@ use crate::gateway::notice::Notice;
 use crate::shutdown::Shutdown;
 
 mod body;
+mod doze;
 mod metrics;
 mod serve;
 

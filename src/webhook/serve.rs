@@ -14,10 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::doze::Doze;
 use super::{Accept, Webhook};
 use crate::shutdown::Shutdown;
 
@@ -108,24 +109,21 @@ async fn connection<A: Accept>(
         async move { Ok::<_, Infallible>(running.0.webhook.handle(request).await) }
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
-    let mut looks = interval(IDLE_LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    looks.tick().await;
-    let mut begun_before = 0;
-    loop {
+    let end = Doze::new(async {
         tokio::select! {
-            // A connection's own errors are its caller's business: it broke off, or spoke no HTTP.
-            _ = connection.as_mut() => return,
-            () = hard.cancelled() => return,
-            () = stop.cancelled() => break,
-            _ = looks.tick() => {
-                let begun = handler.begun.load(Ordering::Relaxed);
-                if begun == begun_before && begun == handler.ended.load(Ordering::Relaxed) {
-                    break;
-                }
-                begun_before = begun;
-            }
+            () = hard.cancelled() => End::Hard,
+            () = stop.cancelled() => End::Gentle,
+            () = handler.idle() => End::Gentle,
         }
+    });
+    tokio::select! {
+        biased;
+        // A connection's own errors are its caller's business: it broke off, or spoke no HTTP.
+        _ = connection.as_mut() => return,
+        end = end => match end {
+            End::Hard => return,
+            End::Gentle => {}
+        },
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -133,6 +131,12 @@ async fn connection<A: Accept>(
         () = hard.cancelled() => {}
         () = handler.quiet() => {}
     }
+}
+
+/// How a connection is ended.
+enum End {
+    Gentle,
+    Hard,
 }
 
 /// A connection's requests, counted.
@@ -143,6 +147,19 @@ struct Handler<A> {
 }
 
 impl<A> Handler<A> {
+    /// Waits until nothing has happened for one to two looks.
+    async fn idle(&self) {
+        let mut begun_before = 0;
+        loop {
+            sleep(IDLE_LOOK).await;
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun == begun_before && begun == self.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            begun_before = begun;
+        }
+    }
+
     /// Waits until nothing has run for [`CLOSE_GRACE`]: what is left of the connection is a caller that neither
     /// finishes a request nor hangs up.
     async fn quiet(&self) {
