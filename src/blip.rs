@@ -22,6 +22,9 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
     /// Hands over a message, as JSON; Blip only promises to try. An answer whose body says failure is `Ok`, as a
     /// command's is; any other body of a 2xx, or none, is success.
     async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError>;
+
+    /// Hands over a notification, as JSON: a receipt of a message. What an answer means is as with a message.
+    async fn notification(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError>;
 }
 
 /// What can be concluded from a call that brought no reply.

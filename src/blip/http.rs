@@ -49,9 +49,11 @@ pub struct HttpBlip {
     client: Client,
     commands_url: String,
     messages_url: String,
+    notifications_url: String,
     authorization: Authorization,
     commands: Mutex<Bucket>,
     messages: Mutex<Bucket>,
+    notifications: Mutex<Bucket>,
 }
 
 impl fmt::Debug for HttpBlip {
@@ -77,9 +79,11 @@ impl HttpBlip {
             client,
             commands_url: format!("{base}/commands"),
             messages_url: format!("{base}/messages"),
+            notifications_url: format!("{base}/notifications"),
             authorization,
             commands: Mutex::new(Bucket::new(rates.commands)),
             messages: Mutex::new(Bucket::new(rates.messages)),
+            notifications: Mutex::new(Bucket::new(rates.notifications)),
         }
     }
 
@@ -160,6 +164,12 @@ impl BlipApi for HttpBlip {
 
     async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
         let body = self.post("message", (&self.messages_url, &self.messages), json, deadline).await?;
+        Ok(Reply::from_message_answer(&body))
+    }
+
+    async fn notification(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
+        let way = (self.notifications_url.as_str(), &self.notifications);
+        let body = self.post("notification", way, json, deadline).await?;
         Ok(Reply::from_message_answer(&body))
     }
 }

@@ -105,6 +105,9 @@ impl BlipApi for Blip {
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
         self.next()
     }
+    async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        self.next()
+    }
 }
 
 fn yes(resource: Value) -> Reply {
