@@ -21,7 +21,7 @@ use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
-use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
@@ -89,15 +89,17 @@ impl App {
         let mut registry = telemetry::registry();
         let bots = blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?;
         let command_metrics = CommandMetrics::register(&mut registry);
-        let desk = Desk::new(
-            Arc::clone(&events),
+        let config::Commands { accept_only_expiry, queue_max } = config.commands;
+        let desk = Desk::new(DeskParts {
+            log: Arc::clone(&events),
             ledger,
             bots,
-            Arc::clone(&clock),
-            Arc::clone(&ids),
-            shutdown.clone(),
-            command_metrics,
-        );
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            metrics: command_metrics,
+            queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
+        });
         desk.recover();
 
         log.register_metrics(&mut registry);
@@ -193,7 +195,9 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
     match ledger.unsettled().await {
         Ok(commands) => {
-            let ids: Vec<_> = commands.iter().map(|record| record.command.id.to_string()).collect();
+            // What is queued was not begun: it waits where it is.
+            let begun = commands.iter().filter(|record| record.start_time.is_some());
+            let ids: Vec<_> = begun.map(|record| record.command.id.to_string()).collect();
             tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
         }
         Err(error) => tracing::warn!(%error, "{what}"),

@@ -23,6 +23,7 @@ use crate::store::EventLog;
 
 mod admin_service;
 mod convert;
+mod deadline;
 mod edge;
 mod event_service;
 mod filter;

@@ -5,7 +5,7 @@ use super::units::{show_duration, show_size};
 use super::{Bot, Config, LogFormat, SecretRef};
 
 pub(super) fn describe(config: &Config) -> String {
-    let Config { webhook, grpc, admin, store, bots, log, warnings } = config;
+    let Config { webhook, grpc, admin, store, commands, bots, log, warnings } = config;
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -23,7 +23,9 @@ pub(super) fn describe(config: &Config) -> String {
         "kind = \"sqlite\"".to_owned(),
         format!("path = {}", quoted(&store.path.display().to_string())),
         format!("retention = {}", quoted(&show_duration(store.retention))),
-        format!("queue_max = {}\n\n[log]", store.queue_max),
+        format!("queue_max = {}\n\n[commands]", store.queue_max),
+        format!("accept_only_expiry = {}", quoted(&show_duration(commands.accept_only_expiry))),
+        format!("queue_max = {}\n\n[log]", commands.queue_max),
         format!("level = {}", quoted(&log.level)),
         format!("format = {}", quoted(format)),
     ];

@@ -107,7 +107,9 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
         | ErrorReason::BotUnknown
+        | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound => Code::NotFound,
+        ErrorReason::CommandExpired => Code::DeadlineExceeded,
         ErrorReason::TicketClosed | ErrorReason::BlipCredentialRejected => Code::FailedPrecondition,
         ErrorReason::TicketChanged => Code::Aborted,
         ErrorReason::StreamDraining

@@ -9,7 +9,7 @@ use anyhow::Result;
 use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::alerts::Alerts;
-use deskgate::gateway::desk::{CommandMetrics, Desk};
+use deskgate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use deskgate::gateway::ingest::Ingest;
 use deskgate::gateway::quarantine::Quarantine;
 use deskgate::grpc::{self, Limits, Parts};
@@ -46,15 +46,16 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let quarantine = Quarantine::new(log, shutdown.clone());
     let mut registry = Registry::default();
     let metrics = CommandMetrics::register(&mut registry);
-    let desk = Desk::new(
-        Arc::clone(&events),
+    let desk = Desk::new(DeskParts {
+        log: Arc::clone(&events),
         ledger,
-        BTreeMap::new(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        shutdown.clone(),
+        bots: BTreeMap::new(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
         metrics,
-    );
+        queue: QueueLimits::default(),
+    });
     let limits = Limits::default();
     let parts = Parts { log: Arc::clone(&events), desk, quarantine, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
