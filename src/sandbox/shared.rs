@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) webhook: Option<WebhookConfig>,
     pub(crate) queues: HashMap<String, Queue>,
     pub(crate) deliveries: VecDeque<Delivery>,
+    /// How many webhooks fared how, also of those whose records are gone.
+    pub(crate) delivery_totals: BTreeMap<&'static str, u64>,
     pub(crate) requests: VecDeque<Request>,
 }
 
@@ -83,6 +85,7 @@ impl State {
     }
 
     pub(crate) fn record_delivery(&mut self, delivery: Delivery) {
+        *self.delivery_totals.entry(delivery.report.status).or_default() += 1;
         bounded_push(&mut self.deliveries, delivery);
     }
 }
@@ -126,6 +129,7 @@ impl Shared {
             webhook,
             queues: HashMap::new(),
             deliveries: VecDeque::new(),
+            delivery_totals: BTreeMap::new(),
             requests: VecDeque::new(),
         };
         Self {
