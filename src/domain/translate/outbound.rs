@@ -127,7 +127,8 @@ pub fn refusal(method: &str, uri: &str, reason: &Reason) -> Fault {
     let (name, passing) = match code {
         13 | 31 | 32 | 35 => ("BLIP_CREDENTIAL_REJECTED", true),
         34 | 85 => ("BLIP_QUOTA_EXCEEDED", true),
-        11 | 12 | 14 | 41 | 51 | 81 => ("BLIP_UNAVAILABLE", true),
+        // What timed out (16, 86) is in doubt where it may have had an effect; a read has none.
+        11 | 12 | 14 | 16 | 41 | 51 | 81 | 86 => ("BLIP_UNAVAILABLE", true),
         33 | 42..=44 | 67 | 83 => ("TICKET_NOT_FOUND", false),
         _ => ("BLIP_REJECTED", false),
     };
@@ -229,6 +230,31 @@ mod tests {
             matches!(judgements.as_slice(), [Judgement::PerhapsClosed(_), Judgement::AlreadyClosed(_)]),
             "{judgements:?}"
         );
+    }
+
+    /// What each reason code says of an action: which are in doubt, which a closed ticket may explain, and which are
+    /// sure; the reasons of those are tested with their statuses.
+    #[test]
+    fn every_code_is_sorted_by_what_it_leaves_open() {
+        let assign = Action::Assign { agent_identity: "a".to_owned() };
+        let change = "/tickets/change-status";
+        for code in (0..=101).map(Some).chain([None]) {
+            let reason = Reason { code, description: String::new() };
+            let reply = Reply { id: None, status: ReplyStatus::Failure(reason) };
+            for (action, uri) in [(&assign, change), (&close(), change), (&close(), "/tickets/t/change-tags")]
+            {
+                let judged = outcome_of(action, uri, &reply);
+                let fits = match code {
+                    Some(16 | 86) => matches!(judged, Judgement::InDoubt(_)),
+                    Some(64) if *action == close() && uri == change => {
+                        matches!(judged, Judgement::AlreadyClosed(_))
+                    }
+                    Some(61 | 64 | 66 | 67) => matches!(judged, Judgement::PerhapsClosed(_)),
+                    _ => matches!(judged, Judgement::Refused(_)),
+                };
+                assert!(fits, "{code:?} on {uri}: {judged:?}");
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::blip::Caller;
 use crate::domain::{
     Action, ActionRequest, Fact, Fault, NewEvent, Origin, OutboundMessage, Outcome, Payload, Ticket,
     TicketState, TicketStatus,
@@ -94,7 +95,7 @@ impl Inner {
         state: &TicketState,
         deadline: Instant,
     ) -> Result<(End, Option<Ticket>), DeskError> {
-        let api = self.api(&request.bot)?;
+        let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
         let id = id.to_string();
         let mut carrier = Carrier {
             api: api.as_ref(),
