@@ -21,6 +21,7 @@ use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
+use crate::gateway::credential::Watched;
 use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
@@ -90,7 +91,9 @@ impl App {
         let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
-        let bots = blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?;
+        let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
+        let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
+        let bots = watched(blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?, &alerts);
         let command_metrics = CommandMetrics::register(&mut registry);
         let config::Commands { accept_only_expiry, queue_max } = config.commands;
         let desk = Desk::new(DeskParts {
@@ -120,8 +123,6 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let bots = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
-        let alerts = Alerts::new(Arc::clone(&parts.log), bots, shutdown.clone(), &mut registry);
         let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
         let webhooks = Arc::new(Webhook::new(
             ingest,
@@ -274,6 +275,15 @@ pub fn blip_of(
         bots.insert(bot.name.to_string(), Arc::new(api));
     }
     Ok(bots)
+}
+
+/// The same, telling of keys that Blip refuses.
+fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMap<String, Arc<dyn BlipApi>> {
+    let watch = |(bot, api): (String, Arc<dyn BlipApi>)| {
+        let api: Arc<dyn BlipApi> = Arc::new(Watched::new(bot.as_str().into(), api, alerts.clone()));
+        (bot, api)
+    };
+    bots.into_iter().map(watch).collect()
 }
 
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.

@@ -114,6 +114,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TicketChanged => Code::Aborted,
         ErrorReason::StreamDraining
         | ErrorReason::BlipUnavailable
+        | ErrorReason::BlipCircuitOpen
         | ErrorReason::StoreUnavailable
         | ErrorReason::StorageFull => Code::Unavailable,
         ErrorReason::TooManyStreams | ErrorReason::QuotaExceeded | ErrorReason::BlipQuotaExceeded => {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::blip::policy::{Next, next_step};
+use crate::blip::policy::{Next, chance, next_step};
 use crate::blip::{BlipApi, BlipError};
 use crate::domain::translate::{self, Judgement, Step};
 use crate::domain::{Action, ActionRequest, Fault, Outcome, Returned, Ticket, TicketState, TicketStatus};
@@ -131,7 +131,7 @@ impl<'a> Carrier<'a> {
             let (id, method, why) = (self.id, self.action.method(), error.brief());
             tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
             tracing::debug!(command.id = id, %error, "what Blip said");
-            match next_step(&error, attempt, sets_state, self.left()) {
+            match next_step(&error, attempt, sets_state, self.left(), chance(self.id, attempt)) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look => return self.look(step, &error.to_string()).await,
                 Next::GiveUp if in_doubt => return self.look(step, &error.to_string()).await,
@@ -304,11 +304,19 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
         BlipError::OverQuota { retry_after } => {
             fault("QUOTA_EXCEEDED").with("retry_after_ms", &millis(*retry_after)).passing()
         }
-        BlipError::Throttled { retry_after } => {
-            let wait = retry_after.unwrap_or(Duration::from_mins(2));
-            fault("BLIP_QUOTA_EXCEEDED").with("retry_after_ms", &millis(wait)).passing()
+        BlipError::CircuitOpen { retry_after } => {
+            fault("BLIP_CIRCUIT_OPEN").with("retry_after_ms", &millis(*retry_after)).passing()
         }
-        BlipError::Credential { .. } => fault("BLIP_CREDENTIAL_REJECTED").passing(),
+        BlipError::Throttled { retry_after, reason } => {
+            let fault = match reason {
+                Some(reason) => translate::refusal("the call", uri, reason),
+                None => fault("BLIP_QUOTA_EXCEEDED").with("http_status", &429).passing(),
+            };
+            fault.with("retry_after_ms", &millis(*retry_after))
+        }
+        BlipError::Credential { status } => {
+            fault("BLIP_CREDENTIAL_REJECTED").with("http_status", status).passing()
+        }
         BlipError::Refused { status, text } => {
             let fault = fault("BLIP_REJECTED").with("http_status", status);
             if text.is_empty() { fault } else { fault.with("blip_description", text) }
@@ -325,6 +333,7 @@ pub(super) fn unread(error: &BlipError, uri: &str) -> Fault {
         }
         BlipError::NotSent(_)
         | BlipError::OverQuota { .. }
+        | BlipError::CircuitOpen { .. }
         | BlipError::Throttled { .. }
         | BlipError::Credential { .. }
         | BlipError::Refused { .. } => fault_of(error, uri),

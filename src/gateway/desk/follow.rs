@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
+use crate::blip::Caller;
 use crate::domain::{Action, ActionRequest, Outcome};
 use crate::store::{CommandRecord, Progress};
 
@@ -76,7 +77,7 @@ impl Inner {
     /// Whether the end is known now.
     async fn look_once(&self, record: &CommandRecord, request: &ActionRequest) -> Result<bool, DeskError> {
         let _turn = self.looks.acquire().await;
-        let api = self.api(&request.bot)?;
+        let api = self.api(&request.bot)?.for_caller(Caller::background());
         let id = record.command.id.to_string();
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         let deadline = Instant::now() + LOOK_TIMEOUT;

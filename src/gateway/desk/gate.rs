@@ -50,7 +50,9 @@ impl Gate {
             let ping = Command { id: name(), to, method: Method::Get, uri, resource: None };
             match api.command(&ping, Instant::now() + PING_TIMEOUT).await {
                 Err(BlipError::NotSent(_) | BlipError::Unknown(_)) => {}
-                Err(BlipError::OverQuota { retry_after }) => pause = pause.max(retry_after.min(PAUSE_MAX)),
+                Err(BlipError::OverQuota { retry_after } | BlipError::CircuitOpen { retry_after }) => {
+                    pause = pause.max(retry_after.min(PAUSE_MAX))
+                }
                 // Whatever it says, it is there.
                 Ok(_)
                 | Err(

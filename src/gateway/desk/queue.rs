@@ -188,7 +188,8 @@ impl Inner {
             Some(outcome) => Carried::at_once(outcome),
             None => self.carry_out(record, request, state, Instant::now() + TRY_TIMEOUT).await?,
         };
-        let silent = |fault: &Fault| fault.reason == "BLIP_UNAVAILABLE";
+        let silent =
+            |fault: &Fault| matches!(fault.reason.as_str(), "BLIP_UNAVAILABLE" | "BLIP_CIRCUIT_OPEN");
         match &carried.end.outcome {
             Outcome::Failed(fault) if fault.frees_request_id => {
                 if silent(fault) {

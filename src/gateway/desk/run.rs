@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::blip::Caller;
 use crate::domain::{Action, ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
@@ -134,7 +135,7 @@ impl Inner {
         state: &TicketState,
         deadline: Instant,
     ) -> Result<Carried, DeskError> {
-        let api = self.api(&request.bot)?;
+        let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
         let (uuid, id) = (record.command.id, record.command.id.to_string());
         let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
         // Blip takes a message for any address: a ticket that the log has never seen is read first.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::blip::BlipError;
+use crate::blip::{BlipError, Caller};
 use crate::clock::{SequentialIds, SystemClock};
 use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
 use crate::lime::{Command, Reply, ReplyStatus};
@@ -118,6 +118,9 @@ impl Blip {
 
 #[async_trait]
 impl BlipApi for Blip {
+    fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
+        self
+    }
     async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
         self.next()
     }

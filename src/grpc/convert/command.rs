@@ -91,7 +91,7 @@ pub(in crate::grpc) fn fault_metadata(fault: &Fault, bot: &str, ticket_id: &str)
     let mut metadata: BTreeMap<String, String> = told.cloned().collect();
     let known = match fault.reason.as_str() {
         "TICKET_NOT_FOUND" | "TICKET_CLOSED" | "TICKET_CHANGED" => Some(("ticket_id", ticket_id)),
-        "QUOTA_EXCEEDED" | "BLIP_CREDENTIAL_REJECTED" => Some(("bot", bot)),
+        "QUOTA_EXCEEDED" | "BLIP_CIRCUIT_OPEN" | "BLIP_CREDENTIAL_REJECTED" => Some(("bot", bot)),
         _ => None,
     };
     if let Some((key, value)) = known {
