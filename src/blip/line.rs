@@ -251,7 +251,7 @@ mod tests {
         };
         let (told, ()) = tokio::join!(waiting, pausing);
         assert_eq!((told.iter().filter(|end| end.is_err()).count(), start.elapsed()), (2, Duration::ZERO));
-        let waiting = times(&line, &["a", "b"], Duration::from_secs(60));
+        let waiting = times(&line, &["a", "b"], Duration::from_mins(1));
         let dismissing = async {
             tokio::task::yield_now().await;
             line.dismiss();

@@ -145,7 +145,7 @@ async fn what_blip_throttles_is_held_back_as_long_as_it_says() {
     let status = send(&world, &ticket_id).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
     let delay = retry_delay(&status).unwrap();
-    assert!(delay > Duration::from_secs(200) && delay <= Duration::from_secs(300), "{delay:?}");
+    assert!(delay > Duration::from_secs(200) && delay <= Duration::from_mins(5), "{delay:?}");
     assert_eq!(arrived(&world, "messages").await, before, "nothing was sent");
     read(&world, &ticket_id).await.unwrap(); // commands have a rate of their own
 }
