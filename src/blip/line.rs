@@ -55,7 +55,7 @@ impl Line {
     /// Waits for a turn, which comes before `deadline` or is refused as soon as that is sure. Dropping the future
     /// leaves the queue.
     pub(super) async fn turn(&self, caller: &Caller, deadline: Instant) -> Result<(), Refused> {
-        let (place, wake) = self.lock().enter(caller, deadline)?;
+        let Some((place, wake)) = self.lock().enter(caller, deadline)? else { return Ok(()) };
         let waiting = Waiting { line: self, place };
         loop {
             let until = {
@@ -109,13 +109,15 @@ impl Line {
 }
 
 impl State {
-    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<(Place, Arc<Notify>), Refused> {
-        let place = self.queue.enter(caller, Instant::now(), deadline).map_err(Refused::TooLate)?;
+    /// `None` for a call that goes at once.
+    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<Option<(Place, Arc<Notify>)>, Refused> {
+        let entered = self.queue.enter(caller, Instant::now(), deadline).map_err(Refused::TooLate)?;
+        let Some(place) = entered else { return Ok(None) };
         let waiter = Waiter::default();
         let wake = Arc::clone(&waiter.wake);
         self.waiters.insert(place, waiter);
         self.sweep();
-        Ok((place, wake))
+        Ok(Some((place, wake)))
     }
 
     /// Tells those for whom it is too late now, and lets go whose turn has come.
@@ -164,7 +166,7 @@ impl State {
 
     /// Until when this one sleeps, if it keeps the time.
     fn until(&mut self, place: Place, now: Instant) -> Option<Instant> {
-        self.queue.next(now).filter(|(next, _)| *next == place).map(|(_, ready)| ready)
+        self.queue.next(now).filter(|(next, _)| *next == place).map(|(_, turn)| turn)
     }
 }
 
@@ -203,9 +205,9 @@ mod tests {
         join_all(callers.iter().map(turn)).await
     }
 
-    /// Timers have a grain of a millisecond.
-    fn windows(time: Duration) -> u128 {
-        time.as_millis() / WINDOW.as_millis()
+    /// In halves of a window, as timers have a grain of a millisecond.
+    fn halves(time: Duration) -> u128 {
+        time.as_millis() / (WINDOW.as_millis() / 2)
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,8 +216,8 @@ mod tests {
         let mut callers = vec!["flood"; 6];
         callers.push("calm");
         let times = times(&line, &callers, Duration::from_mins(1)).await;
-        let times: Vec<_> = times.into_iter().map(|time| windows(time.unwrap())).collect();
-        assert_eq!(times, [0, 0, 1, 2, 2, 3, 1]);
+        let times: Vec<_> = times.into_iter().map(|time| halves(time.unwrap())).collect();
+        assert_eq!(times, [0, 0, 2, 4, 5, 6, 3]);
         assert_eq!(line.lock().gauge.get(), 0);
         assert!(line.lock().waiters.is_empty());
     }
@@ -234,7 +236,7 @@ mod tests {
         drop(first);
         let start = Instant::now();
         second.await.unwrap();
-        assert_eq!(windows(start.elapsed()), 1);
+        assert_eq!(halves(start.elapsed()), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,7 +251,7 @@ mod tests {
         };
         let (told, ()) = tokio::join!(waiting, pausing);
         assert_eq!((told.iter().filter(|end| end.is_err()).count(), start.elapsed()), (2, Duration::ZERO));
-        let waiting = times(&line, &["a", "b"], Duration::from_secs(60));
+        let waiting = times(&line, &["a", "b"], Duration::from_mins(1));
         let dismissing = async {
             tokio::task::yield_now().await;
             line.dismiss();

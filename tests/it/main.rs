@@ -13,6 +13,7 @@
 )]
 
 mod alerts;
+mod blip;
 mod clients;
 mod commands;
 mod configuration;
