@@ -240,6 +240,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_full_line_refuses_at_once_and_says_when_there_is_room() {
+        let line = line(1);
+        let (flood, calm) = (Caller::client("flood"), Caller::client("calm"));
+        let deadline = Instant::now() + Duration::from_hours(10);
+        let mut waiting = Vec::new();
+        let mut refused = 0;
+        for _ in 0..WAITING_MAX + 100 {
+            let mut turn = Box::pin(line.turn(&flood, deadline));
+            match futures_util::poll!(&mut turn) {
+                std::task::Poll::Pending => waiting.push(turn),
+                std::task::Poll::Ready(Ok(())) => {}
+                std::task::Poll::Ready(Err(Refused::TooLate(wait))) => {
+                    assert!(wait > Duration::from_secs(1_000), "{wait:?}");
+                    refused += 1;
+                }
+                std::task::Poll::Ready(end) => panic!("{end:?}"),
+            }
+        }
+        assert_eq!((waiting.len(), refused), (WAITING_MAX, 99));
+        assert_eq!(line.lock().gauge.get(), 1_000);
+        let newest = waiting.pop().unwrap();
+        tokio::select! {
+            turn = line.turn(&calm, deadline) => turn.unwrap(),
+            _ = join_all(waiting) => panic!("the flood went first"),
+        }
+        let newest = newest.await;
+        assert!(matches!(newest, Err(Refused::TooLate(_))), "it made room: {newest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pause_and_a_dismissal_are_told_at_once() {
         let line = line(1);
         line.turn(&Caller::client("a"), Instant::now() + WINDOW).await.unwrap();

@@ -26,7 +26,7 @@ pub struct Bucket {
     /// When the newest one was due.
     due: Option<Instant>,
     paused_until: Option<Instant>,
-    /// How often the rate was halved, and when last.
+    /// How often the rate was halved, and from when on the last time counts.
     slowed: Option<(u32, Instant)>,
 }
 
@@ -96,14 +96,15 @@ impl Bucket {
         self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
     }
 
-    /// Halves the rate, as Blip refused for its own quota; it doubles again step by step. What calls of one
-    /// window hear counts once. Answers whether it changed.
+    /// Halves the rate, as Blip refused for its own quota; it doubles again step by step, once a pause is over. What
+    /// calls of one window hear, or those under way when a pause began, counts once. Answers whether it changed.
     pub fn slow(&mut self, now: Instant) -> bool {
         let (halvings, at) = (self.halvings(now), self.slowed.map(|(_, at)| at));
         if at.is_some_and(|at| now.saturating_duration_since(at) < WINDOW) {
             return false;
         }
-        self.slowed = Some((halvings.saturating_add(1).min(HALVINGS_MAX), now));
+        let from = self.paused_until.map_or(now, |until| until.max(now));
+        self.slowed = Some((halvings.saturating_add(1).min(HALVINGS_MAX), from));
         true
     }
 
@@ -227,6 +228,14 @@ mod tests {
             bucket.slow(after(step * 2));
         }
         assert_eq!(bucket.rate(after(218)), 3, "never to a standstill");
+        let mut paused = Bucket::new(50);
+        paused.pause(after(120));
+        assert!(paused.slow(start) && !paused.slow(after(60)));
+        assert_eq!(
+            (paused.rate(after(149)), paused.rate(after(150))),
+            (25, 50),
+            "counted from the pause's end"
+        );
         let mut one = Bucket::new(1);
         one.slow(start);
         assert_eq!(one.rate(start), 1);

@@ -148,6 +148,9 @@ fn who_would_be_late_is_told_at_once() {
     assert!(!told.contains(&pushed) && told.contains(&in_time) && told.len() == 2, "{told:?}");
     assert_eq!(world.order(1), ["a"]);
     assert_eq!(world.queue.waiting(), 0);
+    let woken_late = world.enter(&Caller::client("a"), world.now + WINDOW * 3 / 2).unwrap().unwrap();
+    world.now += WINDOW * 2;
+    assert_eq!(world.queue.advance(world.now), [(woken_late, Verdict::TooLate(Duration::ZERO))]);
     let past = world.now;
     world.now += WINDOW * 9;
     assert_eq!(
