@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -166,6 +167,17 @@ impl Shared {
         match account {
             Account::Desk => &self.bot.identity,
             Account::Router => &self.router.identity,
+        }
+    }
+
+    /// Waits so long; false if the sandbox stops before.
+    pub(crate) async fn pause(&self, ms: u64) -> bool {
+        if ms == 0 {
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms)) => true,
+            () = self.stop.cancelled() => false,
         }
     }
 

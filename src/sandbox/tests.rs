@@ -7,4 +7,5 @@ mod matrix;
 mod outage;
 mod people;
 mod rules;
+mod samples;
 mod world;
