@@ -70,7 +70,10 @@ async fn set_power(State(shared): App, body: Bytes) -> Result<Response, ControlE
             "as: `refuse` would cut you off as well; start the sandbox with a control listener".into(),
         ));
     }
-    shared.power.turn(outage).await;
+    tokio::select! {
+        () = shared.power.turn(outage) => {}
+        () = shared.stop.cancelled() => return Err(ControlError::Conflict("the sandbox is stopping".into())),
+    }
     shared.changed();
     Ok(answer(&power_view(&shared)))
 }

@@ -2,9 +2,11 @@
 
 mod elsewhere;
 mod files;
+mod invariants;
 mod live;
 mod matrix;
 mod outage;
 mod people;
 mod rules;
+mod samples;
 mod world;

@@ -72,7 +72,7 @@ fn troubles() -> Vec<(Value, Option<u16>, bool)> {
         (json!({"kind": "status", "code": 500}), Some(500), false),
         (json!({"kind": "status", "code": 502, "applied": true}), Some(502), true),
         (json!({"kind": "status", "code": 429, "retry_after": 1}), Some(429), false),
-        (json!({"kind": "status", "code": 504, "applied": true}), Some(504), true),
+        (json!({"kind": "status", "code": 504, "ms": 5, "applied": true}), Some(504), true),
         (json!({"kind": "delay", "ms": 5}), Some(200), true),
         (json!({"kind": "delay", "ms": 5, "applied": true}), Some(200), true),
         (json!({"kind": "failure", "code": 61, "description": "no"}), Some(200), false),
@@ -178,5 +178,25 @@ async fn a_message_that_fails_is_told_by_a_notification() {
     assert_eq!(failed["reason"], json!({"code": 87, "description": "blocked"}));
     assert_eq!(world.lever("GET", "/effects/m3", &Value::Null).await["applied"], 0);
     assert_eq!(world.lever("GET", "/effects/m1", &Value::Null).await["applied"], 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_may_be_a_lie() {
+    let world = World::start().await;
+    world.open().await;
+    let lie = json!({"on": "commands", "kind": "answer", "type": "application/vnd.lime.collection+json",
+                     "resource": {"itemType": "application/vnd.iris.ticket+json", "items": []},
+                     "match": {"method": "get", "uri_contains": "/tickets?"}});
+    world.control("/faults", &lie).await;
+    let list = async |world: &World| {
+        world.command("desk.msging.net", "get", "/tickets?$take=10", &Value::Null).await
+    };
+    let lied = list(&world).await;
+    assert_eq!(
+        (&lied["status"], lied["resource"]["items"].as_array().unwrap().len()),
+        (&json!("success"), 0)
+    );
+    assert_eq!(list(&world).await["resource"]["total"], 1);
     world.stop().await;
 }
