@@ -20,6 +20,7 @@ mod configuration;
 mod desk;
 mod events;
 mod faults;
+mod matrix;
 mod metrics;
 mod outbox;
 mod quarantine;
