@@ -22,6 +22,7 @@ mod events;
 mod faults;
 mod matrix;
 mod metrics;
+mod operator;
 mod outbox;
 mod quarantine;
 mod sandbox;
