@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::lime::{Command, Reply};
 
 pub mod http;
+pub mod media;
 pub mod metrics;
 pub mod policy;
 
