@@ -9,8 +9,8 @@ use toml::Table;
 use super::level::check_level;
 use super::reading::{Reading, Section};
 use super::{
-    Admin, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook, bots, rules,
-    secrets, units,
+    Admin, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook, bots, media,
+    rules, secrets, units,
 };
 
 /// Reads everything; also tells which keys there are.
@@ -52,6 +52,7 @@ fn read(table: Table, reading: &mut Reading<'_>) -> Config {
         grpc: grpc(root.section("grpc", reading), reading),
         admin: admin(root.section("admin", reading), reading),
         store: store(root.section("store", reading), reading),
+        media: media::read(root.section("media", reading), reading),
         bots: bots::read(root.sections("bots", reading), reading),
         log: log(root.section("log", reading), reading),
         warnings: Vec::new(),
