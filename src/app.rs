@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::HeaderValue;
-use secrecy::ExposeSecret;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +24,7 @@ use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
 use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
@@ -31,6 +34,8 @@ use crate::store::sqlite::{self, SqliteLog};
 use crate::store::{EventLog, Ledger};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
+
+mod directory;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -87,7 +92,11 @@ impl App {
         let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
-        let bots = blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?;
+        let blip_metrics = BlipMetrics::register(&mut registry);
+        let bots = blip_of(config, &secrets, &blip_metrics)?;
+        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
+        let directory = Directory::new(Arc::clone(&events), lines, Arc::clone(&ids), shutdown.clone());
+        let media = directory::media_of(config, &secrets, &shutdown)?;
         let command_metrics = CommandMetrics::register(&mut registry);
         let desk = Desk::new(
             Arc::clone(&events),
@@ -107,6 +116,8 @@ impl App {
         let parts = Parts {
             log: events,
             desk,
+            directory,
+            media,
             quarantine,
             clock,
             ids: Arc::clone(&ids),
@@ -255,17 +266,29 @@ pub fn blip_of(
     let mut bots: BTreeMap<String, Arc<dyn BlipApi>> = BTreeMap::new();
     for bot in &config.bots {
         let key = secrets.blip_key(&bot.name).with_context(|| format!("bot {} has no key", bot.name))?;
-        let authorization: Authorization = Arc::new(move || {
-            let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let config::Rates { messages, notifications, commands } = bot.rates;
-        let rates = Rates { messages, notifications, commands };
-        let api = HttpBlip::new(&bot.name, client.clone(), &bot.url, authorization, rates, metrics.clone());
-        bots.insert(bot.name.to_string(), Arc::new(api));
+        bots.insert(bot.name.to_string(), api_of(bot, client.clone(), key, metrics));
     }
     Ok(bots)
+}
+
+/// A way to Blip with a key of a bot's: its own, or its router's.
+fn api_of(bot: &config::Bot, client: Client, key: Key, metrics: &BlipMetrics) -> Arc<dyn BlipApi> {
+    let config::Rates { messages, notifications, commands } = bot.rates;
+    let rates = Rates { messages, notifications, commands };
+    let authorization = authorization_of(key);
+    Arc::new(HttpBlip::new(&bot.name, client, &bot.url, authorization, rates, metrics.clone()))
+}
+
+/// A key, as it is at the moment.
+type Key = watch::Receiver<SecretString>;
+
+/// The header that a key makes; asked for each time, so that a rotated key is used at once.
+fn authorization_of(key: Key) -> Authorization {
+    Arc::new(move || {
+        let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    })
 }
 
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod check;
 mod client;
+mod directory;
 mod quarantine;
 mod sandbox;
 mod serve;
@@ -36,6 +37,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Follow the events of a running gateway.
     Tail(tail::TailArgs),
+    /// Who attends a bot's customers, and who of them is online.
+    Agents(directory::AgentsArgs),
+    /// The teams of a bot, and how many are online in each.
+    Teams(directory::TeamsArgs),
     /// Webhooks that could not be read: list them, look at one, replay them.
     Quarantine(quarantine::QuarantineArgs),
 }
@@ -72,6 +77,8 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Agents(args) => directory::agents(args).await,
+            Command::Teams(args) => directory::teams(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
         }
     }

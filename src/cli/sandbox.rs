@@ -168,7 +168,7 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
 fn configuration(args: &SandboxArgs, desk: SocketAddr, folder: &std::path::Path) -> String {
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     format!(
-        "[store]\npath = {}\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\nkey_env = \"KEY\"\n\
+        "[store]\npath = {}\n[media]\nhosts = [\"{desk}\"]\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\nkey_env = \"KEY\"\n\
          webhook_token_env = [\"TOKEN\"]\nrates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
         text(&folder.join("deskgate.db").display().to_string()),
         text(&args.identity),
@@ -200,6 +200,10 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
     ] {
         writeln!(out, "  grpcurl -plaintext -d '{body}' {grpc} deskgate.v1.TicketService/{method}")?;
     }
+    writeln!(
+        out,
+        "\nWho works there, in which teams: deskgate agents --server http://{grpc}; deskgate teams"
+    )?;
     writeln!(out, "\nAll there is: grpcurl -plaintext {grpc} list; deskgate tail --server http://{grpc}")?;
     if demo {
         writeln!(out, "A scripted customer is writing now. To be one yourself:\n")?;

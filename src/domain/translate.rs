@@ -2,6 +2,7 @@
 //! domain. Never fails and never loses an id: what it cannot read becomes `unknown`, with the whole envelope.
 
 mod content;
+pub mod directory;
 mod inbound;
 mod outbound;
 mod suspicion;

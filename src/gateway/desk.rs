@@ -24,6 +24,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub(super) use carry::unread;
 pub use metrics::CommandMetrics;
 
 /// How much of a caller's time is kept for telling it what is known.

@@ -7,6 +7,7 @@ use crate::grpc::pb;
 pub(super) mod admin;
 pub(super) mod command;
 pub(super) mod content;
+pub(super) mod directory;
 pub(super) mod event;
 pub(super) mod request;
 pub(super) mod start;
