@@ -64,13 +64,16 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
     /// The sandbox's stand-in for Blip Desk.
     pub desk: Option<SocketAddr>,
+    /// The stand-in's control side, where it listens on its own.
+    pub control: Option<SocketAddr>,
 }
 
 impl Addresses {
     /// As an object of `host:port` texts.
     pub fn to_json(&self) -> String {
-        let Self { webhook, grpc, admin, desk } = self;
-        let all = [("webhook", webhook), ("grpc", grpc), ("admin", admin), ("desk", desk)];
+        let Self { webhook, grpc, admin, desk, control } = self;
+        let all =
+            [("webhook", webhook), ("grpc", grpc), ("admin", admin), ("desk", desk), ("control", control)];
         let named =
             all.into_iter().filter_map(|(name, address)| Some((name, json!(address.as_ref()?.to_string()))));
         serde_json::Value::Object(named.map(|(name, address)| (name.to_owned(), address)).collect())
@@ -227,6 +230,7 @@ fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
         grpc: Some(grpc.local_addr()?),
         admin: Some(admin.local_addr()?),
         desk: None,
+        control: None,
     };
     Ok((addresses, [webhook, grpc, admin]))
 }

@@ -145,7 +145,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let desk = Process::start(
             folder.path(),
-            &["sandbox", "--desk-only", "--desk-listen", "127.0.0.1:0"],
+            &["sandbox", "--desk-only", "--desk-listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0"],
             &[("DESKGATE_SANDBOX_KEY", KEY), ("DESKGATE_SANDBOX_IDENTITY", "suporte@msging.net")],
         );
         fs::write(folder.path().join("deskgate.toml"), configuration(&desk.address("desk"), more)).unwrap();
@@ -186,8 +186,14 @@ impl World {
         format!("http://{}{path}", self.gateway.address("admin"))
     }
 
-    pub(crate) fn desk_url(&self, path: &str) -> String {
+    /// Blip's side of the stand-in Desk.
+    pub(crate) fn blip_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.desk.address("desk"))
+    }
+
+    /// The stand-in Desk's control side, which stays up while the Desk is off.
+    pub(crate) fn desk_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.desk.address("control"))
     }
 
     /// Posts a webhook as Blip does; answers the status.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::sandbox::commands::execute;
 use crate::sandbox::demo::{Pace, play};
 use crate::sandbox::lime::Command;
+use crate::sandbox::model::Account;
 use crate::sandbox::{BotConfig, Closing, Config, Handle, Sandbox, WebhookConfig, client, shared};
 
 /// What a gateway got: bodies, with the value of the header that proves the poster.
@@ -249,7 +250,7 @@ async fn failures_statuses_and_hangs_happen_as_often_as_asked() {
     let hanging = world.blip("/commands", &envelope);
     let mut watch = world.handle.watch();
     let arrival = async {
-        while !world.handle.shared.state().desk.effects.contains_key("a2") {
+        while !world.handle.shared.state().desk.effects.by_id().contains_key("a2") {
             watch.changed().await.unwrap();
         }
         world.cancel.cancel();
@@ -325,7 +326,7 @@ async fn the_demo_answers_and_comes_back() {
     let ticket = handle.shared.state().desk.tickets()[0].id.clone();
     assert_eq!(handle.attendance(&customer), Some(("Waiting", None)));
     let command = Command::read(&assign("a", &ticket)).unwrap();
-    execute(&mut handle.shared.state().desk, &command, shared::now()).unwrap();
+    execute(&mut handle.shared.state().desk, Account::Desk, &command, shared::now()).unwrap();
     handle.shared.changed();
     while said(0) < 6 {
         watch.changed().await.unwrap();

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use crate::sandbox::commands::execute;
 use crate::sandbox::conversation::{Incoming, Outgoing, canonical};
 use crate::sandbox::lime::{Command, response};
-use crate::sandbox::model::{Desk, NewTicket};
+use crate::sandbox::model::{Account, Desk, NewTicket};
 
 const BOT: &str = "sandbox@msging.net";
+const ROUTER: &str = "router@msging.net";
 const CUSTOMER: &str = "5531999990001@wa.gw.msging.net";
 const AGENT: &str = "maria.souza%40example.com@blip.ai";
 
@@ -17,7 +18,7 @@ fn now() -> Timestamp {
 }
 
 fn desk() -> Desk {
-    Desk::new(BOT.into(), 7)
+    Desk::new(BOT.into(), ROUTER.into(), 7)
 }
 
 fn open(desk: &mut Desk) -> String {
@@ -27,8 +28,8 @@ fn open(desk: &mut Desk) -> String {
 /// Runs a command as it would come over HTTP, and gives the whole response.
 fn run(desk: &mut Desk, envelope: &Value) -> Value {
     let command = Command::read(envelope).unwrap();
-    let result = execute(desk, &command, now());
-    serde_json::from_slice(&response(&command, BOT, &result)).unwrap()
+    let result = execute(desk, Account::Desk, &command, now());
+    serde_json::from_slice(&response(&command, BOT, &result, false)).unwrap()
 }
 
 fn get(desk: &mut Desk, uri: &str) -> Value {
@@ -62,7 +63,7 @@ fn an_assignment_opens_the_ticket_and_answers_without_resource() {
     let ticket = get(&mut desk, &format!("/ticket/{id}"));
     assert_eq!(ticket["resource"]["status"], "Open");
     assert_eq!(ticket["resource"]["agentIdentity"], AGENT);
-    assert_eq!(desk.effects_of("a1").status_changes, 1);
+    assert_eq!(desk.effects.id("a1").status_changes, 1);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_closed_ticket_answers_64_and_stays_closed() {
     let finish = set(&mut desk, "f", &format!("/tickets/{id}/close"), &json!({}));
     assert_eq!(finish["reason"]["code"], 64);
     assert_eq!(get(&mut desk, &format!("/ticket/{id}"))["resource"]["status"], "ClosedAttendant");
-    assert_eq!(desk.effects_of("c2").applied, 0);
+    assert_eq!(desk.effects.id("c2").applied, 0);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_transfer_makes_a_new_waiting_ticket() {
         (&old["resource"]["status"], &old["resource"]["closed"]),
         (&json!("Transferred"), &json!(true))
     );
-    assert_eq!(desk.effects_of("t1").transfers, 1);
+    assert_eq!(desk.effects.id("t1").transfers, 1);
     let nowhere =
         set(&mut desk, "t2", &format!("/tickets/{}/transfer", text(&new["id"])), &json!({"team": "Nope"}));
     assert_eq!(nowhere["reason"]["code"], 67);
@@ -190,7 +191,7 @@ fn messages_keep_both_directions_under_the_ids_of_blip() {
     assert_eq!(items(&list)[2]["metadata"]["#messageEmitter"], "Human");
     change(&mut desk, "c", &id, "ClosedAttendant");
     assert!(desk.deliver(&sent, now()).is_none());
-    assert_eq!(desk.effects_of("a1").messages_delivered, 1);
+    assert_eq!(desk.effects.id("a1").messages_delivered, 1);
 }
 
 #[test]
