@@ -29,6 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Links followed for one file; a key that is sent after all counts as one.
 const HOPS_MAX: usize = 5;
+/// What a host may send of a file before it is taken, over HTTP/2; over HTTP/1.1 it is less than half a megabyte.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// The same for all files of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Idle connections kept for a host.
 const IDLE_MAX: usize = 4;
 /// The most bytes given on at a time.
@@ -109,6 +113,8 @@ fn client_with(lookup: Lookup) -> Result<Client, reqwest::Error> {
         .referer(false)
         .no_proxy()
         .dns_resolver(Arc::new(Checked(lookup)))
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .pool_max_idle_per_host(IDLE_MAX)
         .user_agent(concat!("deskgate/", env!("CARGO_PKG_VERSION")))
         .build()
