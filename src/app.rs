@@ -37,6 +37,8 @@ use crate::{admin, telemetry, webhook};
 
 mod directory;
 
+pub use directory::routers_of;
+
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often secret files are looked at.
@@ -98,9 +100,6 @@ impl App {
         let blip_metrics = BlipMetrics::register(&mut registry);
         let bots = blip_of(config, &secrets, &blip_metrics)?;
         let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
-        let directory = Directory::new(Arc::clone(&events), lines, Arc::clone(&ids), shutdown.clone());
-        let media = directory::media_of(config, &secrets, &shutdown)?;
-        let command_metrics = CommandMetrics::register(&mut registry);
         let desk = Desk::new(
             Arc::clone(&events),
             ledger,
@@ -108,24 +107,21 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&ids),
             shutdown.clone(),
-            command_metrics,
+            CommandMetrics::register(&mut registry),
         );
         desk.recover();
 
         log.register_metrics(&mut registry);
-        let webhook_metrics = WebhookMetrics::register(&mut registry);
-        let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
-        let quarantine = Quarantine::new(log.clone(), shutdown.clone());
         let parts = Parts {
             log: events,
             desk,
-            directory,
-            media,
-            quarantine,
+            directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
+            media: directory::media_of(config, &secrets, &shutdown)?,
+            quarantine: Quarantine::new(log.clone(), shutdown.clone()),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
-            limits,
+            limits: Limits { streams_max: config.grpc.streams_max, ..Limits::default() },
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
@@ -136,7 +132,7 @@ impl App {
             ingest,
             keys,
             body_bytes_max,
-            webhook_metrics,
+            WebhookMetrics::register(&mut registry),
             shutdown.clone(),
             ids.next(),
         ));
@@ -297,10 +293,23 @@ fn authorization_of(key: Key) -> Authorization {
 
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.
 pub async fn try_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
-    for (to, uri, meaning) in [
-        ("postmaster@msging.net", "/ping", "Blip did not answer a ping"),
-        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk"),
-    ] {
+    let desk =
+        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk");
+    try_questions(api, &[PING, desk], patience).await
+}
+
+/// Proves the key of a bot's router: Blip takes it.
+pub async fn try_router_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
+    try_questions(api, &[PING], patience).await
+}
+
+/// Whom to ask what, and what it means if that fails.
+type Question = (&'static str, &'static str, &'static str);
+
+const PING: Question = ("postmaster@msging.net", "/ping", "Blip did not answer a ping");
+
+async fn try_questions(api: &dyn BlipApi, questions: &[Question], patience: Duration) -> anyhow::Result<()> {
+    for &(to, uri, meaning) in questions {
         let id = SystemIds.next().to_string();
         let (to, uri) = (to.to_owned(), LimeUri(uri.to_owned()));
         let command = Command { id, to, method: Method::Get, uri, resource: None };

@@ -15,21 +15,33 @@ use crate::gateway::directory::Lines;
 use crate::gateway::media::{Limits, Media};
 use crate::shutdown::Shutdown;
 
-/// Every bot's ways to Blip, by short name: its own, which there is, and its router's.
+/// The way to Blip of each bot's router, by the bot's short name; of those that have one.
+pub fn routers_of(
+    config: &Config,
+    secrets: &SecretStore,
+    metrics: &BlipMetrics,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn BlipApi>>> {
+    let client = client().context("the HTTP client cannot be built")?;
+    let router = |bot: &config::Bot| {
+        let key = secrets.router_key(&bot.name)?;
+        Some((bot.name.to_string(), api_of(bot, client.clone(), key, metrics)))
+    };
+    Ok(config.bots.iter().filter_map(router).collect())
+}
+
+/// Every bot's ways to Blip, by short name: its own, which there are, and its router's.
 pub(super) fn lines_of(
     config: &Config,
     secrets: &SecretStore,
     bots: &BTreeMap<String, Arc<dyn BlipApi>>,
     metrics: &BlipMetrics,
 ) -> anyhow::Result<BTreeMap<String, Lines>> {
-    let client = client().context("the HTTP client cannot be built")?;
-    let mut lines = BTreeMap::new();
-    for bot in &config.bots {
-        let own = bots.get(&*bot.name).with_context(|| format!("bot {} has no way to Blip", bot.name))?;
-        let router = secrets.router_key(&bot.name).map(|key| api_of(bot, client.clone(), key, metrics));
-        lines.insert(bot.name.to_string(), Lines { own: Arc::clone(own), router });
-    }
-    Ok(lines)
+    let mut routers = routers_of(config, secrets, metrics)?;
+    let lines = bots.iter().map(|(bot, own)| {
+        let lines = Lines { own: Arc::clone(own), router: routers.remove(bot) };
+        (bot.clone(), lines)
+    });
+    Ok(lines.collect())
 }
 
 /// The way to files, for all bots.

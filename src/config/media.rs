@@ -14,7 +14,7 @@ const KEY_HOSTS: [&str; 1] = ["*.msging.net"];
 const HOSTS_MAX: usize = 64;
 /// The largest file that can be allowed.
 const SIZE_BYTES_MAX: usize = 4 << 30;
-/// What WhatsApp takes of a document, at most.
+/// As large as channels take a document, at most.
 const SIZE_BYTES: usize = 100 << 20;
 
 pub(super) fn read(mut section: Section, reading: &mut Reading<'_>) -> Media {

@@ -11,6 +11,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::convert::directory::{self as convert, Of};
+use super::convert::span;
 use super::edge::{self, CountsItself, RequestId};
 use super::metrics::Metrics;
 use super::pb;
@@ -75,7 +76,7 @@ impl DirectoryService for Directories {
         Ok(Response::new(pb::ListAgentsResponse {
             agents: items.into_iter().map(convert::agent_to_pb).collect(),
             next_page_token: of.token(next_skip),
-            age: convert::age_to_pb(age),
+            age: Some(span(age)),
         }))
     }
 
@@ -89,7 +90,7 @@ impl DirectoryService for Directories {
         let listed = self.directory.teams(&bot, deadline).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
         let teams = items.into_iter().map(convert::team_to_pb).collect();
-        Ok(Response::new(pb::ListTeamsResponse { teams, age: convert::age_to_pb(age) }))
+        Ok(Response::new(pb::ListTeamsResponse { teams, age: Some(span(age)) }))
     }
 
     async fn list_tags(
@@ -101,7 +102,7 @@ impl DirectoryService for Directories {
         let bot = self.bot_of(&bot)?;
         let listed = self.directory.tags(&bot, deadline).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
-        Ok(Response::new(pb::ListTagsResponse { tags: items, age: convert::age_to_pb(age) }))
+        Ok(Response::new(pb::ListTagsResponse { tags: items, age: Some(span(age)) }))
     }
 
     async fn list_replies(
@@ -118,7 +119,7 @@ impl DirectoryService for Directories {
         Ok(Response::new(pb::ListRepliesResponse {
             replies: items.into_iter().map(convert::reply_to_pb).collect(),
             next_page_token: of.token(next_skip),
-            age: convert::age_to_pb(age),
+            age: Some(span(age)),
         }))
     }
 

@@ -13,7 +13,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::clients::tool;
-use crate::support::{KEY, Process, World, reason_of};
+use crate::support::{KEY, Process, TOKEN, World, reason_of};
 
 /// The router's key, as the stand-in Desk has it.
 const ROUTER_KEY: &str = "cm91dGVyOnJvdXRlcg==";
@@ -28,7 +28,8 @@ impl World {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("router.key");
         std::fs::write(&file, format!("Key {ROUTER_KEY}\n")).unwrap();
-        let more = format!("router_key_file = {file:?}\nrouter_identity = \"router@msging.net\"");
+        let more =
+            format!("router_key_file = \"{}\"\nrouter_identity = \"router@msging.net\"", file.display());
         (Self::with(&more).await, folder)
     }
 
@@ -182,6 +183,32 @@ async fn the_router_tells_who_is_behind_a_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_proves_the_routers_key_too() {
+    let (world, key) = World::behind_a_router().await;
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deskgate"));
+        command
+            .args(["check", "--config", "deskgate.toml", "--online"])
+            .current_dir(world.folder.path())
+            .env_clear();
+        command.env("SUPORTE_BLIP_KEY", KEY).env("SUPORTE_WEBHOOK_TOKEN", TOKEN);
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("bots[suporte]: Blip takes the key") && said.contains("Blip takes the router's key"),
+        "{said}"
+    );
+    std::fs::write(key.path().join("router.key"), "d3Jvbmc6d3Jvbmc=").unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("bots[suporte]: the router's key: Blip did not answer a ping"), "{said}");
+    assert!(said.contains("the router's key is that of `wrong`, not of router@msging.net"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_router_the_contact_tells_and_else_the_log() {
     let world = World::start().await;
     let opening = json!({"name": "Ana", "domain": "tunnel.msging.net", "text": "oi"});
@@ -209,10 +236,8 @@ async fn without_a_router_the_contact_tells_and_else_the_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_are_named() {
-    let more = format!(
-        "[[bots]]\nname = \"vendas\"\nidentity = \"vendas@msging.net\"\nurl = \"http://127.0.0.1:1\"\nkey_env = \"SUPORTE_BLIP_KEY\""
-    );
-    let world = World::with(&more).await;
+    let more = "[[bots]]\nname = \"vendas\"\nidentity = \"vendas@msging.net\"\nurl = \"http://127.0.0.1:1\"\nkey_env = \"SUPORTE_BLIP_KEY\"";
+    let world = World::with(more).await;
     let directory = world.directory().await;
     let agents = |bot: &str, page_size: i32, page_token: &str| {
         let mut directory = directory.clone();

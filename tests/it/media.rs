@@ -2,8 +2,8 @@
 //! The hosts are real ones of this test, and say what they saw.
 
 use std::net::ToSocketAddrs as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,16 +13,20 @@ use deskgate::grpc::pb;
 use deskgate::grpc::pb::directory_service_client::DirectoryServiceClient;
 use futures_util::stream;
 use serde_json::json;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::support::{KEY, PATIENCE, World, reason_of};
 
-/// A web server that tells who came: path, and the key they brought.
+/// Who came: the path they asked for, and the key they brought.
+type Visit = (String, Option<String>);
+
+/// A web server that tells who came.
 struct Host {
     address: String,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Vec<Visit>>>,
     /// Bytes of `/endless` that were taken from it.
-    given: Arc<std::sync::atomic::AtomicU64>,
+    given: Arc<AtomicU64>,
 }
 
 impl Host {
@@ -30,7 +34,7 @@ impl Host {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Mutex<Vec<_>>>::default();
-        let given = Arc::<std::sync::atomic::AtomicU64>::default();
+        let given = Arc::<AtomicU64>::default();
         let (log, count) = (Arc::clone(&seen), Arc::clone(&given));
         let router = Router::new().fallback(move |uri: Uri, headers: HeaderMap| {
             let key = headers.get(header::AUTHORIZATION).map(|key| key.to_str().unwrap().to_owned());
@@ -52,13 +56,12 @@ impl Host {
     }
 }
 
-fn answer(uri: &Uri, key: Option<&str>, given: &Arc<std::sync::atomic::AtomicU64>) -> Response {
+fn answer(uri: &Uri, key: Option<&str>, given: &Arc<AtomicU64>) -> Response {
     let to = uri.query().unwrap_or_default().to_owned();
     match uri.path() {
         "/file" => ([(header::CONTENT_TYPE, "image/png")], "bytes").into_response(),
         "/keyed" if key == Some(&format!("Key {KEY}")) => "kept".into_response(),
-        "/keyed" => StatusCode::UNAUTHORIZED.into_response(),
-        "/never" => StatusCode::UNAUTHORIZED.into_response(),
+        "/keyed" | "/never" => StatusCode::UNAUTHORIZED.into_response(),
         "/to" => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
         "/loop" => (StatusCode::FOUND, [(header::LOCATION, "/loop")]).into_response(),
         "/gone" => StatusCode::GONE.into_response(),
@@ -78,14 +81,11 @@ fn answer(uri: &Uri, key: Option<&str>, given: &Arc<std::sync::atomic::AtomicU64
 }
 
 /// So many chunks of 64 KiB, counted as they are taken.
-fn chunks(
-    count: u64,
-    given: Arc<std::sync::atomic::AtomicU64>,
-) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> {
+fn chunks(count: u64, given: Arc<AtomicU64>) -> impl stream::Stream<Item = Result<Bytes, std::io::Error>> {
     stream::unfold(count, move |left| {
         let left = left.checked_sub(1);
         let chunk = left.map(|left| {
-            given.fetch_add(64 << 10, std::sync::atomic::Ordering::Relaxed);
+            given.fetch_add(64 << 10, Ordering::Relaxed);
             (Ok(Bytes::from(vec![b'x'; 64 << 10])), left)
         });
         async move { chunk }
@@ -99,14 +99,14 @@ impl World {
     /// The stand-in Desk, these hosts, and what else the configuration says of files. The bot `arquivos` has its API at
     /// the last host given, where any is.
     async fn with_media(hosts: &[&str], api: Option<&Host>, more: &str) -> Self {
-        let mut text = String::new();
-        if let Some(api) = api {
+        let bot = |api: &Host| {
             let url = api.url("");
-            text.push_str(&format!(
+            format!(
                 "[[bots]]\nname = \"arquivos\"\nidentity = \"arquivos@msging.net\"\nurl = \"{url}\"\nkey_env = \"SUPORTE_BLIP_KEY\"\n"
-            ));
-        }
-        text.push_str(&format!("[media]\nhosts = {}\n{more}", json!(hosts)));
+            )
+        };
+        let bot = api.map(bot).unwrap_or_default();
+        let text = format!("{bot}[media]\nhosts = {}\n{more}", json!(hosts));
         Self::with(&text).await
     }
 
@@ -356,26 +356,20 @@ async fn a_file_comes_at_its_readers_pace() {
     for _ in 0..50 {
         assert_eq!(world.fetch("", &host.url("/large"), "").await.unwrap().2.len(), 3_000_000);
     }
-    let given = host.given.load(std::sync::atomic::Ordering::Relaxed);
+    let given = host.given.load(Ordering::Relaxed);
     println!("a file that nobody reads: {given} bytes were taken from its host");
     assert!(given < 32 << 20, "{given} bytes are somewhere");
 
-    let second = client.fetch_media(request.clone()).await.unwrap();
+    let request = pb::FetchMediaRequest { uri: host.url("/silent"), ..Default::default() };
+    let mut waiting = client.fetch_media(request.clone()).await.unwrap().into_inner();
     let error = client.fetch_media(request).await.unwrap_err();
     assert_eq!((error.code(), reason_of(&error).0.as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
-    drop(second);
+    drop(slow);
 
-    // A planned stop lets go of it, and says so.
+    // A planned stop lets go of what does not come, and says so.
+    assert!(waiting.message().await.unwrap().is_some());
     world.gateway.signal("TERM");
-    let ended = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match slow.message().await {
-                Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
-                other => return other,
-            }
-        }
-    });
-    let error = ended.await.unwrap().unwrap_err();
+    let error = timeout(PATIENCE, waiting.message()).await.unwrap().unwrap_err();
     assert_eq!((error.code(), reason_of(&error).0.as_str()), (Code::Unavailable, "STREAM_DRAINING"));
     assert!(world.gateway.wait().success());
 }

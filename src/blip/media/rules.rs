@@ -88,7 +88,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
         return Ok((text, None));
     }
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) if rest.is_empty() => return Ok((host, None)),
+        Some((host, "")) => return Ok((host, None)),
         Some((host, rest)) => (host, rest.strip_prefix(':').ok_or("is no host")?),
         None => match text.rsplit_once(':') {
             Some(split) => split,
@@ -196,20 +196,21 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
+    let segments = address.segments();
     let embedded = |high: u16, low: u16| {
         let ([one, two], [three, four]) = (high.to_be_bytes(), low.to_be_bytes());
         is_public_v4(Ipv4Addr::new(one, two, three, four))
     };
-    match [a, b, c, d, e, f] {
+    match segments {
         // An IPv4 address in another dress, or behind a translator.
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => embedded(g, h),
-        [0x2002, ..] => embedded(b, c),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
         // Protocols' own (tunnels among them), and documentation.
-        [0x2001, b, ..] if b < 0x200 || b == 0xdb8 => false,
-        [0x3fff, b, ..] if b < 0x1000 => false,
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+        [0x3fff, second, ..] if second < 0x1000 => false,
         // All that is given out so far.
-        [a, ..] => a & 0xe000 == 0x2000,
+        [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 

@@ -121,13 +121,11 @@ fn make_room(lists: &mut HashMap<Key, Entry>) -> Result<(), Fault> {
     };
     let oldest = lists.iter().filter_map(|(key, entry)| Some((age(entry)?, key))).min();
     let oldest = oldest.map(|(_, key)| key.clone());
-    match oldest {
-        Some(key) => _ = lists.remove(&key),
-        None => {
-            let message = format!("{LISTS_MAX} lists are being asked for, as many as the gateway allows");
-            return Err(Fault::new("QUOTA_EXCEEDED", message).with("retry_after_ms", &1000).passing());
-        }
-    }
+    let Some(key) = oldest else {
+        let message = format!("{LISTS_MAX} lists are being asked for, as many as the gateway allows");
+        return Err(Fault::new("QUOTA_EXCEEDED", message).with("retry_after_ms", &1000).passing());
+    };
+    lists.remove(&key);
     Ok(())
 }
 
@@ -160,7 +158,7 @@ mod tests {
     }
 
     fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+        Instant::now() + Duration::from_mins(1)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,6 @@
 //! What is asked of the directory, and what it tells.
 
-use std::time::Duration;
-
-use super::{Faults, Invalid, InvalidField, content, span, value};
+use super::{Faults, Invalid, InvalidField, content, value};
 use crate::domain::{Agent, Contact, CustomReply, Customer, CustomerCard, Team};
 use crate::gateway::directory::Page;
 use crate::grpc::pb;
@@ -77,7 +75,9 @@ pub(in crate::grpc) fn replies(
     let take = match take_of(page_size) {
         Ok(take) => take,
         Err(Invalid::Fields(fields)) => {
-            fields.into_iter().for_each(|field| faults.add(field.field, field.description));
+            for InvalidField { field, description } in fields {
+                faults.add(field, description);
+            }
             0
         }
         Err(other @ Invalid::Content { .. }) => return Err(other),
@@ -157,11 +157,6 @@ pub(in crate::grpc) fn customer_to_pb(customer: Customer) -> pb::Customer {
         }
     };
     pb::Customer { identity, resolved_identity, contact, more }
-}
-
-/// The age of a list.
-pub(in crate::grpc) fn age_to_pb(age: Duration) -> Option<prost_types::Duration> {
-    Some(span(age))
 }
 
 #[cfg(test)]
