@@ -119,6 +119,8 @@ pub struct Bot {
     pub key: SecretRef,
     /// The router before it, which knows who its customers are.
     pub router: Option<Router>,
+    /// Who keeps its contacts at Blip.
+    pub crm: Identity,
     /// What its webhooks must bring; all are valid. Empty: any webhook is taken.
     pub webhook_tokens: Vec<SecretRef>,
     /// The headers a webhook's token may stand in.

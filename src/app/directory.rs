@@ -37,11 +37,12 @@ pub(super) fn lines_of(
     metrics: &BlipMetrics,
 ) -> anyhow::Result<BTreeMap<String, Lines>> {
     let mut routers = routers_of(config, secrets, metrics)?;
-    let lines = bots.iter().map(|(bot, own)| {
-        let lines = Lines { own: Arc::clone(own), router: routers.remove(bot) };
-        (bot.clone(), lines)
-    });
-    Ok(lines.collect())
+    let lines_of = |bot: &config::Bot| {
+        let own = Arc::clone(bots.get(&*bot.name)?);
+        let (router, crm) = (routers.remove(&*bot.name), bot.crm.to_string());
+        Some((bot.name.to_string(), Lines { own, router, crm }))
+    };
+    Ok(config.bots.iter().filter_map(lines_of).collect())
 }
 
 /// The way to files, for all bots.

@@ -41,6 +41,8 @@ fn bot(mut section: Section, names: &mut BTreeSet<String>, reading: &mut Reading
     let url = url(&mut section, reading);
     let key = key(&mut section, reading);
     let router = router(&mut section, reading);
+    let fix = "write it like postmaster@crm.msging.net";
+    let crm = section.parsed("crm", "is no identity", fix, reading, address);
     let webhook_tokens = webhook_tokens(&mut section, reading);
     let webhook_headers = webhook_headers(&mut section, reading);
     let rates = rates(&mut section, reading);
@@ -57,6 +59,7 @@ fn bot(mut section: Section, names: &mut BTreeSet<String>, reading: &mut Reading
         url: url?,
         key: key?,
         router,
+        crm: crm.unwrap_or_else(|| Identity::new("postmaster", "crm.msging.net")),
         webhook_tokens,
         webhook_headers,
         rates,

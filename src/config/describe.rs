@@ -61,7 +61,7 @@ fn files(media: &Media) -> Vec<String> {
 }
 
 fn bot(bot: &Bot) -> Vec<String> {
-    let Bot { name, identity, url, key, router, webhook_tokens, webhook_headers, rates } = bot;
+    let Bot { name, identity, url, key, router, crm, webhook_tokens, webhook_headers, rates } = bot;
     let (key_name, key_place) = place(key);
     let mut lines = vec![
         "\n[[bots]]".to_owned(),
@@ -77,6 +77,7 @@ fn bot(bot: &Bot) -> Vec<String> {
             identity.iter().map(|router| format!("router_identity = {}", quoted(&router.to_string()))),
         );
     }
+    lines.push(format!("crm = {}", quoted(&crm.to_string())));
     for kind in ["env", "file"] {
         let places: Vec<_> = webhook_tokens.iter().map(place).filter(|(found, _)| *found == kind).collect();
         if !places.is_empty() {

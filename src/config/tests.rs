@@ -204,6 +204,7 @@ fn bots_are_checked() {
         ("key_env = 'GONE'", "bots[suporte].key_env: the environment variable GONE is not set"),
         ("webhook_token_file = 'gone'", "bots[suporte].webhook_token_file: the file gone cannot be read"),
         ("webhook_header = ['a b']", "bots[suporte].webhook_header: `a b` is no name of a header"),
+        ("crm = 'crm'", "bots[suporte].crm: `crm` is no identity"),
         ("webhook_header = []", "bots[suporte].webhook_header: this names 0 headers"),
         ("plan = 'gold'", "bots[suporte].plan: `gold` is no plan"),
         ("plan = 'free'\nrates = {}", "bots[suporte].plan: rates are there too"),

@@ -85,7 +85,7 @@ pub enum DeskError {
         known: Vec<String>,
     },
     /// The caller named none, and neither the ticket nor the configuration tells which.
-    #[error("which bot's ticket is it? Name one of: {}", candidates.join(", "))]
+    #[error("which bot is meant? Name one of: {}", candidates.join(", "))]
     BotNeeded {
         /// The names there are.
         candidates: Vec<String>,

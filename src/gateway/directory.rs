@@ -20,6 +20,7 @@ use crate::shutdown::Shutdown;
 use crate::store::{EventLog, ReadError};
 
 use super::desk::{DeskError, unread};
+use super::notice::Notice;
 
 mod cache;
 
@@ -45,6 +46,7 @@ struct Inner {
     ids: Arc<dyn Ids>,
     shutdown: Shutdown,
     cache: Cache,
+    router_silent: Notice,
 }
 
 /// A bot's ways to Blip.
@@ -54,6 +56,8 @@ pub struct Lines {
     pub own: Arc<dyn BlipApi>,
     /// With the key of the router before it, where that is configured.
     pub router: Option<Arc<dyn BlipApi>>,
+    /// Who keeps the contacts at Blip.
+    pub crm: String,
 }
 
 /// A list, or a page of one.
@@ -92,7 +96,16 @@ impl Directory {
         ids: Arc<dyn Ids>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { inner: Arc::new(Inner { log, bots, ids, shutdown, cache: Cache::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                log,
+                bots,
+                ids,
+                shutdown,
+                cache: Cache::default(),
+                router_silent: Notice::default(),
+            }),
+        }
     }
 
     /// The bot that is meant: the one named, or the only one.
@@ -165,7 +178,8 @@ impl Directory {
         let Some(identity) = Identity::named(identity) else { return Ok(None) };
         let identity = &identity;
         let own = lines.own.as_ref();
-        let mut card = self.inner.card(own, identity, deadline).await.map_err(DeskError::Fault)?;
+        let mut card =
+            self.inner.card(own, &lines.crm, identity, deadline).await.map_err(DeskError::Fault)?;
         let name = identity.to_string();
         let mut resolved_identity = name.clone();
         if wire::is_tunnel(identity) {
@@ -174,7 +188,7 @@ impl Directory {
             if let (None, Some(router), Some(real)) =
                 (&card, &lines.router, Identity::named(&resolved_identity))
             {
-                let found = self.inner.card(router.as_ref(), &real, deadline).await;
+                let found = self.inner.card(router.as_ref(), &lines.crm, &real, deadline).await;
                 card = found.map_err(DeskError::Fault)?;
             }
             if card.is_none() && resolved_identity.is_empty() {
@@ -206,11 +220,15 @@ impl Directory {
                 }
                 Ok(None) => {}
                 Err(failed) => {
-                    tracing::warn!(
-                        bot,
-                        reason = failed.reason,
-                        "the router did not tell who is behind a tunnel"
-                    );
+                    if let Some(left_out) = self.inner.router_silent.permit() {
+                        let reason = &failed.reason;
+                        tracing::warn!(
+                            bot,
+                            reason,
+                            left_out,
+                            "a router did not tell who is behind its tunnel"
+                        );
+                    }
                     fault = Some(failed);
                 }
             }
@@ -353,10 +371,11 @@ impl Inner {
     async fn card(
         &self,
         api: &dyn BlipApi,
+        crm: &str,
         identity: &Identity,
         deadline: Instant,
     ) -> Result<Option<CustomerCard>, Fault> {
-        let command = wire::contact_command(&self.id(), identity);
+        let command = wire::contact_command(&self.id(), crm, identity);
         Ok(self.look(api, &command, deadline).await?.and_then(wire::card_of))
     }
 

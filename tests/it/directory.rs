@@ -235,6 +235,18 @@ async fn without_a_router_the_contact_tells_and_else_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn contacts_may_be_kept_elsewhere() {
+    let world = World::with("crm = \"postmaster@msging.net\"").await;
+    let opened = world.desk("/customers", json!({"name": "Ana", "text": "oi"})).await;
+    let customer = world.customer_of(opened["customer_identity"].as_str().unwrap()).await.unwrap();
+    assert_eq!(customer.contact.unwrap().name, "Ana");
+    let state = world.desk_state().await;
+    let mut sent = state["requests"].as_array().unwrap().iter().map(|request| &request["envelope"]);
+    let asked = sent.find(|envelope| envelope["uri"].as_str().unwrap_or_default().starts_with("/contacts/"));
+    assert_eq!(asked.unwrap()["to"], "postmaster@msging.net");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn faults_are_named() {
     let more = "[[bots]]\nname = \"vendas\"\nidentity = \"vendas@msging.net\"\nurl = \"http://127.0.0.1:1\"\nkey_env = \"SUPORTE_BLIP_KEY\"";
     let world = World::with(more).await;

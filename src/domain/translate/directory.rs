@@ -14,8 +14,6 @@ use crate::lime::{Command, Identity, LimeUri, Method, text_of};
 #[cfg(test)]
 mod tests;
 
-/// Where contacts are kept.
-const CRM_POSTMASTER: &str = "postmaster@crm.msging.net";
 /// Who knows whom a router's tunnel leads to.
 const TUNNEL_POSTMASTER: &str = "postmaster@tunnel.msging.net";
 /// Who renews links to files.
@@ -65,9 +63,9 @@ pub fn list_command(id: &str, uri: &str) -> Command {
     get(id, DESK_POSTMASTER, uri.to_owned())
 }
 
-/// The command that reads a customer's contact.
-pub fn contact_command(id: &str, identity: &Identity) -> Command {
-    get(id, CRM_POSTMASTER, format!("/contacts/{}", encode_component(&identity.to_string())))
+/// The command that reads a customer's contact, kept by `crm`.
+pub fn contact_command(id: &str, crm: &str, identity: &Identity) -> Command {
+    get(id, crm, format!("/contacts/{}", encode_component(&identity.to_string())))
 }
 
 /// The command that tells, with a router's key, who is behind one of its tunnels.

@@ -50,7 +50,7 @@ fn commands_are_the_documented_ones() {
 #[test]
 fn what_has_no_sample_goes_by_the_reference() {
     let identity = Identity::new("5531900000001", "wa.gw.msging.net");
-    let contact = contact_command("1", &identity);
+    let contact = contact_command("1", "postmaster@crm.msging.net", &identity);
     assert_eq!(contact.to, "postmaster@crm.msging.net");
     assert_eq!(contact.uri.0, "/contacts/5531900000001%40wa.gw.msging.net");
     let upload = upload_command("1", true);
