@@ -5,50 +5,19 @@
 //! wire reference with types of its own, and must never name the gateway's: what both got wrong would look right.
 //! It keeps everything in memory, forgets it at the end, and is no place for real customers.
 //!
-//! # Blip's side
+//! What it answers on Blip's side, what its control side takes, its settings, faults and outages, and what it does
+//! where Blip is silent: `docs/SANDBOX.md`.
 //!
-//! `POST /commands`, `/messages`, `/notifications`, with `Authorization: Key {key}`. 401 without the key, 400 for a
-//! malformed envelope, 429 over the quota; else 200 with a LIME response (a failure is 200 too), or 202.
+//! # How it is built
 //!
-//! # The control side
-//!
-//! Plain JSON, no key; errors are `{"error": "…"}` with 400, 404 or 409.
-//!
-//! | request | does |
+//! | | |
 //! |---|---|
-//! | `POST /customers` | opens a conversation, posts the ticket. Body, all optional: `name`, `identity`, `domain`, `text` or `content: {type, value}`, `team`, `priority`. Answers `customer_identity`, `ticket_id`, `sequential_id`, `delivery` |
-//! | `POST /customers/{identity}/messages` | says something: `text`, or `type` and `content`; optional `id` (without `fwd:`), `metadata`. Answers `id`, `envelope_id`, `ticket_id`, `delivery` |
-//! | `POST /customers/{identity}/close` | closes from the customer's side: optional `status` (`ClosedClient`), `announce` (true: post the ticket's document). Answers `ticket_id`, `status`, `delivery` |
-//! | `GET /customers`, `GET /customers/{identity}` | who there is: `active_ticket_id`, `tickets`, `received` (from agents), `thread`, `chatstates` |
-//! | `GET /state` | everything: `tickets`, `customers`, `effects` by envelope id, `requests`, `deliveries`, `faults`, `settings`, … |
-//! | `GET /changes/{revision}` | waits (20 s at most) until `revision`, which `GET /state` shows, is past this one: to wait for an effect without polling |
-//! | `POST /webhooks` | posts the body, whatever it is, to the gateway. Answers `delivery` |
-//! | `PUT /webhook` | sets the target: `url`, and optionally `header_name` with `header_value` |
-//! | `GET`, `PUT /settings` | `announce_new` (true), `announce_changes` (false), `announce_receipts` (false), `deliver_while_waiting` (true), `quota` (null, or `messages`, `notifications`, `commands` a second, `penalty_ms`) |
-//! | `GET`, `POST`, `DELETE /faults` | lists, lays, clears faults; clearing also lets go of what is held back |
-//!
-//! `delivery` is `{status, http_status?, error?}` with a status `delivered`, `refused`, `failed`, `held`, `lost`,
-//! `not_posted` or `no_webhook`. An answer comes once the webhook's fate is known; a failed one is not repeated.
-//!
-//! A fault is `{"on": "commands" | "messages" | "notifications" | "webhooks", "match"?: {method?, uri_contains?,
-//! id_contains?, type_contains?}, "times"?: 1, "kind": …}`, the kind one of
-//!
-//! | kind | what happens |
-//! |---|---|
-//! | `{"delay": {"ms", "applied"?}}` | a late answer (or webhook) |
-//! | `{"status": {"code", "body"?, "retry_after"?, "applied"?}}` | an HTTP status |
-//! | `"drop_before"`, `"drop_after"` | the connection is reset with no answer, before or after the effect |
-//! | `{"failure": {"code"?, "description"?, "applied"?}}` | 200 with a LIME failure |
-//! | `{"hang": {"applied"?}}` | no answer, ever |
-//! | `"duplicate"`, `"reorder"`, `"lose"` | a webhook posted twice; held back until the ticket's next; not posted |
-//!
-//! With `"applied": true` the envelope takes effect first. `{"kind": "delay", "ms": 50}` is as good.
-//!
-//! # Where Blip is silent
-//!
-//! Every new ticket is posted, also one made by a command or a transfer; changes are not, unless the settings say
-//! so. A message to a closed ticket is accepted and vanishes. Ids are not deduplicated. An unknown team is 67, an
-//! unknown status 24, an assignment without agent 21. Tags may change until the ticket is frozen.
+//! | the model, pure | `model` and `conversation` (tickets, messages), `people`, `rules`, `contacts`, `media`, `effects` |
+//! | commands, pure | `lime` (envelopes), `commands` (the table), `listing`, `filter`, `monitoring`, `shapes` |
+//! | trouble, pure | `faults`, `quota`, `weather`, `block` |
+//! | Blip's side | `http`, `perform` (an envelope's way: quota, fault, effect), `files`, `webhooks` |
+//! | the control side | `control`, `levers`, `elsewhere`, `handle`, `demo` |
+//! | what is beneath | `shared` (one lock), `settings`, `connection` and `power` (resets, refusals) |
 
 mod block;
 mod commands;
@@ -70,10 +39,12 @@ mod lime;
 mod listing;
 mod media;
 mod model;
+mod monitoring;
 mod people;
 mod perform;
 mod power;
 mod quota;
+mod rules;
 mod settings;
 mod shapes;
 mod shared;

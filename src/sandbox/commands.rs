@@ -7,7 +7,7 @@ use super::effects::{Cause, What};
 use super::lime::{Command, Document, Uri, member};
 use super::model::{Account, Desk, NewTicket, StatusChange, stamp};
 use super::ticket::{Read, Refusal, Status, TICKET};
-use super::{contacts, listing, media, people};
+use super::{contacts, listing, media, monitoring, people, rules};
 
 /// Success, with or without a document, or a reason.
 pub(crate) type Answer = Result<Option<Document>, Refusal>;
@@ -62,6 +62,8 @@ pub(crate) fn execute(desk: &mut Desk, by: Account, command: &Command, now: Time
 fn on_desk(desk: &mut Desk, call: &Call<'_>) -> Answer {
     match (call.method(), call.path) {
         (_, ["teams" | "attendants" | "tags" | "replies", ..]) => people::execute(desk, call),
+        (_, ["rules" | "priority-rules" | "attendance-queues", ..]) => rules::execute(desk, call),
+        (_, ["monitoring", ..]) => monitoring::execute(desk, call),
         ("get", _) => listing::execute(desk, call),
         ("set", _) => set(desk, call),
         _ => Err(Refusal::not_supported()),

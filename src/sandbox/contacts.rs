@@ -66,6 +66,22 @@ impl Contacts {
     }
 }
 
+impl Desk {
+    /// The metadata of a customer's message: behind a router it tells who that is.
+    pub(crate) fn with_tunnel(&self, identity: &str, metadata: Option<Value>) -> Option<Value> {
+        let Some(originator) = self.customer(identity).and_then(|customer| customer.originator.as_ref())
+        else {
+            return metadata;
+        };
+        let mut metadata = metadata.unwrap_or_else(|| json!({}));
+        if let Some(members) = metadata.as_object_mut() {
+            members.entry("#tunnel.owner").or_insert_with(|| json!(self.router));
+            members.entry("#tunnel.originator").or_insert_with(|| json!(originator));
+        }
+        Some(metadata)
+    }
+}
+
 /// Carries out a command on contacts.
 pub(crate) fn contacts(desk: &mut Desk, call: &Call<'_>) -> Answer {
     match (call.method(), call.path) {

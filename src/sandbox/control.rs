@@ -150,6 +150,7 @@ async fn everything(State(shared): App) -> Response {
         "effects": state.desk.effects.by_id(),
         "effects_by_ticket": state.desk.effects.by_ticket(),
         "notifications": state.desk.notifications,
+        "delivery_totals": state.delivery_totals,
         "requests": state.requests,
         "deliveries": state.deliveries,
     }))
@@ -263,7 +264,7 @@ async fn no_such_path() -> ControlError {
 fn spelled_out(mut fault: Map<String, Value>) -> Value {
     let kind = fault.get("kind").and_then(Value::as_str).map(str::to_owned);
     if let Some(kind) = kind {
-        let named = ["on", "match", "times", "kind"];
+        let named = ["on", "match", "times", "skip", "kind"];
         let details: Map<String, Value> = fault
             .iter()
             .filter(|(name, _)| !named.contains(&name.as_str()))

@@ -3,6 +3,7 @@
 //! Faults wait in the order they were asked for; each envelope takes the first that fits, and uses it up once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What a fault is laid on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub(crate) enum Kind {
         /// Seconds, for a `Retry-After` header.
         #[serde(default)]
         retry_after: Option<u64>,
+        /// How late.
+        #[serde(default)]
+        ms: u64,
         /// Take effect all the same.
         #[serde(default)]
         applied: bool,
@@ -85,6 +89,18 @@ pub(crate) enum Kind {
         /// `reason.description`.
         #[serde(default)]
         description: Option<String>,
+        /// Take effect all the same.
+        #[serde(default)]
+        applied: bool,
+    },
+    /// Answer 200 with success, and with this document or none, whatever is true; commands only.
+    Answer {
+        /// The document's MIME type.
+        #[serde(default, rename = "type")]
+        media_type: Option<String>,
+        /// The document.
+        #[serde(default)]
+        resource: Value,
         /// Take effect all the same.
         #[serde(default)]
         applied: bool,
@@ -116,6 +132,7 @@ impl Kind {
                 on != On::Webhooks
             }
             Self::Failure { .. } => matches!(on, On::Commands | On::Messages),
+            Self::Answer { .. } => on == On::Commands,
             Self::Redirect { .. } => on == On::Media,
             Self::Duplicate | Self::Reorder | Self::Lose => on == On::Webhooks,
         }

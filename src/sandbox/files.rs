@@ -1,7 +1,6 @@
 //! Media over HTTP: files behind their links, and uploads, on the sandbox's own port.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -134,12 +133,16 @@ async fn answer(
     match fault {
         None => act(),
         Some(Kind::Delay { ms, .. }) => {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms)) => act(),
-                () = shared.stop.cancelled() => cut(),
+            if shared.pause(ms).await {
+                act()
+            } else {
+                cut()
             }
         }
-        Some(Kind::Status { code, body, retry_after, .. }) => {
+        Some(Kind::Status { code, body, retry_after, ms, .. }) => {
+            if !shared.pause(ms).await {
+                return cut();
+            }
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = (status, body.unwrap_or_default()).into_response();
             if let Some(seconds) = retry_after {
@@ -157,7 +160,14 @@ async fn answer(
             cut()
         }
         // The others cannot be laid here, or are as good as a reset.
-        Some(Kind::DropBefore | Kind::Failure { .. } | Kind::Duplicate | Kind::Reorder | Kind::Lose) => cut(),
+        Some(
+            Kind::DropBefore
+            | Kind::Failure { .. }
+            | Kind::Answer { .. }
+            | Kind::Duplicate
+            | Kind::Reorder
+            | Kind::Lose,
+        ) => cut(),
     }
 }
 

@@ -229,6 +229,7 @@ impl Handle {
         let (ticket_id, identity) = (ticket.id.clone(), ticket.customer_identity.clone());
         let heard = state.settings.deliver_while_waiting || ticket.status != Status::Waiting;
         let posted = announce.unwrap_or(heard);
+        let metadata = state.desk.with_tunnel(&identity, metadata);
         let typing = media_type.eq_ignore_ascii_case(CHATSTATE);
         let id = if typing { None } else { Some(id.unwrap_or_else(|| state.desk.ids.uuid())) };
         let prefix = "fwd:".repeat(self.shared.forward_prefixes.into());

@@ -70,7 +70,10 @@ async fn set_power(State(shared): App, body: Bytes) -> Result<Response, ControlE
             "as: `refuse` would cut you off as well; start the sandbox with a control listener".into(),
         ));
     }
-    shared.power.turn(outage).await;
+    tokio::select! {
+        () = shared.power.turn(outage) => {}
+        () = shared.stop.cancelled() => return Err(ControlError::Conflict("the sandbox is stopping".into())),
+    }
     shared.changed();
     Ok(answer(&power_view(&shared)))
 }
@@ -121,10 +124,11 @@ async fn add_media(State(shared): App, body: Bytes) -> Result<Response, ControlE
     desk.media.fill(&id, &media_type, bytes.into()).map_err(full)?;
     let at = if expired { jiff::Timestamp::UNIX_EPOCH } else { now() };
     let mut content = json!({
-        "type": media_type, "uri": desk.media.link(&id, at), "title": title, "size": length,
+        "type": media_type, "uri": desk.media.link(&id, at), "size": length,
     });
-    if let (Guard::Keyed, Some(members)) = (guard, content.as_object_mut()) {
-        members.insert("authorizationRealm".to_owned(), json!("blip"));
+    if let Some(members) = content.as_object_mut() {
+        members.extend(title.map(|title| ("title".to_owned(), json!(title))));
+        members.extend((guard == Guard::Keyed).then(|| ("authorizationRealm".to_owned(), json!("blip"))));
     }
     Ok(answer(&json!({ "id": id, "type": "application/vnd.lime.media-link+json", "content": content })))
 }

@@ -1,4 +1,4 @@
-//! Reading tickets back: one, lists with filters and pages, their messages, the numbers of the day. Pure.
+//! Reading tickets back: one, lists with filters and pages, their messages. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::commands::{Answer, Call};
 use super::filter::Filter;
 use super::lime::Document;
 use super::model::{Account, Desk, TUNNEL};
-use super::ticket::{Item, Read, Refusal, Status, TICKET, Ticket};
+use super::ticket::{Item, Read, Refusal, TICKET, Ticket};
 
 const THREAD_MESSAGE: &str = "application/vnd.iris.thread-message+json";
 
@@ -30,7 +30,6 @@ pub(crate) fn execute(desk: &Desk, call: &Call<'_>) -> Answer {
             Ok(Some(Document::page(TICKET, found, call.uri.page(PAGE)?)))
         }
         ["tickets", id, "messages"] => messages(desk, call, id),
-        ["monitoring", "tickets"] => Ok(Some(summary(desk))),
         _ => Err(Refusal::not_supported()),
     }
 }
@@ -120,21 +119,4 @@ fn ordered<'a>(items: impl Iterator<Item = &'a Item>, ascending: bool, page: (us
 
 fn is_older(date: &str, age: SignedDuration, now: Timestamp) -> bool {
     date.parse::<Timestamp>().is_ok_and(|date| now.duration_since(date) > age)
-}
-
-fn summary(desk: &Desk) -> Document {
-    let count = |status: Status| desk.tickets().iter().filter(|ticket| ticket.status == status).count();
-    let closed = desk.tickets().iter().filter(|ticket| ticket.closed).count();
-    Document::new(
-        "application/vnd.iris.desk.ticketssummary+json",
-        json!({
-            "waiting": count(Status::Waiting),
-            "open": count(Status::Open) + count(Status::Assigned),
-            "closed": closed,
-            "closedAttendant": count(Status::ClosedAttendant),
-            "closedClient": count(Status::ClosedClient) + count(Status::ClosedClientInactivity),
-            "transferred": count(Status::Transferred),
-            "missed": 0,
-        }),
-    )
 }

@@ -14,6 +14,7 @@ use super::effects::{Cause, Effects, What};
 use super::ids::Ids;
 use super::media::Media;
 use super::people::{DIRECT_TRANSFER, People};
+use super::rules::Rules;
 use super::ticket::{Customer, Direction, Item, Refusal, Status, TICKET, Ticket};
 
 /// The domain of customers behind a router.
@@ -74,6 +75,7 @@ pub(crate) struct Desk {
     pub(crate) ids: Ids,
     pub(crate) habits: Habits,
     pub(crate) people: People,
+    pub(crate) rules: Rules,
     pub(crate) contacts: Contacts,
     pub(crate) media: Media,
     pub(crate) effects: Effects,
@@ -94,6 +96,7 @@ impl Desk {
             ids: Ids::new(seed),
             habits: Habits { agent_distribution: true, refuse_closed_by: false },
             people: People::new(),
+            rules: Rules::default(),
             contacts: Contacts::default(),
             media: Media::default(),
             effects: Effects::default(),

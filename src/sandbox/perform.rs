@@ -1,7 +1,6 @@
 //! What an envelope does, and how that may go wrong: the quota, then a fault if one is laid, then the effect.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 use super::commands::{Answer, execute};
 use super::conversation::Outgoing;
 use super::faults::{Facts, Kind, On};
-use super::lime::{Command, member, response};
+use super::lime::{Command, Document, member, response};
 use super::model::Account;
 use super::shared::{Shared, now};
 use super::ticket::Refusal;
@@ -97,15 +96,17 @@ async fn misbehave(shared: &Arc<Shared>, by: Account, incoming: &Incoming, fault
         None => apply(shared, by, incoming),
         Some(Kind::Delay { ms, applied }) => {
             let early = applied.then(|| apply(shared, by, incoming));
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms)) => {}
-                () = shared.stop.cancelled() => return Verdict::Cut,
+            if !shared.pause(ms).await {
+                return Verdict::Cut;
             }
             early.unwrap_or_else(|| apply(shared, by, incoming))
         }
-        Some(Kind::Status { code, body, retry_after, applied }) => {
+        Some(Kind::Status { code, body, retry_after, ms, applied }) => {
             if applied {
                 apply(shared, by, incoming);
+            }
+            if !shared.pause(ms).await {
+                return Verdict::Cut;
             }
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Verdict::Answer { status, body: body.unwrap_or_default().into_bytes(), retry_after }
@@ -119,6 +120,14 @@ async fn misbehave(shared: &Arc<Shared>, by: Account, incoming: &Incoming, fault
                 apply(shared, by, incoming);
             }
             fail(shared, by, incoming, Refusal { code, description })
+        }
+        Some(Kind::Answer { media_type, resource, applied }) => {
+            if applied {
+                apply(shared, by, incoming);
+            }
+            let Incoming::Command(command) = incoming else { return Verdict::Cut };
+            let document = media_type.map(|media_type| Document { media_type, resource });
+            Verdict::json(answer(shared, by, command, &Ok(document)))
         }
         Some(Kind::Hang { applied }) => {
             if applied {

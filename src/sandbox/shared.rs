@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) webhook: Option<WebhookConfig>,
     pub(crate) queues: HashMap<String, Queue>,
     pub(crate) deliveries: VecDeque<Delivery>,
+    /// How many webhooks fared how, also of those whose records are gone.
+    pub(crate) delivery_totals: BTreeMap<&'static str, u64>,
     pub(crate) requests: VecDeque<Request>,
 }
 
@@ -83,6 +86,7 @@ impl State {
     }
 
     pub(crate) fn record_delivery(&mut self, delivery: Delivery) {
+        *self.delivery_totals.entry(delivery.report.status).or_default() += 1;
         bounded_push(&mut self.deliveries, delivery);
     }
 }
@@ -126,6 +130,7 @@ impl Shared {
             webhook,
             queues: HashMap::new(),
             deliveries: VecDeque::new(),
+            delivery_totals: BTreeMap::new(),
             requests: VecDeque::new(),
         };
         Self {
@@ -162,6 +167,17 @@ impl Shared {
         match account {
             Account::Desk => &self.bot.identity,
             Account::Router => &self.router.identity,
+        }
+    }
+
+    /// Waits so long; false if the sandbox stops before.
+    pub(crate) async fn pause(&self, ms: u64) -> bool {
+        if ms == 0 {
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms)) => true,
+            () = self.stop.cancelled() => false,
         }
     }
 

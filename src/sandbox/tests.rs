@@ -1,4 +1,11 @@
-//! What the sandbox promises: Blip's rules, and its behavior over real HTTP.
+//! The sandbox's own tests: the model alone, and the whole over real HTTP.
 
+mod elsewhere;
+mod files;
 mod live;
+mod matrix;
+mod outage;
+mod people;
 mod rules;
+mod samples;
+mod world;

@@ -230,10 +230,7 @@ async fn deliver(shared: &Shared, ticket_id: &str, mut job: Job, fault: Option<K
             first
         }
         Some(Kind::Delay { ms, .. }) => {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms)) => {}
-                () = shared.stop.cancelled() => {}
-            }
+            shared.pause(ms).await;
             post(shared, ticket_id, &job).await
         }
         // The others cannot be laid on webhooks.
@@ -242,6 +239,7 @@ async fn deliver(shared: &Shared, ticket_id: &str, mut job: Job, fault: Option<K
             | Kind::DropBefore
             | Kind::DropAfter
             | Kind::Failure { .. }
+            | Kind::Answer { .. }
             | Kind::Redirect { .. }
             | Kind::Hang { .. },
         )

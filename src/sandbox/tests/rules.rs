@@ -9,15 +9,15 @@ use crate::sandbox::lime::{Command, response};
 use crate::sandbox::model::{Account, Desk, NewTicket};
 
 const BOT: &str = "sandbox@msging.net";
-const ROUTER: &str = "router@msging.net";
+pub(super) const ROUTER: &str = "router@msging.net";
 const CUSTOMER: &str = "5531999990001@wa.gw.msging.net";
 const AGENT: &str = "maria.souza%40example.com@blip.ai";
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2019-11-08T20:15:59.415Z".parse().unwrap()
 }
 
-fn desk() -> Desk {
+pub(super) fn desk() -> Desk {
     Desk::new(BOT.into(), ROUTER.into(), 7)
 }
 
@@ -32,11 +32,11 @@ fn run(desk: &mut Desk, envelope: &Value) -> Value {
     serde_json::from_slice(&response(&command, BOT, &result, false)).unwrap()
 }
 
-fn get(desk: &mut Desk, uri: &str) -> Value {
+pub(super) fn get(desk: &mut Desk, uri: &str) -> Value {
     run(desk, &json!({"id": "g", "to": "postmaster@desk.msging.net", "method": "get", "uri": uri}))
 }
 
-fn set(desk: &mut Desk, id: &str, uri: &str, resource: &Value) -> Value {
+pub(super) fn set(desk: &mut Desk, id: &str, uri: &str, resource: &Value) -> Value {
     run(
         desk,
         &json!({"id": id, "to": "postmaster@desk.msging.net", "method": "set", "uri": uri,
@@ -227,7 +227,7 @@ fn ids_lose_every_forward_prefix() {
     }
 }
 
-fn items(answer: &Value) -> &Vec<Value> {
+pub(super) fn items(answer: &Value) -> &Vec<Value> {
     answer["resource"]["items"].as_array().unwrap()
 }
 
