@@ -27,7 +27,7 @@ mod cache;
 use cache::{Asked, Cache, Kept};
 
 /// Events looked through, newest first, for who a customer behind a router is.
-const LOOK_BACK_EVENTS_MAX: u64 = 10_000;
+const LOOK_BACK_EVENTS_MAX: u64 = 4_000;
 /// Events read at once.
 const LOOK_BACK_PAGE: u64 = 1_000;
 /// What LIME's codes for "not found" are called of tickets, most of what is asked for.
