@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::HeaderValue;
-use secrecy::ExposeSecret;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,7 @@ use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
 use crate::gateway::credential::Watched;
 use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
+use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
@@ -32,6 +35,10 @@ use crate::store::sqlite::{self, SqliteLog};
 use crate::store::{EventLog, Ledger};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
+
+mod directory;
+
+pub use directory::routers_of;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -93,8 +100,9 @@ impl App {
         let mut registry = telemetry::registry();
         let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
         let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
-        let bots = watched(blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?, &alerts);
-        let command_metrics = CommandMetrics::register(&mut registry);
+        let blip_metrics = BlipMetrics::register(&mut registry);
+        let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
+        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
         let config::Commands { accept_only_expiry, queue_max } = config.commands;
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
@@ -103,23 +111,22 @@ impl App {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
-            metrics: command_metrics,
+            metrics: CommandMetrics::register(&mut registry),
             queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
         });
         desk.recover();
 
         log.register_metrics(&mut registry);
-        let webhook_metrics = WebhookMetrics::register(&mut registry);
-        let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
-        let quarantine = Quarantine::new(log.clone(), shutdown.clone());
         let parts = Parts {
             log: events,
             desk,
-            quarantine,
+            directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
+            media: directory::media_of(config, &secrets, &shutdown)?,
+            quarantine: Quarantine::new(log.clone(), shutdown.clone()),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
-            limits,
+            limits: Limits { streams_max: config.grpc.streams_max, ..Limits::default() },
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
@@ -128,7 +135,7 @@ impl App {
             ingest,
             keys,
             body_bytes_max,
-            webhook_metrics,
+            WebhookMetrics::register(&mut registry),
             shutdown.clone(),
             ids.next(),
         ));
@@ -264,15 +271,7 @@ pub fn blip_of(
     let mut bots: BTreeMap<String, Arc<dyn BlipApi>> = BTreeMap::new();
     for bot in &config.bots {
         let key = secrets.blip_key(&bot.name).with_context(|| format!("bot {} has no key", bot.name))?;
-        let authorization: Authorization = Arc::new(move || {
-            let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let config::Rates { messages, notifications, commands } = bot.rates;
-        let rates = Rates { messages, notifications, commands };
-        let api = HttpBlip::new(&bot.name, client.clone(), &bot.url, authorization, rates, metrics.clone());
-        bots.insert(bot.name.to_string(), Arc::new(api));
+        bots.insert(bot.name.to_string(), api_of(bot, client.clone(), key, metrics));
     }
     Ok(bots)
 }
@@ -286,12 +285,45 @@ fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMa
     bots.into_iter().map(watch).collect()
 }
 
+/// A way to Blip with a key of a bot's: its own, or its router's.
+fn api_of(bot: &config::Bot, client: Client, key: Key, metrics: &BlipMetrics) -> Arc<dyn BlipApi> {
+    let config::Rates { messages, notifications, commands } = bot.rates;
+    let rates = Rates { messages, notifications, commands };
+    let authorization = authorization_of(key);
+    Arc::new(HttpBlip::new(&bot.name, client, &bot.url, authorization, rates, metrics.clone()))
+}
+
+/// A key, as it is at the moment.
+type Key = watch::Receiver<SecretString>;
+
+/// The header that a key makes; asked for each time, so that a rotated key is used at once.
+fn authorization_of(key: Key) -> Authorization {
+    Arc::new(move || {
+        let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    })
+}
+
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.
 pub async fn try_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
-    for (to, uri, meaning) in [
-        ("postmaster@msging.net", "/ping", "Blip did not answer a ping"),
-        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk"),
-    ] {
+    let desk =
+        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk");
+    try_questions(api, &[PING, desk], patience).await
+}
+
+/// Proves the key of a bot's router: Blip takes it.
+pub async fn try_router_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
+    try_questions(api, &[PING], patience).await
+}
+
+/// Whom to ask what, and what it means if that fails.
+type Question = (&'static str, &'static str, &'static str);
+
+const PING: Question = ("postmaster@msging.net", "/ping", "Blip did not answer a ping");
+
+async fn try_questions(api: &dyn BlipApi, questions: &[Question], patience: Duration) -> anyhow::Result<()> {
+    for &(to, uri, meaning) in questions {
         let id = SystemIds.next().to_string();
         let (to, uri) = (to.to_owned(), LimeUri(uri.to_owned()));
         let command = Command { id, to, method: Method::Get, uri, resource: None };

@@ -13,6 +13,7 @@ use crate::lime::{Command, Reason, Reply};
 mod gate;
 pub mod http;
 mod line;
+pub mod media;
 pub mod metrics;
 pub mod policy;
 

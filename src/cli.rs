@@ -9,6 +9,7 @@ mod bulk;
 mod check;
 mod client;
 mod commands;
+mod directory;
 mod quarantine;
 mod sandbox;
 mod serve;
@@ -43,6 +44,10 @@ enum Command {
     Tickets(tickets::TicketsArgs),
     /// What was asked of Desk, and what became of it.
     Commands(commands::CommandsArgs),
+    /// Who attends a bot's customers, and who of them is online.
+    Agents(directory::AgentsArgs),
+    /// The teams of a bot, and how many are online in each.
+    Teams(directory::TeamsArgs),
     /// Webhooks that could not be read: list them, look at one, replay them.
     Quarantine(quarantine::QuarantineArgs),
 }
@@ -81,6 +86,8 @@ impl Cli {
             Command::Tail(args) => tail::run(args).await,
             Command::Tickets(args) => tickets::run(args).await,
             Command::Commands(args) => commands::run(args).await,
+            Command::Agents(args) => directory::agents(args).await,
+            Command::Teams(args) => directory::teams(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod content;
+pub mod directory;
 pub mod event;
 pub mod late;
 pub mod ticket;
@@ -19,6 +20,7 @@ pub use content::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,
     Location, MediaLink, Menu, MenuOption, Reaction, Reply, WebLink, is_mime,
 };
+pub use directory::{Agent, CustomReply, Customer, CustomerCard, Team};
 pub use event::{
     DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, SettledAs, StoredEvent,
     place,

@@ -169,6 +169,7 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
     made.with_context(|| format!("{}: cannot be made", folder.display()))?;
     let token = Uuid::new_v4().simple().to_string();
     let source = MapSource::new().with_var("KEY", &args.key).with_var("TOKEN", &token);
+    let source = source.with_var("ROUTER_KEY", &args.router_key);
     let file = configuration(&args, desk.local_addr(), &folder);
     let config =
         Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
@@ -198,10 +199,12 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
 fn configuration(args: &SandboxArgs, desk: SocketAddr, folder: &std::path::Path) -> String {
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     format!(
-        "[store]\npath = {}\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\nkey_env = \"KEY\"\n\
-         webhook_token_env = [\"TOKEN\"]\nrates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
+        "[store]\npath = {}\n[media]\nhosts = [\"{desk}\"]\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\n\
+         key_env = \"KEY\"\nrouter_key_env = \"ROUTER_KEY\"\nrouter_identity = {}\nwebhook_token_env = [\"TOKEN\"]\n\
+         rates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
         text(&folder.join("deskgate.db").display().to_string()),
         text(&args.identity),
+        text(&args.router_identity),
     )
 }
 
@@ -230,6 +233,10 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
     ] {
         writeln!(out, "  grpcurl -plaintext -d '{body}' {grpc} deskgate.v1.TicketService/{method}")?;
     }
+    writeln!(
+        out,
+        "\nWho works there: deskgate agents --server http://{grpc}; in which teams: deskgate teams --server http://{grpc}"
+    )?;
     writeln!(out, "\nAll there is: grpcurl -plaintext {grpc} list; deskgate tail --server http://{grpc}")?;
     if demo {
         writeln!(out, "A scripted customer is writing now. To be one yourself:\n")?;

@@ -10,7 +10,7 @@ use super::level::check_level;
 use super::reading::{Reading, Section};
 use super::{
     Admin, Commands, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook,
-    bots, rules, secrets, units,
+    bots, media, rules, secrets, units,
 };
 
 /// Reads everything; also tells which keys there are.
@@ -53,6 +53,7 @@ fn read(table: Table, reading: &mut Reading<'_>) -> Config {
         admin: admin(root.section("admin", reading), reading),
         store: store(root.section("store", reading), reading),
         commands: commands(root.section("commands", reading), reading),
+        media: media::read(root.section("media", reading), reading),
         bots: bots::read(root.sections("bots", reading), reading),
         log: log(root.section("log", reading), reading),
         warnings: Vec::new(),

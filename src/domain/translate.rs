@@ -3,6 +3,7 @@
 
 mod answer;
 mod content;
+pub mod directory;
 mod inbound;
 mod lookup;
 mod outbound;

@@ -35,6 +35,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub(super) use carry::unread;
 pub use metrics::CommandMetrics;
 pub use reads::{AtBlip, Messages, TicketView};
 
@@ -165,7 +166,7 @@ pub enum DeskError {
         known: Vec<String>,
     },
     /// The caller named none, and neither the ticket nor the configuration tells which.
-    #[error("which bot's ticket is it? Name one of: {}", candidates.join(", "))]
+    #[error("which bot is meant? Name one of: {}", candidates.join(", "))]
     BotNeeded {
         /// The names there are.
         candidates: Vec<String>,

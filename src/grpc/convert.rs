@@ -8,6 +8,7 @@ pub(super) mod admin;
 pub(super) mod command;
 pub(super) mod content;
 pub(super) mod desk;
+pub(super) mod directory;
 pub(super) mod event;
 pub(super) mod lists;
 pub(super) mod request;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{World, message, ticket};
 
-fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     assert!(path.exists(), "{} is not there: `tests/run` installs it", path.display());
     path

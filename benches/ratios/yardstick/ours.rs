@@ -10,7 +10,9 @@ use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::alerts::Alerts;
 use deskgate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
+use deskgate::gateway::directory::Directory;
 use deskgate::gateway::ingest::Ingest;
+use deskgate::gateway::media::{self, Media};
 use deskgate::gateway::quarantine::Quarantine;
 use deskgate::grpc::{self, Limits, Parts};
 use deskgate::shutdown::Shutdown;
@@ -56,8 +58,11 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
         metrics,
         queue: QueueLimits::default(),
     });
-    let limits = Limits::default();
-    let parts = Parts { log: Arc::clone(&events), desk, quarantine, clock, ids, shutdown, limits };
+    let directory = Directory::new(Arc::clone(&events), BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
+    let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
+    let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
+    let (log, limits) = (Arc::clone(&events), Limits::default());
+    let parts = Parts { log, desk, directory, media, quarantine, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
     tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
     serving.await

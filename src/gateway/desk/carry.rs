@@ -336,7 +336,7 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
 }
 
 /// The same for a read, which has no effect to be in doubt about.
-pub(super) fn unread(error: &BlipError, uri: &str) -> Fault {
+pub(in crate::gateway) fn unread(error: &BlipError, uri: &str) -> Fault {
     match error {
         BlipError::Unknown(_) => {
             Fault::new("BLIP_UNAVAILABLE", error.to_string()).with("blip_uri", uri).passing()
