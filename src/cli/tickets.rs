@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand, ValueEnum};
+use prost::Message;
 use tonic::transport::Channel;
 
 use super::bulk::{self, CloseArgs};
@@ -69,6 +70,11 @@ impl Acting {
     pub(super) fn options(&self) -> pb::CommandOptions {
         let request_id = uuid::Uuid::new_v4().to_string();
         pb::CommandOptions { request_id, accept_only: self.accept_only, ..Default::default() }
+    }
+
+    /// Tells an answer, which is a `deskgate.v1` message called `name`, or what it says in a line.
+    fn tell(&self, name: &str, answer: &impl Message, line: &str) -> anyhow::Result<()> {
+        if self.json { tell(&Json::new()?.line(name, answer)?) } else { tell(line) }
     }
 }
 
@@ -357,10 +363,7 @@ async fn assign(args: AssignArgs) -> anyhow::Result<()> {
     let request = pb::AssignRequest { ticket_id: ticket, agent, bot, options };
     let answer = client(&acting.server).await?.assign(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
-    if acting.json {
-        return tell(&Json::new()?.line("AssignResponse", &answer)?);
-    }
-    tell(&said(answer.receipt.as_ref(), "assigned"))
+    acting.tell("AssignResponse", &answer, &said(answer.receipt.as_ref(), "assigned"))
 }
 
 async fn send(args: SendArgs) -> anyhow::Result<()> {
@@ -369,10 +372,7 @@ async fn send(args: SendArgs) -> anyhow::Result<()> {
     let request = pb::SendRequest { ticket_id: ticket, text, agent, bot, options, ..Default::default() };
     let answer = client(&acting.server).await?.send(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
-    if acting.json {
-        return tell(&Json::new()?.line("SendResponse", &answer)?);
-    }
-    tell(&said(answer.receipt.as_ref(), "sent"))
+    acting.tell("SendResponse", &answer, &said(answer.receipt.as_ref(), "sent"))
 }
 
 async fn transfer(args: TransferArgs) -> anyhow::Result<()> {
@@ -381,12 +381,9 @@ async fn transfer(args: TransferArgs) -> anyhow::Result<()> {
     let request = pb::TransferRequest { ticket_id: ticket, team, agent, bot, options };
     let answer = client(&acting.server).await?.transfer(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
-    if acting.json {
-        return tell(&Json::new()?.line("TransferResponse", &answer)?);
-    }
-    let new =
-        answer.new_ticket.map(|new| format!("transferred: ticket {} goes on", printable(&new.ticket_id)));
-    tell(&said(answer.receipt.as_ref(), new.as_deref().unwrap_or("transferred")))
+    let new = answer.new_ticket.as_ref().map(|new| printable(&new.ticket_id));
+    let done = new.map_or("transferred".to_owned(), |new| format!("transferred: ticket {new} goes on"));
+    acting.tell("TransferResponse", &answer, &said(answer.receipt.as_ref(), &done))
 }
 
 async fn tags(args: TagsArgs) -> anyhow::Result<()> {
@@ -395,10 +392,7 @@ async fn tags(args: TagsArgs) -> anyhow::Result<()> {
     let request = pb::SetTagsRequest { ticket_id: ticket, tags, bot, options };
     let answer = client(&acting.server).await?.set_tags(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
-    if acting.json {
-        return tell(&Json::new()?.line("SetTagsResponse", &answer)?);
-    }
-    tell(&said(answer.receipt.as_ref(), "tags set"))
+    acting.tell("SetTagsResponse", &answer, &said(answer.receipt.as_ref(), "tags set"))
 }
 
 /// What became of a command, in a line.

@@ -391,3 +391,30 @@ async fn kill_9_at_any_instant_doubles_nothing_and_forgets_nothing() {
     let said = world.all_events().await.into_iter().filter(|event| event.r#type == "message.agent").count();
     assert_eq!(said, done, "an event for each that was done");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_called_both_ways_is_one_command() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    let tickets = world.tickets().await;
+    world.desk("/faults", json!({"on": "messages", "kind": {"delay": {"ms": 1000}}})).await;
+    let slow = send(&ticket_id, "devagar", false);
+    let mut first = tickets.clone();
+    let first = tokio::spawn(async move { first.send(slow).await.unwrap() });
+    while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
+    {
+        tokio::task::yield_now().await;
+    }
+    // One waits behind it for the ticket's turn; then the same is left to be done.
+    let mut waiting = tickets.clone();
+    let mut request = tonic::Request::new(send(&ticket_id, "um", false));
+    request.set_timeout(Duration::from_secs(20));
+    let waiting = tokio::spawn(async move { waiting.send(request).await });
+    let mut leaving = tickets.clone();
+    let left = leaving.send(send(&ticket_id, "um", true)).await.unwrap().into_inner().receipt.unwrap();
+    first.await.unwrap();
+    let waited = waiting.await.unwrap().unwrap().into_inner().receipt.unwrap();
+    assert_eq!(waited.command_id, left.command_id);
+    assert_eq!(waited.state(), pb::CommandState::Succeeded);
+    assert_eq!(received(&world).await[&ticket_id], ["devagar", "um"]);
+}

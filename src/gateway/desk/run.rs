@@ -55,11 +55,15 @@ impl Inner {
         if let Some(earlier) = self.earlier(&request).await? {
             return self.answer_again(earlier, deadline).await;
         }
-        let _ticket_turn = self.ticket_turn(&request, deadline).await?;
+        let ticket_turn = self.ticket_turn(&request, deadline).await?;
         let command = new_command(self.ids.next(), &request);
         let (record, state) = match self.ledger.begin(command).await? {
             Begun::Fresh(record, state) => (record, *state),
-            Begun::Known(record) => return self.answer_again(record, deadline).await,
+            Begun::Known(record) => {
+                // It was left to be done meanwhile, and may wait for this very turn.
+                drop(ticket_turn);
+                return self.answer_again(record, deadline).await;
+            }
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
         let start = Instant::now();
@@ -77,6 +81,7 @@ impl Inner {
             self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
         self.follow(&record);
+        drop(ticket_turn);
         self.answer(record, false).await
     }
 
