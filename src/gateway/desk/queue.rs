@@ -72,7 +72,10 @@ impl Inner {
                 (Some(door), Some(self.tickets.place(lane).await))
             }
         };
-        let (record, state) = match self.ledger.begin(new_command(self.ids.next(), &request)).await? {
+        let command = new_command(self.ids.next(), &request);
+        // Before anybody can find the command, and wait for its end.
+        let ended = self.ends.turn(command.id).await;
+        let (record, state) = match self.ledger.begin(command).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => return self.accepted(record, true).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
@@ -84,7 +87,6 @@ impl Inner {
             let record = self.settle(id, end, Vec::new()).await?;
             return self.answer(record, false).await;
         }
-        let ended = self.ends.turn(id).await;
         let queued = Queued { id, place, ended, room: Some(room) };
         drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
         self.accepted(record, false).await
