@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::HeaderValue;
-use secrecy::ExposeSecret;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +23,9 @@ use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
-use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::credential::Watched;
+use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
+use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
@@ -31,6 +35,10 @@ use crate::store::sqlite::{self, SqliteLog};
 use crate::store::{EventLog, Ledger};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
+
+mod directory;
+
+pub use directory::routers_of;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -59,13 +67,16 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
     /// The sandbox's stand-in for Blip Desk.
     pub desk: Option<SocketAddr>,
+    /// The stand-in's control side, where it listens on its own.
+    pub control: Option<SocketAddr>,
 }
 
 impl Addresses {
     /// As an object of `host:port` texts.
     pub fn to_json(&self) -> String {
-        let Self { webhook, grpc, admin, desk } = self;
-        let all = [("webhook", webhook), ("grpc", grpc), ("admin", admin), ("desk", desk)];
+        let Self { webhook, grpc, admin, desk, control } = self;
+        let all =
+            [("webhook", webhook), ("grpc", grpc), ("admin", admin), ("desk", desk), ("control", control)];
         let named =
             all.into_iter().filter_map(|(name, address)| Some((name, json!(address.as_ref()?.to_string()))));
         serde_json::Value::Object(named.map(|(name, address)| (name.to_owned(), address)).collect())
@@ -87,42 +98,44 @@ impl App {
         let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
-        let bots = blip_of(config, &secrets, &BlipMetrics::register(&mut registry))?;
-        let command_metrics = CommandMetrics::register(&mut registry);
-        let desk = Desk::new(
-            Arc::clone(&events),
+        let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
+        let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
+        let blip_metrics = BlipMetrics::register(&mut registry);
+        let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
+        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
+        let config::Commands { accept_only_expiry, queue_max } = config.commands;
+        let desk = Desk::new(DeskParts {
+            log: Arc::clone(&events),
             ledger,
             bots,
-            Arc::clone(&clock),
-            Arc::clone(&ids),
-            shutdown.clone(),
-            command_metrics,
-        );
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            metrics: CommandMetrics::register(&mut registry),
+            queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
+        });
         desk.recover();
 
         log.register_metrics(&mut registry);
-        let webhook_metrics = WebhookMetrics::register(&mut registry);
-        let limits = Limits { streams_max: config.grpc.streams_max, ..Limits::default() };
-        let quarantine = Quarantine::new(log.clone(), shutdown.clone());
         let parts = Parts {
             log: events,
             desk,
-            quarantine,
+            directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
+            media: directory::media_of(config, &secrets, &shutdown)?,
+            quarantine: Quarantine::new(log.clone(), shutdown.clone()),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
-            limits,
+            limits: Limits { streams_max: config.grpc.streams_max, ..Limits::default() },
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let bots = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
-        let alerts = Alerts::new(Arc::clone(&parts.log), bots, shutdown.clone(), &mut registry);
         let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
         let webhooks = Arc::new(Webhook::new(
             ingest,
             keys,
             body_bytes_max,
-            webhook_metrics,
+            WebhookMetrics::register(&mut registry),
             shutdown.clone(),
             ids.next(),
         ));
@@ -193,7 +206,9 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
     match ledger.unsettled().await {
         Ok(commands) => {
-            let ids: Vec<_> = commands.iter().map(|record| record.command.id.to_string()).collect();
+            // What is queued was not begun: it waits where it is.
+            let begun = commands.iter().filter(|record| record.start_time.is_some());
+            let ids: Vec<_> = begun.map(|record| record.command.id.to_string()).collect();
             tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
         }
         Err(error) => tracing::warn!(%error, "{what}"),
@@ -216,6 +231,7 @@ fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
         grpc: Some(grpc.local_addr()?),
         admin: Some(admin.local_addr()?),
         desk: None,
+        control: None,
     };
     Ok((addresses, [webhook, grpc, admin]))
 }
@@ -255,25 +271,59 @@ pub fn blip_of(
     let mut bots: BTreeMap<String, Arc<dyn BlipApi>> = BTreeMap::new();
     for bot in &config.bots {
         let key = secrets.blip_key(&bot.name).with_context(|| format!("bot {} has no key", bot.name))?;
-        let authorization: Authorization = Arc::new(move || {
-            let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let config::Rates { messages, notifications, commands } = bot.rates;
-        let rates = Rates { messages, notifications, commands };
-        let api = HttpBlip::new(&bot.name, client.clone(), &bot.url, authorization, rates, metrics.clone());
-        bots.insert(bot.name.to_string(), Arc::new(api));
+        bots.insert(bot.name.to_string(), api_of(bot, client.clone(), key, metrics));
     }
     Ok(bots)
 }
 
+/// The same, telling of keys that Blip refuses.
+fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMap<String, Arc<dyn BlipApi>> {
+    let watch = |(bot, api): (String, Arc<dyn BlipApi>)| {
+        let api: Arc<dyn BlipApi> = Arc::new(Watched::new(bot.as_str().into(), api, alerts.clone()));
+        (bot, api)
+    };
+    bots.into_iter().map(watch).collect()
+}
+
+/// A way to Blip with a key of a bot's: its own, or its router's.
+fn api_of(bot: &config::Bot, client: Client, key: Key, metrics: &BlipMetrics) -> Arc<dyn BlipApi> {
+    let config::Rates { messages, notifications, commands } = bot.rates;
+    let rates = Rates { messages, notifications, commands };
+    let authorization = authorization_of(key);
+    Arc::new(HttpBlip::new(&bot.name, client, &bot.url, authorization, rates, metrics.clone()))
+}
+
+/// A key, as it is at the moment.
+type Key = watch::Receiver<SecretString>;
+
+/// The header that a key makes; asked for each time, so that a rotated key is used at once.
+fn authorization_of(key: Key) -> Authorization {
+    Arc::new(move || {
+        let mut value = HeaderValue::from_str(&format!("Key {}", key.borrow().expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    })
+}
+
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.
 pub async fn try_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
-    for (to, uri, meaning) in [
-        ("postmaster@msging.net", "/ping", "Blip did not answer a ping"),
-        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk"),
-    ] {
+    let desk =
+        ("postmaster@desk.msging.net", "/attendants?$skip=0&$take=1", "the bot of this key has no desk");
+    try_questions(api, &[PING, desk], patience).await
+}
+
+/// Proves the key of a bot's router: Blip takes it.
+pub async fn try_router_key(api: &dyn BlipApi, patience: Duration) -> anyhow::Result<()> {
+    try_questions(api, &[PING], patience).await
+}
+
+/// Whom to ask what, and what it means if that fails.
+type Question = (&'static str, &'static str, &'static str);
+
+const PING: Question = ("postmaster@msging.net", "/ping", "Blip did not answer a ping");
+
+async fn try_questions(api: &dyn BlipApi, questions: &[Question], patience: Duration) -> anyhow::Result<()> {
+    for &(to, uri, meaning) in questions {
         let id = SystemIds.next().to_string();
         let (to, uri) = (to.to_owned(), LimeUri(uri.to_owned()));
         let command = Command { id, to, method: Method::Get, uri, resource: None };

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::blip::media::HostPattern;
 use crate::lime::Identity;
 
 mod bots;
 mod describe;
 mod level;
+mod media;
 mod reading;
 mod rules;
 mod secrets;
@@ -37,6 +39,10 @@ pub struct Config {
     pub admin: Admin,
     /// Where events are kept.
     pub store: Store,
+    /// How commands are carried out.
+    pub commands: Commands,
+    /// Which files may be fetched.
+    pub media: Media,
     /// The bots served, at least one.
     pub bots: Vec<Bot>,
     /// What is logged.
@@ -87,6 +93,30 @@ pub struct Store {
     pub queue_max: usize,
 }
 
+/// `[commands]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commands {
+    /// How long a command whose caller does not wait is tried.
+    pub accept_only_expiry: Duration,
+    /// Most commands that wait so at a time.
+    pub queue_max: usize,
+}
+
+/// `[media]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The hosts that may be asked.
+    pub hosts: Vec<HostPattern>,
+    /// Those of them that may have a bot's key, if they ask for it.
+    pub key_hosts: Vec<HostPattern>,
+    /// Largest file.
+    pub size_bytes_max: u64,
+    /// How long a file may take.
+    pub time_max: Duration,
+    /// Most files on their way at a time.
+    pub fetches_max: usize,
+}
+
 /// `[[bots]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bot {
@@ -98,12 +128,25 @@ pub struct Bot {
     pub url: String,
     /// Its key for that API.
     pub key: SecretRef,
+    /// The router before it, which knows who its customers are.
+    pub router: Option<Router>,
+    /// Who keeps its contacts at Blip.
+    pub crm: Identity,
     /// What its webhooks must bring; all are valid. Empty: any webhook is taken.
     pub webhook_tokens: Vec<SecretRef>,
     /// The headers a webhook's token may stand in.
     pub webhook_headers: Vec<HeaderName>,
     /// What Blip lets it send.
     pub rates: Rates,
+}
+
+/// A router: the bot that customers write to, which hands them on to others through its tunnels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// Its key for Blip's API.
+    pub key: SecretRef,
+    /// The router at Blip; only to find a wrong key.
+    pub identity: Option<Identity>,
 }
 
 /// Envelopes a bot may send per second, by kind.

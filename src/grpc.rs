@@ -17,12 +17,16 @@ use tonic_health::server::HealthReporter;
 
 use crate::clock::{Clock, Ids};
 use crate::gateway::desk::Desk;
+use crate::gateway::directory::Directory;
+use crate::gateway::media::Media;
 use crate::gateway::quarantine::Quarantine;
 use crate::shutdown::Shutdown;
 use crate::store::EventLog;
 
 mod admin_service;
 mod convert;
+mod deadline;
+mod directory_service;
 mod edge;
 mod event_service;
 mod filter;
@@ -38,8 +42,10 @@ mod ticket_service;
 mod window;
 
 use admin_service::Admin;
+use directory_service::Directories;
 use event_service::{Events, REQUEST_BYTES_MAX, Server as EventServer};
 use pb::admin_service_server::AdminServiceServer;
+use pb::directory_service_server::DirectoryServiceServer;
 use pb::ticket_service_server::TicketServiceServer;
 use ticket_service::Tickets;
 
@@ -85,6 +91,10 @@ pub struct Parts {
     pub log: Arc<dyn EventLog>,
     /// Asked by `TicketService`.
     pub desk: Desk,
+    /// Asked by `DirectoryService`.
+    pub directory: Directory,
+    /// Asked by `DirectoryService` for files.
+    pub media: Media,
     /// Asked by `AdminService`.
     pub quarantine: Quarantine,
     /// The clock that readers are told of.
@@ -110,7 +120,7 @@ impl Grpc {
     /// Puts the edge together; `registry` will tell what it counts.
     pub fn new(parts: Parts, registry: &mut Registry) -> Self {
         let metrics = metrics::Metrics::register(registry);
-        let Parts { log, desk, quarantine: _, clock, ids, shutdown, limits } = &parts;
+        let Parts { log, desk, directory: _, media: _, quarantine: _, clock, ids, shutdown, limits } = &parts;
         let streams = TaskTracker::new();
         let shared = follow::Shared {
             log: Arc::clone(log),
@@ -132,15 +142,18 @@ impl Grpc {
     /// answered, and whoever does not read is cut off.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let Self { parts, events, edge, streams } = self;
-        let Parts { log, desk, quarantine, clock: _, ids: _, shutdown, limits } = parts;
+        let Parts { log, desk, directory, media, quarantine, clock: _, ids: _, shutdown, limits } = parts;
         let cut = CancellationToken::new();
         let (reporter, health) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
-        let open = Open { calls: edge.calls.clone(), streams, goodbye: limits.goodbye };
+        let open = Open { calls: edge.calls.clone(), streams: streams.clone(), goodbye: limits.goodbye };
         drop(shutdown.spawn(stop(shutdown.clone(), open, reporter, cut.clone())));
 
         let admin = AdminServiceServer::new(Admin::new(quarantine, desk.bots(), log.id()))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
+        let directories = Directories::new(directory, media, log.id(), edge.metrics.clone(), streams);
+        let directories =
+            DirectoryServiceServer::new(directories).max_decoding_message_size(REQUEST_BYTES_MAX);
         let tickets = TicketServiceServer::new(Tickets::new(desk, log.id()))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let soft = shutdown.soft().clone();
@@ -153,6 +166,7 @@ impl Grpc {
             .layer(edge)
             .add_service(EventServer::new(events))
             .add_service(tickets)
+            .add_service(directories)
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1().context("reflection v1")?)
@@ -182,8 +196,13 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 /// The names under which health is told: the whole, and each service.
-const HEALTH_NAMES: [&str; 4] =
-    ["", EventServer::NAME, TicketServiceServer::<Tickets>::NAME, AdminServiceServer::<Admin>::NAME];
+const HEALTH_NAMES: [&str; 5] = [
+    "",
+    EventServer::NAME,
+    TicketServiceServer::<Tickets>::NAME,
+    DirectoryServiceServer::<Directories>::NAME,
+    AdminServiceServer::<Admin>::NAME,
+];
 
 async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for name in HEALTH_NAMES {

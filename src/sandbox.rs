@@ -5,69 +5,53 @@
 //! wire reference with types of its own, and must never name the gateway's: what both got wrong would look right.
 //! It keeps everything in memory, forgets it at the end, and is no place for real customers.
 //!
-//! # Blip's side
+//! What it answers on Blip's side, what its control side takes, its settings, faults and outages, and what it does
+//! where Blip is silent: `docs/SANDBOX.md`.
 //!
-//! `POST /commands`, `/messages`, `/notifications`, with `Authorization: Key {key}`. 401 without the key, 400 for a
-//! malformed envelope, 429 over the quota; else 200 with a LIME response (a failure is 200 too), or 202.
+//! # How it is built
 //!
-//! # The control side
-//!
-//! Plain JSON, no key; errors are `{"error": "…"}` with 400, 404 or 409.
-//!
-//! | request | does |
+//! | | |
 //! |---|---|
-//! | `POST /customers` | opens a conversation, posts the ticket. Body, all optional: `name`, `identity`, `domain`, `text` or `content: {type, value}`, `team`, `priority`. Answers `customer_identity`, `ticket_id`, `sequential_id`, `delivery` |
-//! | `POST /customers/{identity}/messages` | says something: `text`, or `type` and `content`; optional `id` (without `fwd:`), `metadata`. Answers `id`, `envelope_id`, `ticket_id`, `delivery` |
-//! | `POST /customers/{identity}/close` | closes from the customer's side: optional `status` (`ClosedClient`), `announce` (true: post the ticket's document). Answers `ticket_id`, `status`, `delivery` |
-//! | `GET /customers`, `GET /customers/{identity}` | who there is: `active_ticket_id`, `tickets`, `received` (from agents), `thread`, `chatstates` |
-//! | `GET /state` | everything: `tickets`, `customers`, `effects` by envelope id, `requests`, `deliveries`, `faults`, `settings`, … |
-//! | `GET /changes/{revision}` | waits (20 s at most) until `revision`, which `GET /state` shows, is past this one: to wait for an effect without polling |
-//! | `POST /webhooks` | posts the body, whatever it is, to the gateway. Answers `delivery` |
-//! | `PUT /webhook` | sets the target: `url`, and optionally `header_name` with `header_value` |
-//! | `GET`, `PUT /settings` | `announce_new` (true), `announce_changes` (false), `announce_receipts` (false), `deliver_while_waiting` (true), `quota` (null, or `messages`, `notifications`, `commands` a second, `penalty_ms`) |
-//! | `GET`, `POST`, `DELETE /faults` | lists, lays, clears faults; clearing also lets go of what is held back |
-//!
-//! `delivery` is `{status, http_status?, error?}` with a status `delivered`, `refused`, `failed`, `held`, `lost`,
-//! `not_posted` or `no_webhook`. An answer comes once the webhook's fate is known; a failed one is not repeated.
-//!
-//! A fault is `{"on": "commands" | "messages" | "notifications" | "webhooks", "match"?: {method?, uri_contains?,
-//! id_contains?, type_contains?}, "times"?: 1, "kind": …}`, the kind one of
-//!
-//! | kind | what happens |
-//! |---|---|
-//! | `{"delay": {"ms", "applied"?}}` | a late answer (or webhook) |
-//! | `{"status": {"code", "body"?, "retry_after"?, "applied"?}}` | an HTTP status |
-//! | `"drop_before"`, `"drop_after"` | the connection is reset with no answer, before or after the effect |
-//! | `{"failure": {"code"?, "description"?, "applied"?}}` | 200 with a LIME failure |
-//! | `{"hang": {"applied"?}}` | no answer, ever |
-//! | `"duplicate"`, `"reorder"`, `"lose"` | a webhook posted twice; held back until the ticket's next; not posted |
-//!
-//! With `"applied": true` the envelope takes effect first. `{"kind": "delay", "ms": 50}` is as good.
-//!
-//! # Where Blip is silent
-//!
-//! Every new ticket is posted, also one made by a command or a transfer; changes are not, unless the settings say
-//! so. A message to a closed ticket is accepted and vanishes. Ids are not deduplicated. An unknown team is 67, an
-//! unknown status 24, an assignment without agent 21. Tags may change until the ticket is frozen.
+//! | the model, pure | `model` and `conversation` (tickets, messages), `people`, `rules`, `contacts`, `media`, `effects` |
+//! | commands, pure | `lime` (envelopes), `commands` (the table), `listing`, `filter`, `monitoring`, `shapes` |
+//! | trouble, pure | `faults`, `quota`, `weather`, `block` |
+//! | Blip's side | `http`, `perform` (an envelope's way: quota, fault, effect), `files`, `webhooks` |
+//! | the control side | `control`, `levers`, `elsewhere`, `handle`, `demo` |
+//! | what is beneath | `shared` (one lock), `settings`, `connection` and `power` (resets, refusals) |
 
+mod block;
 mod commands;
 mod connection;
+mod contacts;
 mod control;
 mod conversation;
 mod demo;
-mod directory;
+mod effects;
+mod elsewhere;
 mod faults;
+mod files;
 mod filter;
 mod handle;
 mod http;
 mod ids;
+mod levers;
 mod lime;
+mod listing;
+mod media;
 mod model;
+mod monitoring;
+mod people;
+mod perform;
+mod power;
 mod quota;
+mod rules;
+mod settings;
+mod shapes;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod weather;
 mod webhooks;
 
 use std::io;
@@ -94,8 +78,12 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Config {
     /// Where it listens; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where the control side listens on its own, which no outage reaches; it is on the first one in any case.
+    pub control_listen: Option<SocketAddr>,
     /// The bot whose desk it is.
     pub bot: BotConfig,
+    /// The router before it.
+    pub router: BotConfig,
     /// Where webhooks go; may be set later.
     pub webhook: Option<WebhookConfig>,
     /// How many `fwd:` stand before a customer's message id.
@@ -112,6 +100,12 @@ impl Default for Config {
                 name: "sandbox".into(),
                 identity: "sandbox@msging.net".into(),
                 key: "c2FuZGJveDpzYW5kYm94".into(),
+            },
+            control_listen: None,
+            router: BotConfig {
+                name: "router".into(),
+                identity: "router@msging.net".into(),
+                key: "cm91dGVyOnJvdXRlcg==".into(),
             },
             webhook: None,
             forward_prefixes: 2,
@@ -195,33 +189,53 @@ pub enum ControlError {
 pub struct Sandbox {
     listener: TcpListener,
     address: SocketAddr,
+    control: Option<(TcpListener, SocketAddr)>,
     shared: Arc<Shared>,
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let failed = |source| SandboxError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Some write the word `Key` into the key.
+fn bare_key(bot: &mut BotConfig) {
+    if let Some((scheme, key)) = bot.key.split_once(' ')
+        && scheme.eq_ignore_ascii_case("key")
+    {
+        bot.key = key.trim().to_owned();
+    }
+}
+
 impl Sandbox {
-    /// Binds the listener.
-    pub async fn bind(config: Config) -> Result<Self, SandboxError> {
-        let Config { listen, mut bot, webhook, forward_prefixes, seed } = config;
-        if let Some(webhook) = &webhook {
+    /// Binds the listeners.
+    pub async fn bind(mut config: Config) -> Result<Self, SandboxError> {
+        if let Some(webhook) = &config.webhook {
             webhook.check().map_err(SandboxError::Webhook)?;
         }
-        if let Some((scheme, key)) = bot.key.split_once(' ')
-            && scheme.eq_ignore_ascii_case("key")
-        {
-            bot.key = key.trim().to_owned();
-        }
-        let failed = |source| SandboxError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        bare_key(&mut config.bot);
+        bare_key(&mut config.router);
+        let (listener, address) = bind(config.listen).await?;
+        let control = match config.control_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let client = client().map_err(SandboxError::Client)?;
-        let seed = seed.unwrap_or_else(ids::any_seed);
-        let shared = Arc::new(Shared::new(bot, seed, webhook, forward_prefixes, client));
-        Ok(Self { listener, address, shared })
+        let seed = config.seed.unwrap_or_else(ids::any_seed);
+        let shared = Arc::new(Shared::new(config, seed, format!("http://{address}"), client));
+        Ok(Self { listener, address, control, shared })
     }
 
     /// Where it listens.
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the control side listens on its own.
+    pub fn control_addr(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(|(_, address)| *address)
     }
 
     /// Sets where webhooks are posted from now on.
@@ -236,21 +250,33 @@ impl Sandbox {
 
     /// Answers until cancelled, then lets requests end for a moment. What a fault left hanging is cut.
     pub async fn serve(self, cancel: CancellationToken) -> Result<(), SandboxError> {
-        let Self { listener, shared, .. } = self;
-        let routes: Router = http::router().merge(control::router()).with_state(Arc::clone(&shared));
-        let service = routes.into_make_service_with_connect_info::<Cutter>();
+        let Self { listener, address, control, shared } = self;
         let stop = shared.stop.clone();
-        let serving = axum::serve(Cuttable(listener), service).with_graceful_shutdown({
+        let blips = http::router().merge(files::router());
+        let power = Some(Arc::clone(&shared.power));
+        let main = blips.merge(control::router()).with_state(Arc::clone(&shared));
+        let serving = answer(Cuttable::new(listener, address, power), main, stop.clone());
+        let controlling = {
+            let routes = control::router().with_state(Arc::clone(&shared));
             let stop = stop.clone();
-            async move { stop.cancelled().await }
-        });
+            async move {
+                match control {
+                    Some((listener, address)) => {
+                        answer(Cuttable::new(listener, address, None), routes, stop).await
+                    }
+                    None => Ok(()),
+                }
+            }
+        };
         let overdue = async {
             cancel.cancelled().await;
             stop.cancel();
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            served = serving => served.map_err(SandboxError::Serve)?,
+            served = async { tokio::try_join!(serving, controlling) } => {
+                served.map_err(SandboxError::Serve)?;
+            }
             () = overdue => {}
         }
         stop.cancel();
@@ -260,6 +286,12 @@ impl Sandbox {
         }
         Ok(())
     }
+}
+
+/// Answers on one listener until told to stop.
+async fn answer(listener: Cuttable, routes: Router, stop: CancellationToken) -> io::Result<()> {
+    let service = routes.into_make_service_with_connect_info::<Cutter>();
+    axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 
 /// A client that names its crypto provider, as none need be installed, though it never speaks TLS.

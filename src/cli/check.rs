@@ -48,6 +48,18 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
             }
         }
     }
-    anyhow::ensure!(refused == 0, "{refused} of {} bots cannot speak to Blip", config.bots.len());
+    for (bot, api) in app::routers_of(&config, &secrets, &app::blip_metrics())? {
+        match app::try_router_key(api.as_ref(), TRIAL_TIMEOUT).await {
+            Ok(()) => writeln!(out, "bots[{bot}]: Blip takes the router's key")?,
+            Err(error) => {
+                refused = refused.saturating_add(1);
+                writeln!(
+                    out,
+                    "bots[{bot}]: the router's key: {error:#}; compare it with the router in the portal"
+                )?;
+            }
+        }
+    }
+    anyhow::ensure!(refused == 0, "{refused} of the keys cannot speak to Blip");
     Ok(())
 }

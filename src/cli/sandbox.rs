@@ -42,6 +42,9 @@ pub(super) struct SandboxArgs {
     /// Where the stand-in listens; on loopback, as its control side asks for no key.
     #[arg(long, value_name = "ADDR", env = "DESKGATE_DESK_LISTEN", default_value = "127.0.0.1:8090")]
     desk_listen: SocketAddr,
+    /// Where the stand-in's control side also listens, so that it can be reached while the Desk is off.
+    #[arg(long, value_name = "ADDR", env = "DESKGATE_SANDBOX_CONTROL_LISTEN")]
+    control_listen: Option<SocketAddr>,
     /// Keep the gateway's database here; without it, in a temporary folder that goes at the end.
     #[arg(long, value_name = "FOLDER", env = "DESKGATE_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -56,6 +59,22 @@ pub(super) struct SandboxArgs {
     /// The key the stand-in asks for, as in `Authorization: Key …`.
     #[arg(long, value_name = "KEY", env = "DESKGATE_SANDBOX_KEY", default_value = "c2FuZGJveDpzYW5kYm94")]
     key: String,
+    /// The identity of the router before the bot.
+    #[arg(
+        long,
+        value_name = "IDENTITY",
+        env = "DESKGATE_SANDBOX_ROUTER_IDENTITY",
+        default_value = "router@msging.net"
+    )]
+    router_identity: String,
+    /// The router's key, with which real customers are found and tickets are not.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "DESKGATE_SANDBOX_ROUTER_KEY",
+        default_value = "cm91dGVyOnJvdXRlcg=="
+    )]
+    router_key: String,
     #[command(flatten)]
     listeners: Listeners,
 }
@@ -68,15 +87,24 @@ pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     };
     let level = args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned());
     crate::telemetry::init(&Log { level, format })?;
-    anyhow::ensure!(
-        args.desk_listen.ip().is_loopback(),
-        "--desk-listen {}: the stand-in's control side asks for no key, so it listens on loopback only",
-        args.desk_listen
-    );
+    let listeners = [("--desk-listen", Some(args.desk_listen)), ("--control-listen", args.control_listen)];
+    for (flag, address) in listeners {
+        let Some(address) = address else { continue };
+        anyhow::ensure!(
+            address.ip().is_loopback(),
+            "{flag} {address}: the stand-in's control side asks for no key, so it listens on loopback only"
+        );
+    }
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     let desk = Sandbox::bind(sandbox::Config {
         listen: args.desk_listen,
+        control_listen: args.control_listen,
+        router: BotConfig {
+            name: "router".to_owned(),
+            identity: args.router_identity.clone(),
+            key: args.router_key.clone(),
+        },
         bot: BotConfig { name: "sandbox".to_owned(), identity: args.identity.clone(), key: args.key.clone() },
         webhook: args.webhook_url.clone().map(|url| target(url, args.webhook_token.as_deref())),
         ..sandbox::Config::default()
@@ -94,8 +122,9 @@ fn target(url: String, token: Option<&str>) -> WebhookConfig {
 /// An error of the stand-in's, under the flag that mends it.
 fn told(error: SandboxError, listen: SocketAddr) -> anyhow::Error {
     let flag = match &error {
-        SandboxError::Listen { .. } => {
-            format!("--desk-listen {listen}: give another address, or port 0 for a free one")
+        SandboxError::Listen { address, .. } => {
+            let flag = if *address == listen { "--desk-listen" } else { "--control-listen" };
+            format!("{flag} {address}: give another address, or port 0 for a free one")
         }
         SandboxError::Webhook(_) => "--webhook-url".to_owned(),
         SandboxError::Client(_) | SandboxError::Serve(_) => return error.into(),
@@ -120,7 +149,7 @@ async fn desk_only(args: &SandboxArgs, desk: Sandbox, shutdown: &Shutdown) -> an
     writeln!(out, "  curl http://{address}/customers -d '{{\"text\": \"Bom dia\"}}'")?;
     writeln!(out, "\nIts other paths, faults and settings: docs/SANDBOX.md")?;
     drop(out);
-    let addresses = Addresses { desk: Some(address), ..Addresses::default() };
+    let addresses = Addresses { desk: Some(address), control: desk.control_addr(), ..Addresses::default() };
     announce(&addresses, args.listeners.addresses_file.as_deref())?;
     desk.serve(shutdown.soft().clone()).await?;
     Ok(())
@@ -140,12 +169,14 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
     made.with_context(|| format!("{}: cannot be made", folder.display()))?;
     let token = Uuid::new_v4().simple().to_string();
     let source = MapSource::new().with_var("KEY", &args.key).with_var("TOKEN", &token);
+    let source = source.with_var("ROUTER_KEY", &args.router_key);
     let file = configuration(&args, desk.local_addr(), &folder);
     let config =
         Config::load(&source, Some((std::path::Path::new("sandbox"), &file)), &args.listeners.overrides())?;
     let secrets = Arc::new(SecretStore::new(&config, &source)?);
     let app = App::start(&config, secrets, Arc::new(source), shutdown.clone())?;
-    let addresses = Addresses { desk: Some(desk.local_addr()), ..app.addresses().clone() };
+    let addresses =
+        Addresses { desk: Some(desk.local_addr()), control: desk.control_addr(), ..app.addresses().clone() };
     if let Some(webhook) = addresses.webhook {
         let url = format!("http://{webhook}/webhooks/sandbox");
         desk.set_webhook(target(url, Some(&token)));
@@ -168,10 +199,12 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
 fn configuration(args: &SandboxArgs, desk: SocketAddr, folder: &std::path::Path) -> String {
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     format!(
-        "[store]\npath = {}\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\nkey_env = \"KEY\"\n\
-         webhook_token_env = [\"TOKEN\"]\nrates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
+        "[store]\npath = {}\n[media]\nhosts = [\"{desk}\"]\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\n\
+         key_env = \"KEY\"\nrouter_key_env = \"ROUTER_KEY\"\nrouter_identity = {}\nwebhook_token_env = [\"TOKEN\"]\n\
+         rates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
         text(&folder.join("deskgate.db").display().to_string()),
         text(&args.identity),
+        text(&args.router_identity),
     )
 }
 
@@ -200,6 +233,10 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
     ] {
         writeln!(out, "  grpcurl -plaintext -d '{body}' {grpc} deskgate.v1.TicketService/{method}")?;
     }
+    writeln!(
+        out,
+        "\nWho works there: deskgate agents --server http://{grpc}; in which teams: deskgate teams --server http://{grpc}"
+    )?;
     writeln!(out, "\nAll there is: grpcurl -plaintext {grpc} list; deskgate tail --server http://{grpc}")?;
     if demo {
         writeln!(out, "A scripted customer is writing now. To be one yourself:\n")?;

@@ -83,13 +83,14 @@ pub(super) fn announce(addresses: &Addresses, file: Option<&Path>) -> anyhow::Re
         std::fs::write(file, text)
             .with_context(|| format!("--addresses-file {}: cannot be written", file.display()))?;
     }
-    let Addresses { webhook, grpc, admin, desk } = addresses;
+    let Addresses { webhook, grpc, admin, desk, control } = addresses;
     let show = |address: &Option<std::net::SocketAddr>| address.map(|address| address.to_string());
     tracing::info!(
         webhook = show(webhook),
         grpc = show(grpc),
         admin = show(admin),
         desk = show(desk),
+        control = show(control),
         "ready"
     );
     Ok(())

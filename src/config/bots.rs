@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use http::HeaderName;
 
 use super::reading::{Reading, Section};
-use super::{Bot, Rates, SecretRef, units};
+use super::{Bot, Rates, Router, SecretRef, units};
 use crate::lime::{Identity, Node};
 
 /// Blip publishes no header name for a webhook's key: these are tried unless the operator names others.
@@ -40,10 +40,15 @@ fn bot(mut section: Section, names: &mut BTreeSet<String>, reading: &mut Reading
     let identity = identity(&mut section, reading);
     let url = url(&mut section, reading);
     let key = key(&mut section, reading);
+    let router = router(&mut section, reading);
+    let fix = "write it like postmaster@crm.msging.net";
+    let crm = section.parsed("crm", "is no identity", fix, reading, address);
     let webhook_tokens = webhook_tokens(&mut section, reading);
     let webhook_headers = webhook_headers(&mut section, reading);
     let rates = rates(&mut section, reading);
-    for (secret, other) in [("key", "key_env"), ("webhook_token", "webhook_token_env")] {
+    let secrets =
+        [("key", "key_env"), ("router_key", "router_key_env"), ("webhook_token", "webhook_token_env")];
+    for (secret, other) in secrets {
         let fix = format!("name the environment variable that holds it, with {other}");
         section.refuse(secret, "secrets never stand in this file", &fix, reading);
     }
@@ -53,6 +58,8 @@ fn bot(mut section: Section, names: &mut BTreeSet<String>, reading: &mut Reading
         identity: identity?,
         url: url?,
         key: key?,
+        router,
+        crm: crm.unwrap_or_else(|| Identity::new("postmaster", "crm.msging.net")),
         webhook_tokens,
         webhook_headers,
         rates,
@@ -74,16 +81,18 @@ fn name(section: &mut Section, names: &mut BTreeSet<String>, reading: &mut Readi
     Some(name)
 }
 
+/// Reads a bot's address.
+fn address(text: &str) -> Option<Identity> {
+    let node = Node::parse(text).filter(|node| node.instance.is_none())?;
+    let Identity { name, domain } = &node.identity;
+    let whole = !name.is_empty() && !domain.is_empty() && !text.contains(char::is_whitespace);
+    whole.then_some(node.identity)
+}
+
 fn identity(section: &mut Section, reading: &mut Reading<'_>) -> Option<Identity> {
     let before = reading.faults.len();
     let fix = "write it like suporte@msging.net";
-    let parse = |text: &str| {
-        let node = Node::parse(text).filter(|node| node.instance.is_none())?;
-        let Identity { name, domain } = &node.identity;
-        (!name.is_empty() && !domain.is_empty() && !text.contains(char::is_whitespace))
-            .then_some(node.identity)
-    };
-    let identity = section.parsed("identity", "is no identity", fix, reading, parse);
+    let identity = section.parsed("identity", "is no identity", fix, reading, address);
     if identity.is_none() {
         required(
             section,
@@ -120,20 +129,43 @@ fn url(section: &mut Section, reading: &mut Reading<'_>) -> Option<String> {
 
 fn key(section: &mut Section, reading: &mut Reading<'_>) -> Option<SecretRef> {
     let before = reading.faults.len();
-    let env = section.text("key_env", reading);
-    let file = section.text("key_file", reading);
+    let key = one_secret("key_env", "key_file", section, reading);
+    if key.is_none() {
+        let fix = "name the variable that holds the bot's key, or a file with key_file";
+        required(section, "key_env", fix, before, reading);
+    }
+    key
+}
+
+fn router(section: &mut Section, reading: &mut Reading<'_>) -> Option<Router> {
+    let before = reading.faults.len();
+    let key = one_secret("router_key_env", "router_key_file", section, reading);
+    let fix = "write it like router@msging.net";
+    let identity = section.parsed("router_identity", "is no identity", fix, reading, address);
+    if key.is_none() && identity.is_some() {
+        let fix = "name the variable that holds the router's key, or leave router_identity out";
+        required(section, "router_key_env", fix, before, reading);
+    }
+    Some(Router { key: key?, identity })
+}
+
+/// A secret in a variable or a file; `None` without one, or with a fault.
+fn one_secret(
+    env_key: &'static str,
+    file_key: &'static str,
+    section: &mut Section,
+    reading: &mut Reading<'_>,
+) -> Option<SecretRef> {
+    let env = section.text(env_key, reading);
+    let file = section.text(file_key, reading);
     match (env, file) {
-        (Some(env), None) => variable(env, "key_env", section, reading),
-        (None, Some(file)) => secret_file(file, "key_file", section, reading),
+        (Some(env), None) => variable(env, env_key, section, reading),
+        (None, Some(file)) => secret_file(file, file_key, section, reading),
         (Some(_), Some(_)) => {
-            reading.fault(section.at("key_env"), "key_file is there too", "keep one of the two");
+            reading.fault(section.at(env_key), format!("{file_key} is there too"), "keep one of the two");
             None
         }
-        (None, None) => {
-            let fix = "name the variable that holds the bot's key, or a file with key_file";
-            required(section, "key_env", fix, before, reading);
-            None
-        }
+        (None, None) => None,
     }
 }
 

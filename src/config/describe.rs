@@ -2,10 +2,11 @@
 //! only where they come from.
 
 use super::units::{show_duration, show_size};
-use super::{Bot, Config, LogFormat, SecretRef};
+use super::{Bot, Config, LogFormat, Media, Router, SecretRef};
+use crate::blip::media::HostPattern;
 
 pub(super) fn describe(config: &Config) -> String {
-    let Config { webhook, grpc, admin, store, bots, log, warnings } = config;
+    let Config { webhook, grpc, admin, store, commands, media, bots, log, warnings } = config;
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -23,10 +24,16 @@ pub(super) fn describe(config: &Config) -> String {
         "kind = \"sqlite\"".to_owned(),
         format!("path = {}", quoted(&store.path.display().to_string())),
         format!("retention = {}", quoted(&show_duration(store.retention))),
-        format!("queue_max = {}\n\n[log]", store.queue_max),
+        format!("queue_max = {}\n\n[commands]", store.queue_max),
+        format!("accept_only_expiry = {}", quoted(&show_duration(commands.accept_only_expiry))),
+        format!("queue_max = {}\n", commands.queue_max),
+    ];
+    lines.extend(files(media));
+    lines.extend([
+        "[log]".to_owned(),
         format!("level = {}", quoted(&log.level)),
         format!("format = {}", quoted(format)),
-    ];
+    ]);
     lines.extend(bots.iter().flat_map(bot));
     if !warnings.is_empty() {
         lines.push(String::new());
@@ -36,8 +43,27 @@ pub(super) fn describe(config: &Config) -> String {
     lines.join("\n")
 }
 
+fn files(media: &Media) -> Vec<String> {
+    let Media { hosts, key_hosts, size_bytes_max, time_max, fetches_max } = media;
+    let texts = |hosts: &[HostPattern]| {
+        let texts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        list(texts.iter().map(String::as_str))
+    };
+    vec![
+        "[media]".to_owned(),
+        format!("hosts = {}", texts(hosts)),
+        format!("key_hosts = {}", texts(key_hosts)),
+        format!(
+            "size_limit = {}",
+            quoted(&show_size(usize::try_from(*size_bytes_max).unwrap_or(usize::MAX)))
+        ),
+        format!("time_limit = {}", quoted(&show_duration(*time_max))),
+        format!("fetches_max = {fetches_max}\n"),
+    ]
+}
+
 fn bot(bot: &Bot) -> Vec<String> {
-    let Bot { name, identity, url, key, webhook_tokens, webhook_headers, rates } = bot;
+    let Bot { name, identity, url, key, router, crm, webhook_tokens, webhook_headers, rates } = bot;
     let (key_name, key_place) = place(key);
     let mut lines = vec![
         "\n[[bots]]".to_owned(),
@@ -46,6 +72,14 @@ fn bot(bot: &Bot) -> Vec<String> {
         format!("url = {}", quoted(url)),
         format!("key_{key_name} = {} # set ({key})", quoted(&key_place)),
     ];
+    if let Some(Router { key, identity }) = router {
+        let (key_name, key_place) = place(key);
+        lines.push(format!("router_key_{key_name} = {} # set ({key})", quoted(&key_place)));
+        lines.extend(
+            identity.iter().map(|router| format!("router_identity = {}", quoted(&router.to_string()))),
+        );
+    }
+    lines.push(format!("crm = {}", quoted(&crm.to_string())));
     for kind in ["env", "file"] {
         let places: Vec<_> = webhook_tokens.iter().map(place).filter(|(found, _)| *found == kind).collect();
         if !places.is_empty() {

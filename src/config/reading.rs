@@ -135,9 +135,13 @@ impl Section {
         }
     }
 
-    /// A list of texts; a single one will do.
+    /// A list of texts; a single one will do. Outside the file they stand with commas between them.
     pub(super) fn texts(&mut self, key: &'static str, reading: &mut Reading<'_>) -> Option<Vec<String>> {
-        let value = self.take(key, reading)?;
+        let Given { value, outside, .. } = self.given(key, reading)?;
+        if outside && let Value::String(text) = &value {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            return Some(parts.map(str::to_owned).collect());
+        }
         let values = if let Value::Array(values) = value { values } else { vec![value] };
         let mut texts = Vec::with_capacity(values.len());
         for value in values {

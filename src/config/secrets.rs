@@ -43,6 +43,8 @@ pub struct BotSecrets {
     pub bot: Arc<str>,
     /// Its key for Blip's API, without the leading `Key `.
     pub blip_key: SecretString,
+    /// The key of the router before it, in the same form.
+    pub router_key: Option<SecretString>,
     /// What its webhooks must bring; all are valid.
     pub webhook_tokens: Vec<SecretString>,
 }
@@ -55,9 +57,13 @@ pub struct ResolvedSecrets(pub Vec<BotSecrets>);
 pub struct SecretStore {
     bots: Vec<Bot>,
     current: Mutex<ResolvedSecrets>,
-    blip_keys: BTreeMap<Arc<str>, watch::Sender<SecretString>>,
+    blip_keys: KeysByBot,
+    router_keys: KeysByBot,
     webhook_keys: Arc<Keys>,
 }
+
+/// Keys for Blip's API, by the bot's short name.
+type KeysByBot = BTreeMap<Arc<str>, watch::Sender<SecretString>>;
 
 impl SecretStore {
     /// Fetches the secrets for the first time.
@@ -68,8 +74,11 @@ impl SecretStore {
             .iter()
             .map(|bot| (Arc::clone(&bot.bot), watch::Sender::new(bot.blip_key.clone())))
             .collect();
+        let routers = current.0.iter().filter_map(|bot| Some((&bot.bot, bot.router_key.clone()?)));
+        let router_keys = routers.map(|(bot, key)| (Arc::clone(bot), watch::Sender::new(key))).collect();
         let webhook_keys = Arc::new(Keys::new(admissions(&config.bots, &current)));
-        Ok(Self { bots: config.bots.clone(), current: Mutex::new(current), blip_keys, webhook_keys })
+        let current = Mutex::new(current);
+        Ok(Self { bots: config.bots.clone(), current, blip_keys, router_keys, webhook_keys })
     }
 
     /// Fetches them again, on SIGHUP and every few seconds, and puts what changed in force; tells whose it is.
@@ -89,13 +98,8 @@ impl SecretStore {
         }
         self.webhook_keys.replace(admissions(&self.bots, &new));
         for bot in &new.0 {
-            if let Some(held) = self.blip_keys.get(&bot.bot) {
-                held.send_if_modified(|key| {
-                    let other = key.expose_secret() != bot.blip_key.expose_secret();
-                    key.clone_from(&bot.blip_key);
-                    other
-                });
-            }
+            put_in_force(&self.blip_keys, &bot.bot, Some(&bot.blip_key));
+            put_in_force(&self.router_keys, &bot.bot, bot.router_key.as_ref());
         }
         *current = new;
         Ok(changed)
@@ -110,6 +114,11 @@ impl SecretStore {
     pub fn blip_key(&self, bot: &str) -> Option<watch::Receiver<SecretString>> {
         self.blip_keys.get(bot).map(watch::Sender::subscribe)
     }
+
+    /// The key of the router before a bot, in the same form; follows every change. `None` without a router.
+    pub fn router_key(&self, bot: &str) -> Option<watch::Receiver<SecretString>> {
+        self.router_keys.get(bot).map(watch::Sender::subscribe)
+    }
 }
 
 impl fmt::Debug for SecretStore {
@@ -118,10 +127,21 @@ impl fmt::Debug for SecretStore {
     }
 }
 
+fn put_in_force(keys: &KeysByBot, bot: &Arc<str>, new: Option<&SecretString>) {
+    if let (Some(held), Some(new)) = (keys.get(bot), new) {
+        held.send_if_modified(|key| {
+            let other = key.expose_secret() != new.expose_secret();
+            key.clone_from(new);
+            other
+        });
+    }
+}
+
 fn same(old: &BotSecrets, new: &BotSecrets) -> bool {
-    let all = |secrets: &BotSecrets| -> Vec<String> {
-        let tokens = secrets.webhook_tokens.iter();
-        std::iter::once(&secrets.blip_key).chain(tokens).map(|one| one.expose_secret().to_owned()).collect()
+    let all = |secrets: &BotSecrets| -> Vec<Option<String>> {
+        let keys = [Some(&secrets.blip_key), secrets.router_key.as_ref()];
+        let tokens = secrets.webhook_tokens.iter().map(Some);
+        keys.into_iter().chain(tokens).map(|one| Some(one?.expose_secret().to_owned())).collect()
     };
     all(old) == all(new)
 }
@@ -153,12 +173,19 @@ fn resolve_bot(bot: &Bot, source: &dyn Source, faults: &mut Vec<Fault>) -> Optio
         fetch(place, source).map_err(|what| faults.push(fault(what))).ok()
     };
     let key = fetch(&bot.key, ["key_env", "key_file"], "put the bot's key there, as the portal shows it");
+    let keys = ["router_key_env", "router_key_file"];
+    let fix = "put the router's key there, as the portal shows it, or leave the key out";
+    let router_key = bot.router.as_ref().map(|router| fetch(&router.key, keys, fix));
     let keys = ["webhook_token_env", "webhook_token_file"];
     let fix = "put the token there that Blip is told to send";
     let tokens: Vec<_> = bot.webhook_tokens.iter().map(|place| fetch(place, keys, fix)).collect();
     Some(BotSecrets {
         bot: Arc::clone(&bot.name),
         blip_key: without_scheme(key?),
+        router_key: match router_key {
+            None => None,
+            Some(key) => Some(without_scheme(key?)),
+        },
         webhook_tokens: tokens.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -201,11 +228,17 @@ pub(super) fn check(bots: &[Bot], reading: &mut Reading<'_>) {
             let warning = "a webhook token is shorter than 16 characters and could be guessed";
             reading.warnings.push(format!("bots[{}]: {warning}", bot.name));
         }
-        if let Some(owner) = owner(&secrets.blip_key)
-            && !owner.eq_ignore_ascii_case(&bot.identity.name)
-        {
-            let warning = format!("the key is that of `{}`, not of {}", owner.escape_debug(), bot.identity);
-            reading.warnings.push(format!("bots[{}]: {warning}", bot.name));
+        let router = bot.router.as_ref().and_then(|router| router.identity.as_ref());
+        for (key, of, what) in [
+            (Some(&secrets.blip_key), Some(&bot.identity), "the key"),
+            (secrets.router_key.as_ref(), router, "the router's key"),
+        ] {
+            if let (Some(owner), Some(of)) = (key.and_then(owner), of)
+                && !owner.eq_ignore_ascii_case(&of.name)
+            {
+                let warning = format!("{what} is that of `{}`, not of {of}", owner.escape_debug());
+                reading.warnings.push(format!("bots[{}]: {warning}", bot.name));
+            }
         }
     }
 }

@@ -126,6 +126,63 @@ fn an_unknown_key_names_its_neighbor() {
 }
 
 #[test]
+fn files_come_from_listed_hosts() {
+    let media = load(BOT).unwrap().media;
+    let texts = |hosts: &[HostPattern]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&media.hosts), ["blipmediastore.blob.core.windows.net", "*.msging.net", "*.blip.ai"]);
+    assert_eq!(texts(&media.key_hosts), ["*.msging.net"]);
+    assert_eq!(
+        (media.size_bytes_max, media.time_max, media.fetches_max),
+        (100 << 20, Duration::from_mins(5), 64)
+    );
+    let source = source().with_var("DESKGATE_MEDIA_HOSTS", "127.0.0.1:8090, *.example.com,");
+    let media =
+        load_from(&source, &format!("[media]\nhosts = ['a.b']\n{BOT}"), &Overrides::default()).unwrap().media;
+    assert_eq!(texts(&media.hosts), ["127.0.0.1:8090", "*.example.com"]);
+    for (line, said) in [
+        (
+            "hosts = ['10.0.0.1']",
+            "media.hosts: `10.0.0.1` is an address inside a network, which is never asked",
+        ),
+        ("hosts = ['*.com']", "media.hosts: `*.com` stands for far too many hosts"),
+        ("hosts = 'https://a.b'", "media.hosts: `https://a.b` is more than a host"),
+        ("key_hosts = ['']", "media.key_hosts: `` is no name of a host"),
+        ("size_limit = '5GiB'", "media.size_limit: `5GiB` is no size from 1KiB to 4096MiB"),
+        ("time_limit = '2h'", "media.time_limit: `2h` is no time from 1s to 1h"),
+        ("fetches_max = 0", "media.fetches_max: this is no number it could be"),
+    ] {
+        let fault = fault(&format!("[media]\n{line}"));
+        assert!(fault.starts_with(said), "{fault}");
+    }
+}
+
+#[test]
+fn a_router_has_a_key_of_its_own() {
+    let source = source().with_var("ROUTER", "Key cm91dGVyOmFiYw==").with_file("router", "xyz");
+    let text = format!("{BOT}router_key_env = 'ROUTER'\nrouter_identity = 'outro@msging.net'");
+    let config = load_from(&source, &text, &Overrides::default()).unwrap();
+    let warning = "bots[suporte]: the router's key is that of `router`, not of outro@msging.net";
+    assert_eq!(config.warnings, [warning]);
+    assert_eq!(load_from(&source, &config.describe(), &Overrides::default()).as_ref(), Ok(&config));
+    let store = SecretStore::new(&config, &source).unwrap();
+    let key = store.router_key("suporte").unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&*key.borrow()), "cm91dGVyOmFiYw==");
+    assert_eq!(store.reload(&source.with_var("ROUTER", "other")).unwrap(), ["suporte".into()]);
+    assert!(key.has_changed().unwrap());
+    assert!(
+        bot_fault("router_identity = 'router@msging.net'")
+            .starts_with("bots[suporte].router_key_env: this is missing")
+    );
+    assert!(bot_fault("router_key = 's3cret'").starts_with("bots[suporte].router_key: secrets never stand"));
+    assert!(
+        bot_fault("router_key_env = 'GONE'")
+            .contains("router_key_env: the environment variable GONE is not set")
+    );
+    let without = SecretStore::new(&load(BOT).unwrap(), &super::tests::source()).unwrap();
+    assert!(without.router_key("suporte").is_none());
+}
+
+#[test]
 fn what_comes_later_is_said_not_ignored() {
     for (text, key) in [("[grpc.tls]\ncert = 'a'", "grpc.tls"), ("[[clients]]\nname = 'crm'", "clients")] {
         let fault = fault(text);
@@ -147,6 +204,7 @@ fn bots_are_checked() {
         ("key_env = 'GONE'", "bots[suporte].key_env: the environment variable GONE is not set"),
         ("webhook_token_file = 'gone'", "bots[suporte].webhook_token_file: the file gone cannot be read"),
         ("webhook_header = ['a b']", "bots[suporte].webhook_header: `a b` is no name of a header"),
+        ("crm = 'crm'", "bots[suporte].crm: `crm` is no identity"),
         ("webhook_header = []", "bots[suporte].webhook_header: this names 0 headers"),
         ("plan = 'gold'", "bots[suporte].plan: `gold` is no plan"),
         ("plan = 'free'\nrates = {}", "bots[suporte].plan: rates are there too"),

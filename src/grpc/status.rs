@@ -16,6 +16,10 @@ use crate::gateway::desk::DeskError;
 use crate::gateway::quarantine::ReplayError;
 use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
 
+mod directory;
+
+pub(super) use directory::{customer_not_found, hung_up, of_fetch};
+
 /// The `domain` of every `ErrorInfo`.
 const DOMAIN: &str = "deskgate";
 /// When to call again, where nothing else is known.
@@ -107,16 +111,22 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
         | ErrorReason::BotUnknown
-        | ErrorReason::CommandNotFound => Code::NotFound,
+        | ErrorReason::BlipNotFound
+        | ErrorReason::CommandNotFound
+        | ErrorReason::CustomerNotFound
+        | ErrorReason::MediaNotFound => Code::NotFound,
+        ErrorReason::CommandExpired => Code::DeadlineExceeded,
         ErrorReason::TicketClosed | ErrorReason::BlipCredentialRejected => Code::FailedPrecondition,
         ErrorReason::TicketChanged => Code::Aborted,
         ErrorReason::StreamDraining
         | ErrorReason::BlipUnavailable
+        | ErrorReason::BlipCircuitOpen
         | ErrorReason::StoreUnavailable
         | ErrorReason::StorageFull => Code::Unavailable,
-        ErrorReason::TooManyStreams | ErrorReason::QuotaExceeded | ErrorReason::BlipQuotaExceeded => {
-            Code::ResourceExhausted
-        }
+        ErrorReason::TooManyStreams
+        | ErrorReason::MediaTooLarge
+        | ErrorReason::QuotaExceeded
+        | ErrorReason::BlipQuotaExceeded => Code::ResourceExhausted,
         ErrorReason::BlipRejected => {
             let blip_code = metadata.get("blip_code").and_then(|code| code.parse().ok());
             let blames_the_caller = blip_code.is_some_and(|code: i64| INVALID_ARGUMENT_CODES.contains(&code));
@@ -130,6 +140,10 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
 
 /// Whether the same call may succeed later: such errors carry `RetryInfo`.
 fn passes(reason: ErrorReason) -> bool {
+    // It will be as large the next time.
+    if reason == ErrorReason::MediaTooLarge {
+        return false;
+    }
     match code(reason, &BTreeMap::new()) {
         Code::Unavailable | Code::ResourceExhausted => true,
         Code::Ok

@@ -15,7 +15,9 @@ use super::sample::TestLog;
 use super::{Grpc, Limits, Parts, pb};
 use crate::clock::{Clock, Ids, ManualClock, SequentialIds};
 use crate::domain::Seq;
-use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
+use crate::gateway::directory::Directory;
+use crate::gateway::media::{self, Media};
 use crate::gateway::quarantine::Quarantine;
 use crate::shutdown::Shutdown;
 use crate::store::memory::MemoryLog;
@@ -29,19 +31,33 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
         (Arc::<TestLog>::clone(log), Arc::<TestLog>::clone(log));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_second(1_000).unwrap()));
     let metrics = CommandMetrics::register(&mut Registry::default());
-    let desk = Desk::new(
-        Arc::clone(&events),
+    let desk = Desk::new(DeskParts {
+        log: Arc::clone(&events),
         ledger,
-        BTreeMap::new(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        shutdown.clone(),
+        bots: BTreeMap::new(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
         metrics,
-    );
+        queue: QueueLimits::default(),
+    });
     let week = Duration::from_hours(168);
     let held = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
     let quarantine = Quarantine::new(held, shutdown.clone());
-    let parts = Parts { log: events, desk, quarantine, clock, ids, shutdown: shutdown.clone(), limits };
+    let directory = Directory::new(Arc::clone(&events), BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
+    let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
+    let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
+    let parts = Parts {
+        log: events,
+        desk,
+        directory,
+        media,
+        quarantine,
+        clock,
+        ids,
+        shutdown: shutdown.clone(),
+        limits,
+    };
     (Grpc::new(parts, &mut Registry::default()), shutdown)
 }
 

@@ -36,6 +36,10 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/webhook", put(set_webhook))
         .route("/settings", get(settings).put(set_settings))
         .route("/faults", get(faults).post(lay_fault).delete(clear_faults))
+        .route("/effects", get(effects))
+        .route("/effects/{id}", get(effects_of))
+        .merge(super::levers::router())
+        .merge(super::elsewhere::router())
         .fallback(no_such_path)
 }
 
@@ -55,7 +59,7 @@ impl IntoResponse for ControlError {
 }
 
 /// A JSON answer.
-fn answer(body: &impl Serialize) -> Response {
+pub(crate) fn answer(body: &impl Serialize) -> Response {
     match serde_json::to_vec_pretty(body) {
         Ok(mut bytes) => {
             bytes.push(b'\n');
@@ -66,7 +70,7 @@ fn answer(body: &impl Serialize) -> Response {
 }
 
 /// A JSON body; an empty one is an object without members.
-fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ControlError> {
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ControlError> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| ControlError::BadRequest(error.to_string()))
 }
@@ -132,14 +136,23 @@ async fn everything(State(shared): App) -> Response {
         "revision": revision,
         "bot": { "name": shared.bot.name, "identity": shared.bot.identity },
         "webhook": webhook_view(&state),
+        "router": { "identity": shared.router.identity },
+        "power": super::levers::power_view(&shared),
         "settings": state.settings,
         "faults": faults_view(&state),
-        "teams": state.desk.teams,
-        "agents": state.desk.agents,
+        "teams": state.desk.people.teams,
+        "agents": state.desk.people.agents,
+        "tags": state.desk.people.tags,
+        "replies": state.desk.people.replies,
+        "media": state.desk.media.view(),
         "tickets": state.desk.tickets(),
         "customers": state.desk.customers(),
-        "effects": state.desk.effects,
+        "effects": state.desk.effects.by_id(),
+        "effects_by_ticket": state.desk.effects.by_ticket(),
+        "notifications": state.desk.notifications,
+        "delivery_totals": state.delivery_totals,
         "requests": state.requests,
+        "file_requests": state.file_requests,
         "deliveries": state.deliveries,
     }))
 }
@@ -186,8 +199,10 @@ async fn set_webhook(State(shared): App, body: Bytes) -> Result<Response, Contro
     };
     let webhook = WebhookConfig { url, header };
     webhook.check().map_err(ControlError::BadRequest)?;
-    let mut state = shared.state();
-    state.webhook = Some(webhook);
+    let state = {
+        Handle { shared: Arc::clone(&shared) }.set_webhook(webhook);
+        shared.state()
+    };
     Ok(answer(&json!({ "webhook": webhook_view(&state) })))
 }
 
@@ -198,8 +213,14 @@ async fn settings(State(shared): App) -> Response {
 async fn set_settings(State(shared): App, body: Bytes) -> Result<Response, ControlError> {
     let changes = parse(&body)?;
     let mut state = shared.state();
-    state.settings.apply(changes).map_err(|error| ControlError::BadRequest(error.to_string()))?;
-    state.buckets = super::quota::Buckets::default();
+    let before = state.settings.weather.is_some();
+    state.settings.apply(changes).map_err(ControlError::BadRequest)?;
+    state.buckets.clear();
+    if before && state.settings.weather.is_none() {
+        release_held(&shared, &mut state);
+    }
+    let Inner { settings, desk, .. } = &mut *state;
+    settings.tell(desk);
     Ok(answer(&state.settings))
 }
 
@@ -226,10 +247,20 @@ async fn clear_faults(State(shared): App) -> Response {
     answer(&faults_view(&state))
 }
 
+/// Only what envelopes did: less to carry than the whole state.
+async fn effects(State(shared): App) -> Response {
+    let state = shared.state();
+    answer(&json!({ "by_id": state.desk.effects.by_id(), "by_ticket": state.desk.effects.by_ticket() }))
+}
+
+async fn effects_of(State(shared): App, Path(id): Path<String>) -> Response {
+    answer(&shared.state().desk.effects.id(&id))
+}
+
 async fn no_such_path() -> ControlError {
     ControlError::NotFound(
-        "no such path; Blip's are POST /commands, /messages, /notifications, ours /customers, /state, \
-         /changes, /webhooks, /webhook, /settings, /faults"
+        "no such path; Blip's are POST /commands, /messages, /notifications, ours /customers, /tickets, /state, \
+         /effects, /changes, /webhooks, /webhook, /settings, /faults, /power, /block, /directory, /media"
             .into(),
     )
 }
@@ -238,7 +269,7 @@ async fn no_such_path() -> ControlError {
 fn spelled_out(mut fault: Map<String, Value>) -> Value {
     let kind = fault.get("kind").and_then(Value::as_str).map(str::to_owned);
     if let Some(kind) = kind {
-        let named = ["on", "match", "times", "kind"];
+        let named = ["on", "match", "times", "skip", "kind"];
         let details: Map<String, Value> = fault
             .iter()
             .filter(|(name, _)| !named.contains(&name.as_str()))

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::effects::What;
 use super::model::{Desk, stamp};
 use super::ticket::{Direction, Item, Status};
 
@@ -45,12 +46,18 @@ impl Desk {
         };
         let envelope_id = message.id.clone().unwrap_or_default();
         let kept_id = message.id.as_ref().map(|id| format!("fwd:fwd:{id}"));
-        self.applied(&envelope_id, |effects| &mut effects.messages_delivered);
-        if message.media_type.eq_ignore_ascii_case(CHATSTATE) {
-            self.customer_mut(&identity)?.chatstates.push(message.content.clone());
+        let ticket_id = ticket.map(|ticket| ticket.id);
+        let typing = message.media_type.eq_ignore_ascii_case(CHATSTATE);
+        let what = if typing { What::Chatstate } else { What::Message };
+        let of = ticket_id.as_deref().unwrap_or(&identity);
+        self.applied(&envelope_id, of, what, message.content.clone(), now);
+        if typing {
+            let state = json!({
+                "at": stamp(now), "ticket_id": ticket_id, "content": message.content,
+            });
+            self.customer_mut(&identity)?.chatstates.push(state);
             return Some((identity, None));
         }
-        let ticket_id = ticket.map(|ticket| ticket.id);
         let metadata = self.agent_metadata(message, ticket_id.as_deref(), now);
         let item = Item {
             id: kept_id.clone(),
@@ -94,8 +101,9 @@ impl Desk {
     /// A receipt from our side. `consumed` marks the customer's message as read, and opens a ticket that was
     /// only `Assigned`.
     pub(crate) fn notified(&mut self, envelope_id: &str, to: &str, event: &str, now: Timestamp) {
-        self.applied(envelope_id, |effects| &mut effects.notifications);
-        let Some((name, _)) = split_node(to) else { return };
+        let name = split_node(to).map_or(to, |(name, _)| name);
+        self.applied(envelope_id, name, What::Notification, json!(event), now);
+        self.notifications.push(json!({ "at": stamp(now), "id": envelope_id, "to": to, "event": event }));
         let Ok(ticket) = self.ticket(name).cloned() else { return };
         if !event.eq_ignore_ascii_case("consumed") || ticket.closed {
             return;

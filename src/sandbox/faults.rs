@@ -3,6 +3,7 @@
 //! Faults wait in the order they were asked for; each envelope takes the first that fits, and uses it up once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What a fault is laid on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub(crate) enum On {
     Notifications,
     /// What the sandbox posts to the gateway.
     Webhooks,
+    /// `GET` of a media link, and uploads.
+    Media,
 }
 
 /// Which envelopes a fault is for; what is absent fits all. Texts match in part, without case.
@@ -25,7 +28,7 @@ pub(crate) struct Match {
     /// The command's method, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) method: Option<String>,
-    /// Part of the command's URI.
+    /// Part of the command's URI, or of a media link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) uri_contains: Option<String>,
     /// Part of the envelope's id.
@@ -34,6 +37,12 @@ pub(crate) struct Match {
     /// Part of the envelope's MIME type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) type_contains: Option<String>,
+    /// Part of where the envelope goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to_contains: Option<String>,
+    /// Part of the command's resource, or of the message's content, as JSON without blanks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_contains: Option<String>,
 }
 
 /// How it goes wrong.
@@ -61,6 +70,9 @@ pub(crate) enum Kind {
         /// Seconds, for a `Retry-After` header.
         #[serde(default)]
         retry_after: Option<u64>,
+        /// How late.
+        #[serde(default)]
+        ms: u64,
         /// Take effect all the same.
         #[serde(default)]
         applied: bool,
@@ -69,7 +81,7 @@ pub(crate) enum Kind {
     DropBefore,
     /// Take effect, then reset the connection with no answer.
     DropAfter,
-    /// Answer 200 with a LIME failure; commands only.
+    /// Answer 200 with a LIME failure; a message is accepted, and fails by a notification.
     Failure {
         /// `reason.code`; may be missing, as in life.
         #[serde(default)]
@@ -81,11 +93,28 @@ pub(crate) enum Kind {
         #[serde(default)]
         applied: bool,
     },
+    /// Answer 200 with success, and with this document or none, whatever is true; commands only.
+    Answer {
+        /// The document's MIME type.
+        #[serde(default, rename = "type")]
+        media_type: Option<String>,
+        /// The document.
+        #[serde(default)]
+        resource: Value,
+        /// Take effect all the same.
+        #[serde(default)]
+        applied: bool,
+    },
     /// Never answer.
     Hang {
         /// Take effect all the same.
         #[serde(default)]
         applied: bool,
+    },
+    /// Send a media link on to another place.
+    Redirect {
+        /// Where to.
+        location: String,
     },
     /// Deliver twice; webhooks only.
     Duplicate,
@@ -102,7 +131,9 @@ impl Kind {
             Self::Status { .. } | Self::DropBefore | Self::DropAfter | Self::Hang { .. } => {
                 on != On::Webhooks
             }
-            Self::Failure { .. } => on == On::Commands,
+            Self::Failure { .. } => matches!(on, On::Commands | On::Messages),
+            Self::Answer { .. } => on == On::Commands,
+            Self::Redirect { .. } => on == On::Media,
             Self::Duplicate | Self::Reorder | Self::Lose => on == On::Webhooks,
         }
     }
@@ -120,6 +151,9 @@ pub(crate) struct Fault {
     /// How often it is to happen; once unless told.
     #[serde(default = "once")]
     pub(crate) times: u64,
+    /// How many that fit are let through first.
+    #[serde(default)]
+    pub(crate) skip: u64,
     /// How it goes wrong.
     pub(crate) kind: Kind,
 }
@@ -135,6 +169,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) media_type: &'a str,
     pub(crate) method: &'a str,
     pub(crate) uri: &'a str,
+    pub(crate) to: &'a str,
+    /// The resource or the content, as text.
+    pub(crate) resource: &'a str,
     /// A webhook of the ticket is held back already: a second one cannot be.
     pub(crate) holding: bool,
 }
@@ -170,7 +207,12 @@ impl Faults {
 
     /// Takes the first fault that fits.
     pub(crate) fn take(&mut self, on: On, facts: Facts<'_>) -> Option<Kind> {
-        let at = self.waiting.iter().position(|fault| fault.on == on && fits(fault, facts))?;
+        let at = self.waiting.iter_mut().position(|fault| {
+            let found = fault.on == on && fits(fault, facts);
+            let skipped = found && fault.skip > 0;
+            fault.skip = fault.skip.saturating_sub(u64::from(skipped));
+            found && !skipped
+        })?;
         let fault = self.waiting.get_mut(at)?;
         fault.times -= 1;
         let kind = fault.kind.clone();
@@ -198,12 +240,15 @@ fn fits(fault: &Fault, facts: Facts<'_>) -> bool {
     let part = |part: &Option<String>, of: &str| {
         part.as_ref().is_none_or(|part| of.to_ascii_lowercase().contains(&part.to_ascii_lowercase()))
     };
-    let Match { method, uri_contains, id_contains, type_contains } = &fault.matching;
+    let Match { method, uri_contains, id_contains, type_contains, to_contains, resource_contains } =
+        &fault.matching;
     !(facts.holding && fault.kind == Kind::Reorder)
         && method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(facts.method))
         && part(uri_contains, facts.uri)
         && part(id_contains, facts.id)
         && part(type_contains, facts.media_type)
+        && part(to_contains, facts.to)
+        && part(resource_contains, facts.resource)
 }
 
 fn word(value: &impl Serialize) -> String {

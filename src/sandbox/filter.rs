@@ -4,9 +4,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value};
-
-use super::ticket::{Refusal, Status};
+use super::ticket::{Refusal, Status, Ticket};
 
 /// Brackets within brackets, at most.
 const DEPTH_MAX: usize = 32;
@@ -44,16 +42,16 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether the ticket, as written on the wire, meets the condition.
-    pub(crate) fn accepts(&self, ticket: &Map<String, Value>) -> bool {
+    /// Whether the ticket meets the condition.
+    pub(crate) fn accepts(&self, ticket: &Ticket) -> bool {
         match self {
             Self::Any(filters) => filters.iter().any(|filter| filter.accepts(ticket)),
             Self::All(filters) => filters.iter().all(|filter| filter.accepts(ticket)),
             Self::Contains { member, part } => {
-                text_of(ticket, member).is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
+                ticket.member(member).is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
             }
             Self::Compare { member, test, value } => {
-                let order = text_of(ticket, member).map(|text| compare(&text, value));
+                let order = ticket.member(member).map(|text| compare(&text, value));
                 match test {
                     Test::Eq => order == Some(Ordering::Equal),
                     Test::Ne => order != Some(Ordering::Equal),
@@ -74,21 +72,17 @@ impl Filter {
         }
     }
 
-    /// A status that does not exist can be compared with nothing.
+    /// A member that no ticket has, and a status that does not exist, can be compared with nothing.
     fn is_possible(&self) -> bool {
+        let known = |name: &String| Ticket::MEMBERS.iter().any(|member| member.eq_ignore_ascii_case(name));
         match self {
             Self::Any(filters) | Self::All(filters) => filters.iter().all(Self::is_possible),
             Self::Compare { member, value, .. } => {
-                !member.eq_ignore_ascii_case("status") || Status::parse(value).is_some()
+                known(member) && (!member.eq_ignore_ascii_case("status") || Status::parse(value).is_some())
             }
-            Self::Contains { .. } => true,
+            Self::Contains { member, .. } => known(member),
         }
     }
-}
-
-fn text_of(ticket: &Map<String, Value>, member: &str) -> Option<String> {
-    let (_, value) = ticket.iter().find(|(name, _)| name.eq_ignore_ascii_case(member))?;
-    value.as_str().map(str::to_owned).or_else(|| (!value.is_null()).then(|| value.to_string()))
 }
 
 fn compare(left: &str, right: &str) -> Ordering {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
+use super::block::Block;
 use super::conversation::{CHATSTATE, Incoming};
 use super::model::{NewTicket, StatusChange, TUNNEL};
 use super::shared::{Shared, State, now};
@@ -37,6 +38,8 @@ pub struct Opening {
     pub team: Option<String>,
     /// The place in the queue.
     pub priority: Option<i64>,
+    /// Whether to post the ticket's document; as the settings have it unless told.
+    pub announce: Option<bool>,
 }
 
 /// Content and its MIME type.
@@ -78,6 +81,8 @@ pub struct Saying {
     pub id: Option<String>,
     /// The envelope's metadata.
     pub metadata: Option<Value>,
+    /// Whether to post it; as the settings have it unless told. It is in the ticket's messages in any case.
+    pub announce: Option<bool>,
 }
 
 /// Something said.
@@ -117,7 +122,9 @@ pub struct Closed {
 impl Handle {
     /// Sets where webhooks are posted from now on.
     pub fn set_webhook(&self, webhook: WebhookConfig) {
-        self.shared.state().webhook = Some(webhook);
+        let mut state = self.shared.state();
+        state.webhook = Some(webhook);
+        state.block = Block::default();
     }
 
     /// Opens a conversation, and waits until the gateway has heard of it.
@@ -161,7 +168,7 @@ impl Handle {
     }
 
     fn begin(&self, opening: Opening) -> Result<(Opened, Pending), ControlError> {
-        let Opening { name, identity, domain, text, content, team, priority } = opening;
+        let Opening { name, identity, domain, text, content, team, priority, announce } = opening;
         let input = match (text, content) {
             (Some(_), Some(_)) => return Err(bad("text, content: give one of them")),
             (Some(text), None) => Some(json!({ "type": "text/plain", "value": text })),
@@ -177,7 +184,7 @@ impl Handle {
             let taken = format!("{identity} already has the open ticket {}", ticket.id);
             return Err(ControlError::Conflict(taken));
         }
-        let team = team.map(|team| state.desk.team(&team)).transpose();
+        let team = team.map(|team| state.desk.people.team(&team)).transpose();
         let team = team.map_err(|_refusal| bad("team: no such team; GET /state lists them"))?;
         let channel = if known { domain.as_deref() } else { None };
         state.desk.ensure_customer(&identity, name.as_deref(), channel);
@@ -192,7 +199,7 @@ impl Handle {
             },
             now(),
         );
-        let announced = state.settings.announce_new;
+        let announced = announce.unwrap_or(state.settings.announce_new);
         let report = self.post_announcement(&mut state, announced);
         drop(state);
         self.shared.changed();
@@ -206,7 +213,7 @@ impl Handle {
     }
 
     fn utter(&self, customer: &str, saying: Saying) -> Result<(Said, Pending), ControlError> {
-        let Saying { text, media_type, content, id, metadata } = saying;
+        let Saying { text, media_type, content, id, metadata, announce } = saying;
         let (media_type, content) = match (text, content) {
             (Some(text), None) => {
                 (media_type.unwrap_or_else(|| "text/plain".to_owned()), Value::String(text))
@@ -220,7 +227,9 @@ impl Handle {
         let mut state = self.shared.state();
         let ticket = active(&state, customer)?;
         let (ticket_id, identity) = (ticket.id.clone(), ticket.customer_identity.clone());
-        let posted = state.settings.deliver_while_waiting || ticket.status != Status::Waiting;
+        let heard = state.settings.deliver_while_waiting || ticket.status != Status::Waiting;
+        let posted = announce.unwrap_or(heard);
+        let metadata = state.desk.with_tunnel(&identity, metadata);
         let typing = media_type.eq_ignore_ascii_case(CHATSTATE);
         let id = if typing { None } else { Some(id.unwrap_or_else(|| state.desk.ids.uuid())) };
         let prefix = "fwd:".repeat(self.shared.forward_prefixes.into());
@@ -231,6 +240,7 @@ impl Handle {
             from: format!("{ticket_id}@desk.msging.net/Webhook"),
             to: None,
             event: None,
+            reason: None,
             metadata: metadata.clone(),
         };
         let incoming =
@@ -264,7 +274,7 @@ impl Handle {
     }
 
     /// Posts the one thing that just happened to a ticket, if that is wanted.
-    fn post_announcement(&self, state: &mut State, wanted: bool) -> Pending {
+    pub(super) fn post_announcement(&self, state: &mut State, wanted: bool) -> Pending {
         let mut announcements = state.desk.take_announcements();
         let last = announcements.pop().filter(|_| wanted)?;
         Some(announce(&self.shared, state, &last))
@@ -272,9 +282,9 @@ impl Handle {
 }
 
 /// A webhook on its way; none where nothing is posted.
-type Pending = Option<oneshot::Receiver<Report>>;
+pub(super) type Pending = Option<oneshot::Receiver<Report>>;
 
-async fn outcome(report: Pending) -> Report {
+pub(super) async fn outcome(report: Pending) -> Report {
     match report {
         None => Report::bare("not_posted"),
         Some(report) => report.await.unwrap_or_else(|_closed| Report::bare("failed")),
@@ -320,10 +330,10 @@ fn new_identity(state: &mut State, domain: Option<&str>) -> String {
     format!("{number}@{domain}")
 }
 
-fn bad(message: &str) -> ControlError {
+pub(super) fn bad(message: &str) -> ControlError {
     ControlError::BadRequest(message.to_owned())
 }
 
-fn refused(refusal: Refusal) -> ControlError {
+pub(super) fn refused(refusal: Refusal) -> ControlError {
     ControlError::Conflict(refusal.description.unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::shapes;
 use super::ticket::Refusal;
 
 /// MIME type of a collection.
@@ -157,9 +158,20 @@ struct Response<'a> {
     metadata: Value,
 }
 
-/// Writes the response to a command of this bot.
-pub(crate) fn response(command: &Command, bot: &str, result: &Result<Option<Document>, Refusal>) -> Vec<u8> {
+/// Writes the response to a command of this bot; odd, if so wanted.
+pub(crate) fn response(
+    command: &Command,
+    bot: &str,
+    result: &Result<Option<Document>, Refusal>,
+    odd: bool,
+) -> Vec<u8> {
     let document = result.as_ref().ok().and_then(Option::as_ref);
+    let strange = document.filter(|_| odd).map(|document| {
+        let mut document = document.clone();
+        shapes::make_odd(&mut document.resource);
+        document
+    });
+    let document = strange.as_ref().or(document);
     let relative = command.uri.starts_with('/');
     let uri = if relative { format!("lime://{bot}{}", command.uri) } else { command.uri.clone() };
     let response = Response {

@@ -3,16 +3,19 @@
 //! Every change is counted under the id of the envelope that caused it, and every ticket that came to be or
 //! changed is noted as an [`Announcement`], for the shell to post or not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 
+use super::contacts::Contacts;
+use super::effects::{Cause, Effects, What};
 use super::ids::Ids;
-use super::ticket::{Agent, Customer, Direction, Effects, Item, Refusal, Status, TICKET, Ticket};
-
-/// The queue of direct transfers.
-const DIRECT_TRANSFER: &str = "DIRECT_TRANSFER";
+use super::media::Media;
+use super::people::{DIRECT_TRANSFER, People};
+use super::rules::Rules;
+use super::ticket::{Customer, Direction, Item, Refusal, Status, TICKET, Ticket};
 
 /// The domain of customers behind a router.
 pub(crate) const TUNNEL: &str = "tunnel.msging.net";
@@ -45,15 +48,47 @@ pub(crate) struct StatusChange {
     pub(crate) tags: Option<Vec<String>>,
 }
 
+/// Whose key an envelope came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Account {
+    /// The bot that owns the desk.
+    Desk,
+    /// The router before it: it sees no tickets, but the customers as they really are.
+    Router,
+}
+
+/// What differs from contract to contract.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// Tickets may be made for, or transferred to, one agent: the REDIS distribution.
+    pub(crate) agent_distribution: bool,
+    /// A close that says who closed is refused.
+    pub(crate) refuse_closed_by: bool,
+    /// The code of a command on a ticket that is closed already: 64 was seen.
+    pub(crate) closed_code: i64,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { agent_distribution: true, refuse_closed_by: false, closed_code: 64 }
+    }
+}
+
 /// The whole of Blip Desk for one bot.
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) bot: String,
+    pub(crate) router: String,
     pub(crate) ids: Ids,
-    pub(crate) teams: Vec<String>,
-    pub(crate) agents: Vec<Agent>,
-    pub(crate) replies: Vec<Value>,
-    pub(crate) effects: BTreeMap<String, Effects>,
+    pub(crate) habits: Habits,
+    pub(crate) people: People,
+    pub(crate) rules: Rules,
+    pub(crate) contacts: Contacts,
+    pub(crate) media: Media,
+    pub(crate) effects: Effects,
+    /// Receipts that came in, oldest first.
+    pub(crate) notifications: Vec<Value>,
     tickets: Vec<Ticket>,
     ticket_index: HashMap<String, usize>,
     customers: Vec<Customer>,
@@ -62,14 +97,18 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(bot: String, seed: u64) -> Self {
+    pub(crate) fn new(bot: String, router: String, seed: u64) -> Self {
         Self {
             bot,
+            router,
             ids: Ids::new(seed),
-            teams: ["Default", "Suporte", "Financeiro", "Vendas", DIRECT_TRANSFER].map(String::from).into(),
-            agents: super::directory::agents(),
-            replies: super::directory::replies(),
-            effects: BTreeMap::new(),
+            habits: Habits::default(),
+            people: People::new(),
+            rules: Rules::default(),
+            contacts: Contacts::default(),
+            media: Media::default(),
+            effects: Effects::default(),
+            notifications: Vec::new(),
             tickets: Vec::new(),
             ticket_index: HashMap::new(),
             customers: Vec::new(),
@@ -97,11 +136,8 @@ impl Desk {
 
     /// The customer's newest ticket that is not closed.
     pub(crate) fn active_ticket(&self, identity: &str) -> Option<&Ticket> {
-        self.customer(identity)?;
-        self.tickets
-            .iter()
-            .rev()
-            .find(|ticket| !ticket.closed && ticket.customer_identity.eq_ignore_ascii_case(identity))
+        let tickets = &self.customer(identity)?.tickets;
+        tickets.iter().rev().filter_map(|&at| self.tickets.get(at)).find(|ticket| !ticket.closed)
     }
 
     /// What happened since the last call, oldest first.
@@ -109,16 +145,17 @@ impl Desk {
         std::mem::take(&mut self.announcements)
     }
 
-    /// The counters of an envelope id; those of envelopes without one are kept under the empty id.
-    pub(crate) fn effects_of(&mut self, envelope_id: &str) -> &mut Effects {
-        self.effects.entry(envelope_id.to_owned()).or_default()
-    }
-
-    /// Counts one change under the envelope's id.
-    pub(crate) fn applied(&mut self, envelope_id: &str, count: impl FnOnce(&mut Effects) -> &mut u64) {
-        let effects = self.effects_of(envelope_id);
-        *count(effects) += 1;
-        effects.applied += 1;
+    /// Counts a change under the id of the envelope that caused it, and tells it of the ticket.
+    pub(crate) fn applied(
+        &mut self,
+        envelope_id: &str,
+        ticket_id: &str,
+        what: What,
+        detail: Value,
+        now: Timestamp,
+    ) {
+        let id = self.ticket(ticket_id).map_or_else(|_| ticket_id.to_owned(), |ticket| ticket.id.clone());
+        self.effects.of_ticket(Cause { envelope_id, at: &stamp(now) }, &id, what, detail);
     }
 
     /// The customer of this identity, made if new.
@@ -131,14 +168,17 @@ impl Desk {
         let routed = domain.eq_ignore_ascii_case(TUNNEL);
         let channel = channel.unwrap_or(if routed { "wa.gw.msging.net" } else { domain });
         self.customer_index.insert(identity.to_ascii_lowercase(), self.customers.len());
-        self.customers.push(Customer {
+        let customer = Customer {
             identity: identity.to_owned(),
             name: name.unwrap_or("Ana Exemplo").to_owned(),
             domain: channel.to_owned(),
             originator: routed.then(|| format!("{number}@{channel}")),
             thread: Vec::new(),
             chatstates: Vec::new(),
-        });
+            tickets: Vec::new(),
+        };
+        self.contacts.meet(&customer, &self.router);
+        self.customers.push(customer);
     }
 
     /// Makes a ticket in the queue, and the customer if new.
@@ -182,7 +222,11 @@ impl Desk {
             read: true,
         };
         self.push_item(&ticket.customer_identity, item);
-        self.ticket_index.insert(ticket.id.to_ascii_lowercase(), self.tickets.len());
+        let place = self.tickets.len();
+        if let Some(customer) = self.customer_mut(&ticket.customer_identity) {
+            customer.tickets.push(place);
+        }
+        self.ticket_index.insert(ticket.id.to_ascii_lowercase(), place);
         self.tickets.push(ticket.clone());
         self.announcements.push(Announcement { ticket: ticket.clone(), is_new: true });
         ticket
@@ -191,7 +235,10 @@ impl Desk {
     /// Moves a ticket that is not closed to another status. A closed one answers 64, whatever is asked.
     pub(crate) fn change_status(&mut self, change: StatusChange, now: Timestamp) -> Result<(), Refusal> {
         if self.ticket(&change.ticket_id)?.closed {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
+        }
+        if self.habits.refuse_closed_by && change.closed_by.is_some() {
+            return Err(Refusal::new(66, "The ticket can not be closed by the requested identity"));
         }
         let attended = match change.status {
             Status::Open | Status::Assigned => true,
@@ -201,13 +248,13 @@ impl Desk {
             }
         };
         if attended && change.agent_identity.as_deref().unwrap_or_default().is_empty() {
-            return Err(Refusal::new(21, "The agent identity is required"));
+            return Err(Refusal::invalid("The agent identity is required"));
         }
         self.update(&change.ticket_id, |ticket, bot| {
             ticket.status = change.status;
             ticket.status_date = Some(stamp(now));
             if attended {
-                ticket.agent_identity = change.agent_identity;
+                ticket.agent_identity.clone_from(&change.agent_identity);
             }
             if change.status == Status::Open && ticket.open_date.is_none() {
                 ticket.open_date = Some(stamp(now));
@@ -229,7 +276,11 @@ impl Desk {
             if let Some(tags) = change.tags {
                 ticket.tags = tags;
             }
-        })
+        })?;
+        if let (true, Some(agent)) = (attended, &change.agent_identity) {
+            self.people.took(agent, now);
+        }
+        Ok(())
     }
 
     /// Freezes a ticket the customer closed. Without `closed_by` it is the bot's doing.
@@ -241,7 +292,7 @@ impl Desk {
     ) -> Result<(), Refusal> {
         let ticket = self.ticket(ticket_id)?;
         if ticket.is_frozen() {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         if ticket.status != Status::ClosedClient {
             return Err(Refusal::new(66, "Only a ticket closed by the customer can be finished"));
@@ -265,12 +316,13 @@ impl Desk {
     ) -> Result<Ticket, Refusal> {
         let old = self.ticket(ticket_id)?.clone();
         if old.closed {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
+        self.check_agent(agent.as_deref())?;
         let team = match (team, &agent) {
-            (Some(team), _) => self.team(team)?,
+            (Some(team), _) => self.people.team(team)?,
             (None, Some(_)) => DIRECT_TRANSFER.to_owned(),
-            (None, None) => return Err(Refusal::new(21, "A team or an agent is required")),
+            (None, None) => return Err(Refusal::invalid("A team or an agent is required")),
         };
         self.update(ticket_id, |ticket, _| {
             ticket.status = Status::Transferred;
@@ -294,15 +346,21 @@ impl Desk {
     /// Replaces the ticket's tags.
     pub(crate) fn set_tags(&mut self, ticket_id: &str, tags: Vec<String>) -> Result<(), Refusal> {
         if self.ticket(ticket_id)?.is_frozen() {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         self.update(ticket_id, |ticket, _| ticket.tags = tags)
     }
 
-    /// The team of this name, as Desk spells it.
-    pub(crate) fn team(&self, name: &str) -> Result<String, Refusal> {
-        let found = self.teams.iter().find(|team| team.eq_ignore_ascii_case(name));
-        found.cloned().ok_or_else(Refusal::not_found)
+    fn already_closed(&self) -> Refusal {
+        Refusal::new(self.habits.closed_code, "Invalid argument")
+    }
+
+    /// A ticket for one agent needs a bot with agent distribution.
+    pub(crate) fn check_agent(&self, agent: Option<&str>) -> Result<(), Refusal> {
+        if agent.is_some() && !self.habits.agent_distribution {
+            return Err(Refusal::new(66, "The distribution to an agent is not enabled"));
+        }
+        Ok(())
     }
 
     /// Keeps an item of the customer's conversation.

@@ -64,7 +64,7 @@ impl Buckets {
             On::Commands => (&mut self.commands, quota.commands),
             On::Messages => (&mut self.messages, quota.messages),
             On::Notifications => (&mut self.notifications, quota.notifications),
-            On::Webhooks => return true,
+            On::Webhooks | On::Media => return true,
         };
         bucket.admit(f64::from(rate), Duration::from_millis(quota.penalty_ms), now)
     }
@@ -79,7 +79,7 @@ impl Bucket {
         let level = (level + now.duration_since(since).as_secs_f64() * rate).min(rate);
         if level < 1.0 {
             self.level = None;
-            self.blocked_until = Some(now + penalty);
+            self.blocked_until = now.checked_add(penalty);
             return false;
         }
         self.level = Some((level - 1.0, now));

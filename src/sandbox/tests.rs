@@ -1,4 +1,12 @@
-//! What the sandbox promises: Blip's rules, and its behavior over real HTTP.
+//! The sandbox's own tests: the model alone, and the whole over real HTTP.
 
+mod elsewhere;
+mod files;
+mod invariants;
 mod live;
+mod matrix;
+mod outage;
+mod people;
 mod rules;
+mod samples;
+mod world;

@@ -2,6 +2,8 @@
 //!
 //! Member order is that of the documented samples: the structs are serialized in the order they are written.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,6 +47,18 @@ impl Status {
             Self::ClosedClient => "ClosedClient",
             Self::ClosedClientInactivity => "ClosedClientInactivity",
             Self::Transferred => "Transferred",
+        }
+    }
+
+    /// Whether an agent has it.
+    pub(crate) const fn is_attended(self) -> bool {
+        match self {
+            Self::Assigned | Self::Open => true,
+            Self::Waiting
+            | Self::ClosedAttendant
+            | Self::ClosedClient
+            | Self::ClosedClientInactivity
+            | Self::Transferred => false,
         }
     }
 
@@ -105,6 +119,70 @@ impl Ticket {
     pub(crate) fn is_frozen(&self) -> bool {
         self.status.is_closed() && (self.finished || self.status != Status::ClosedClient)
     }
+
+    /// The names by which filters know its members; they match without case.
+    pub(crate) const MEMBERS: [&str; 18] = [
+        "id",
+        "sequentialId",
+        "ownerIdentity",
+        "customerIdentity",
+        "customerDomain",
+        "provider",
+        "status",
+        "storageDate",
+        "unreadMessages",
+        "closed",
+        "agentIdentity",
+        "statusDate",
+        "team",
+        "openDate",
+        "closeDate",
+        "closedBy",
+        "parentSequentialId",
+        "priority",
+    ];
+
+    /// A member as text, for filters to compare; none where the document has none.
+    pub(crate) fn member(&self, name: &str) -> Option<Cow<'_, str>> {
+        let known = Self::MEMBERS.into_iter().find(|known| known.eq_ignore_ascii_case(name))?;
+        match known {
+            "id" => Some(self.id.as_str().into()),
+            "sequentialId" => Some(self.sequential_id.to_string().into()),
+            "ownerIdentity" => Some(self.owner_identity.as_str().into()),
+            "customerIdentity" => Some(self.customer_identity.as_str().into()),
+            "customerDomain" => Some(self.customer_domain.as_str().into()),
+            "provider" => Some(self.provider.into()),
+            "status" => Some(self.status.word().into()),
+            "storageDate" => Some(self.storage_date.as_str().into()),
+            "unreadMessages" => Some(self.unread_messages.to_string().into()),
+            "closed" => Some(self.closed.to_string().into()),
+            "agentIdentity" => self.agent_identity.as_deref().map(Cow::from),
+            "statusDate" => self.status_date.as_deref().map(Cow::from),
+            "team" => self.team.as_deref().map(Cow::from),
+            "openDate" => self.open_date.as_deref().map(Cow::from),
+            "closeDate" => self.close_date.as_deref().map(Cow::from),
+            "closedBy" => self.closed_by.as_deref().map(Cow::from),
+            "parentSequentialId" => self.parent_sequential_id.map(|number| number.to_string().into()),
+            "priority" => self.priority.map(|priority| priority.to_string().into()),
+            _ => None,
+        }
+    }
+}
+
+/// A ticket as commands answer it: with members that webhooks leave out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Read<'a> {
+    #[serde(flatten)]
+    ticket: &'a Ticket,
+    sequential_suffix: &'static str,
+    external_id: &'a str,
+}
+
+impl<'a> Read<'a> {
+    pub(crate) fn new(ticket: &'a Ticket) -> Self {
+        Self { ticket, sequential_suffix: "SBX", external_id: &ticket.id }
+    }
 }
 
 /// Which way an item of a conversation went, seen from the bot.
@@ -152,6 +230,9 @@ pub(crate) struct Customer {
     pub(crate) thread: Vec<Item>,
     /// Chatstates seen from agents ("typing…"), newest last.
     pub(crate) chatstates: Vec<Value>,
+    /// Their tickets, as places in the list of all, oldest first; never on the wire.
+    #[serde(skip)]
+    pub(crate) tickets: Vec<usize>,
 }
 
 /// Someone who attends.
@@ -162,10 +243,12 @@ pub(crate) struct Agent {
     pub(crate) fullname: String,
     pub(crate) email: String,
     pub(crate) teams: Vec<String>,
-    pub(crate) status: &'static str,
+    pub(crate) status: String,
     pub(crate) is_enabled: bool,
     #[serde(rename = "agentSlots")]
     pub(crate) slots: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_service_date: Option<String>,
 }
 
 /// Why Desk refused a command: the `reason` of a LIME failure.
@@ -182,13 +265,13 @@ impl Refusal {
         Self { code: Some(code), description: Some(description.into()) }
     }
 
-    /// 64, what Blip answers about a ticket that is already closed.
-    pub(crate) fn already_closed() -> Self {
-        Self::new(64, "Invalid argument")
-    }
-
     pub(crate) fn not_found() -> Self {
         Self::new(67, "The requested resource was not found")
+    }
+
+    /// What the resource of a command lacks.
+    pub(crate) fn invalid(description: &str) -> Self {
+        Self::new(21, description)
     }
 
     pub(crate) fn not_supported() -> Self {
@@ -199,21 +282,4 @@ impl Refusal {
     pub(crate) fn take_too_large() -> Self {
         Self { code: None, description: Some("The take parameter can not be greater than 100".into()) }
     }
-}
-
-/// How often an envelope id was seen, and what it did. Tests assert "once" on these.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Effects {
-    /// Envelopes received with this id, whatever became of them.
-    pub(crate) requests: u64,
-    /// Changes made, of any kind: the sum of those below.
-    pub(crate) applied: u64,
-    pub(crate) messages_delivered: u64,
-    pub(crate) status_changes: u64,
-    pub(crate) finishes: u64,
-    pub(crate) transfers: u64,
-    pub(crate) tag_changes: u64,
-    pub(crate) tickets_created: u64,
-    pub(crate) notifications: u64,
-    pub(crate) other_changes: u64,
 }

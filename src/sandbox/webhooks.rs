@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::WebhookConfig;
 use super::faults::{Facts, Kind, On};
 use super::model::{Announcement, ticket_webhook};
+use super::shapes::make_odd;
 use super::shared::{Shared, State, now_text};
-use super::ticket::TICKET;
+use super::ticket::{Refusal, TICKET};
 
 /// How long the gateway may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ pub(crate) struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) metadata: Option<Value>,
 }
 
@@ -50,8 +54,8 @@ pub(crate) enum Content {
 /// What became of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// `delivered` (2xx), `refused` (another status), `failed` (no answer), `held` or `lost` (by a fault),
-    /// `not_posted` (by a setting), `no_webhook` (no target is set).
+    /// `delivered` (2xx), `refused` (another status), `failed` (no answer), `held` or `lost` (by a fault or the
+    /// weather), `blocked` (for earlier failures), `not_posted` (by a setting), `no_webhook` (no target is set).
     pub status: &'static str,
     /// The gateway's HTTP status.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,13 +128,21 @@ pub(crate) fn announce(
     announcement: &Announcement,
 ) -> oneshot::Receiver<Report> {
     let (id, ticket) = ticket_webhook(&announcement.ticket);
+    let content = if state.settings.odd_shapes {
+        let mut odd = serde_json::to_value(&ticket).unwrap_or_default();
+        make_odd(&mut odd);
+        Content::Json(odd)
+    } else {
+        Content::Ticket(Box::new(ticket))
+    };
     let envelope = Envelope {
         media_type: Some(TICKET.to_owned()),
-        from: format!("{}@desk.msging.net/Webhook", ticket.id),
+        from: format!("{}@desk.msging.net/Webhook", announcement.ticket.id),
         id: Some(id),
-        content: Some(Content::Ticket(Box::new(ticket))),
+        content: Some(content),
         to: None,
         event: None,
+        reason: None,
         metadata: None,
     };
     enqueue(shared, state, &announcement.ticket.id, &envelope)
@@ -174,7 +186,7 @@ async fn drain(shared: Arc<Shared>, ticket_id: String) {
     loop {
         let (job, fault) = {
             let mut state = shared.state();
-            let State { queues, faults, .. } = &mut *state;
+            let State { queues, faults, settings, .. } = &mut *state;
             let Some(queue) = queues.get_mut(&ticket_id) else { return };
             let Some(job) = queue.jobs.pop_front() else {
                 queue.running = false;
@@ -183,13 +195,19 @@ async fn drain(shared: Arc<Shared>, ticket_id: String) {
                 }
                 return;
             };
+            let body = String::from_utf8_lossy(&job.body);
             let facts = Facts {
                 id: &job.envelope_id,
+                to: &ticket_id,
+                resource: &body,
                 media_type: &job.media_type,
                 holding: queue.held.is_some(),
                 ..Facts::default()
             };
-            let fault = faults.take(On::Webhooks, facts);
+            let fault = faults.take(On::Webhooks, facts).or_else(|| {
+                let weather = settings.weather.as_ref();
+                weather.and_then(|weather| weather.strikes(&job.body, queue.held.is_some()))
+            });
             (job, fault)
         };
         deliver(&shared, &ticket_id, job, fault).await;
@@ -212,10 +230,7 @@ async fn deliver(shared: &Shared, ticket_id: &str, mut job: Job, fault: Option<K
             first
         }
         Some(Kind::Delay { ms, .. }) => {
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(ms)) => {}
-                () = shared.stop.cancelled() => {}
-            }
+            shared.pause(ms).await;
             post(shared, ticket_id, &job).await
         }
         // The others cannot be laid on webhooks.
@@ -224,6 +239,8 @@ async fn deliver(shared: &Shared, ticket_id: &str, mut job: Job, fault: Option<K
             | Kind::DropBefore
             | Kind::DropAfter
             | Kind::Failure { .. }
+            | Kind::Answer { .. }
+            | Kind::Redirect { .. }
             | Kind::Hang { .. },
         )
         | None => post(shared, ticket_id, &job).await,
@@ -243,10 +260,16 @@ fn tell(job: &mut Job, report: Report) {
 }
 
 async fn post(shared: &Shared, ticket_id: &str, job: &Job) -> Report {
-    let target = shared.state().webhook.clone();
+    let (target, blocked) = {
+        let state = shared.state();
+        (state.webhook.clone(), state.block.is_on(Instant::now()))
+    };
     let Some(target) = target else {
         return record(shared, ticket_id, job, Report::bare("no_webhook"), String::new());
     };
+    if blocked {
+        return record(shared, ticket_id, job, Report::bare("blocked"), String::new());
+    }
     let sent = tokio::select! {
         sent = send(shared, &target, job.body.clone()) => sent,
         () = shared.stop.cancelled() => Err("the sandbox is stopping".to_owned()),
@@ -258,6 +281,11 @@ async fn post(shared: &Shared, ticket_id: &str, job: &Job) -> Report {
         }
         Err(error) => (Report { status: "failed", http_status: None, error: Some(error) }, String::new()),
     };
+    {
+        let mut state = shared.state();
+        let State { block, settings, .. } = &mut *state;
+        block.heard(settings.blocking.as_ref(), report.status == "delivered", Instant::now());
+    }
     record(shared, ticket_id, job, report, answer)
 }
 

@@ -173,7 +173,7 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         world.gateway.kill();
         call.await.unwrap().unwrap_err();
         world.restart().await;
-        world.gateway.wait_for_log("settled a command in doubt");
+        world.gateway.logged("settled a command in doubt");
         let key = pb::get_command_request::Key::RequestId(format!("r-{number}"));
         let found =
             world.tickets().await.get_command(pb::GetCommandRequest { key: Some(key) }).await.unwrap();
@@ -188,7 +188,8 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         assert_eq!((receipt.state(), applied), expected);
     }
     let types: Vec<_> = world.all_events().await.into_iter().map(|event| event.r#type).collect();
-    assert_eq!(types, ["ticket.created", "message.agent"]);
+    // Neither caller got an end, so both are told.
+    assert_eq!(types, ["ticket.created", "message.agent", "command.settled", "command.settled"]);
 }
 
 /// A small file system of its own, where that is permitted.

@@ -13,12 +13,19 @@
 )]
 
 mod alerts;
+mod blip;
 mod clients;
 mod commands;
 mod configuration;
+mod desk;
+mod directory;
 mod events;
 mod faults;
+mod matrix;
+mod media;
 mod metrics;
+mod operator;
+mod outbox;
 mod quarantine;
 mod sandbox;
 mod shutdown;

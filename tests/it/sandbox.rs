@@ -2,13 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use deskgate::grpc::pb;
 use deskgate::grpc::pb::event_service_client::EventServiceClient;
 use pb::start_position::Position;
 use pb::subscribe_response::Message as Told;
 
-use crate::support::{Process, at};
+use serde_json::json;
+
+use crate::support::{Process, World, at};
 
 fn refused(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_deskgate")).arg("sandbox").args(args).output().unwrap();
@@ -24,6 +27,10 @@ fn what_cannot_be_is_refused_by_its_flag() {
     assert!(said.contains(&format!("--desk-listen {taken}")), "{said}");
     let said = refused(&["--desk-only", "--desk-listen", "0.0.0.0:0"]);
     assert!(said.contains("--desk-listen") && said.contains("loopback"), "{said}");
+    let said = refused(&["--desk-only", "--desk-listen", "127.0.0.1:0", "--control-listen", "0.0.0.0:0"]);
+    assert!(said.contains("--control-listen") && said.contains("loopback"), "{said}");
+    let said = refused(&["--desk-only", "--desk-listen", "127.0.0.1:0", "--control-listen", &taken]);
+    assert!(said.contains(&format!("--control-listen {taken}")), "{said}");
     let said = refused(&["--desk-only", "--grpc-listen", "127.0.0.1:0"]);
     assert!(said.contains("--grpc-listen"), "{said}");
     let said = refused(&["--desk-only", "--desk-listen", "127.0.0.1:0", "--webhook-url", "gateway"]);
@@ -42,6 +49,33 @@ async fn the_stand_in_alone_knows_its_target_from_the_start() {
     let state: serde_json::Value = serde_json::from_str(&state.text().await.unwrap()).unwrap();
     let webhook = serde_json::json!({"url": target[1], "header_name": "Authorization"});
     assert_eq!(state["webhook"], webhook);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_desk_goes_off_and_comes_back_under_the_gateway() {
+    let world = World::start().await;
+    let (customer, ticket) = world.customer("Bom dia").await;
+    let switch = async |on: bool| {
+        let switched = world.http.put(world.desk_url("/power")).body(json!({ "on": on }).to_string());
+        assert!(switched.send().await.unwrap().status().is_success());
+    };
+    let assign = || pb::AssignRequest {
+        ticket_id: ticket.clone(),
+        agent: "maria.souza@example.com".to_owned(),
+        ..pb::AssignRequest::default()
+    };
+    switch(false).await;
+    let refused = world.http.post(world.blip_url("/commands")).send().await.unwrap_err();
+    assert!(refused.is_connect(), "{refused:?}");
+    let mut calls = world.tickets().await;
+    let mut request = tonic::Request::new(assign());
+    request.set_timeout(Duration::from_secs(2));
+    calls.assign(request).await.unwrap_err();
+    let said = world.desk(&format!("/customers/{customer}/messages"), json!({"text": "alguém?"})).await;
+    assert_eq!(said["delivery"]["status"], "delivered");
+    switch(true).await;
+    calls.assign(assign()).await.unwrap();
+    assert_eq!(world.desk_state().await["tickets"][0]["status"], "Open");
 }
 
 #[tokio::test(flavor = "multi_thread")]

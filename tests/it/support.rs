@@ -83,6 +83,13 @@ impl Process {
         }
     }
 
+    /// Waits for a log line that contains `text`, unless there was one already.
+    pub(crate) fn logged(&mut self, text: &str) {
+        if !self.seen.iter().any(|line| line.contains(text)) {
+            self.wait_for_log(text);
+        }
+    }
+
     /// Everything it has logged, once it has ended.
     pub(crate) fn rest_of_log(&mut self) -> String {
         self.seen.extend(self.lines.iter());
@@ -143,17 +150,27 @@ impl World {
     pub(crate) async fn with(more: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
-        let desk = Process::start(
-            folder.path(),
-            &["sandbox", "--desk-only", "--desk-listen", "127.0.0.1:0"],
-            &[("DESKGATE_SANDBOX_KEY", KEY), ("DESKGATE_SANDBOX_IDENTITY", "suporte@msging.net")],
-        );
+        let desk = Self::stand_in(folder.path(), "127.0.0.1:0");
         fs::write(folder.path().join("deskgate.toml"), configuration(&desk.address("desk"), more)).unwrap();
         let gateway = Self::serve(folder.path());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let world = Self { folder, desk, gateway, http };
         world.point_desk_at_gateway().await;
         world
+    }
+
+    fn stand_in(folder: &Path, address: &str) -> Process {
+        Process::start(
+            folder,
+            &["sandbox", "--desk-only", "--desk-listen", address, "--control-listen", "127.0.0.1:0"],
+            &[("DESKGATE_SANDBOX_KEY", KEY), ("DESKGATE_SANDBOX_IDENTITY", "suporte@msging.net")],
+        )
+    }
+
+    /// Starts an empty stand-in Desk where an earlier one listened, after it was killed.
+    pub(crate) async fn restart_desk(&mut self, address: &str) {
+        self.desk = Self::stand_in(self.folder.path(), address);
+        self.point_desk_at_gateway().await;
     }
 
     fn serve(folder: &Path) -> Process {
@@ -186,8 +203,14 @@ impl World {
         format!("http://{}{path}", self.gateway.address("admin"))
     }
 
-    pub(crate) fn desk_url(&self, path: &str) -> String {
+    /// Blip's side of the stand-in Desk.
+    pub(crate) fn blip_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.desk.address("desk"))
+    }
+
+    /// The stand-in Desk's control side, which stays up while the Desk is off.
+    pub(crate) fn desk_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.desk.address("control"))
     }
 
     /// Posts a webhook as Blip does; answers the status.

@@ -63,7 +63,7 @@ async fn a_transfer_names_the_ticket_that_goes_on() {
         "uri": format!("/tickets/{old}/transfer"), "type": "application/vnd.iris.ticket+json",
         "resource": {"team": "Financeiro"},
     });
-    let request = world.http.post(world.desk_url("/commands")).header("Authorization", format!("Key {KEY}"));
+    let request = world.http.post(world.blip_url("/commands")).header("Authorization", format!("Key {KEY}"));
     let reply = request.body(command.to_string()).send().await.unwrap().text().await.unwrap();
     let reply: serde_json::Value = serde_json::from_str(&reply).unwrap();
     let new = reply["resource"]["id"].as_str().unwrap().to_owned();

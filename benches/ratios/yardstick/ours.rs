@@ -9,8 +9,10 @@ use anyhow::Result;
 use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::alerts::Alerts;
-use deskgate::gateway::desk::{CommandMetrics, Desk};
+use deskgate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
+use deskgate::gateway::directory::Directory;
 use deskgate::gateway::ingest::Ingest;
+use deskgate::gateway::media::{self, Media};
 use deskgate::gateway::quarantine::Quarantine;
 use deskgate::grpc::{self, Limits, Parts};
 use deskgate::shutdown::Shutdown;
@@ -46,17 +48,21 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let quarantine = Quarantine::new(log, shutdown.clone());
     let mut registry = Registry::default();
     let metrics = CommandMetrics::register(&mut registry);
-    let desk = Desk::new(
-        Arc::clone(&events),
+    let desk = Desk::new(DeskParts {
+        log: Arc::clone(&events),
         ledger,
-        BTreeMap::new(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        shutdown.clone(),
+        bots: BTreeMap::new(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
         metrics,
-    );
-    let limits = Limits::default();
-    let parts = Parts { log: Arc::clone(&events), desk, quarantine, clock, ids, shutdown, limits };
+        queue: QueueLimits::default(),
+    });
+    let directory = Directory::new(Arc::clone(&events), BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
+    let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
+    let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
+    let (log, limits) = (Arc::clone(&events), Limits::default());
+    let parts = Parts { log, desk, directory, media, quarantine, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
     tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
     serving.await

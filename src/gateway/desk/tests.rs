@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::blip::BlipError;
+use crate::blip::{BlipError, Caller};
 use crate::clock::{SequentialIds, SystemClock};
 use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
-use crate::lime::{Command, Reply};
+use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
-use crate::store::{Appended, Begun, Bounds, End, Health, LogId, NewCommand, Quarantined};
+use crate::store::{
+    Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted,
+};
 
 /// A store in memory that fails as told first.
 #[derive(Debug)]
@@ -59,6 +61,9 @@ impl EventLog for Faulty {
         }
         self.inner.ticket(bot, ticket_id).await
     }
+    async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError> {
+        self.inner.tickets(wanted).await
+    }
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
         self.inner.bots_of(ticket_id).await
     }
@@ -71,6 +76,12 @@ impl EventLog for Faulty {
 impl Ledger for Faulty {
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
         self.inner.begin(command).await
+    }
+    async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
+        self.inner.start(id).await
+    }
+    async fn requeue(&self, id: Uuid) -> Result<(), AppendError> {
+        self.inner.requeue(id).await
     }
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
         let fault = self.settling.lock().unwrap().pop_front();
@@ -85,11 +96,21 @@ impl Ledger for Faulty {
     async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
         self.inner.unsettled().await
     }
+    async fn unknown_since(
+        &self,
+        since: jiff::Timestamp,
+        count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError> {
+        self.inner.unknown_since(since, count_max).await
+    }
+    async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError> {
+        self.inner.commands(wanted).await
+    }
 }
 
-/// A Blip that gives these answers, then says yes to all.
+/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked.
 #[derive(Debug, Default)]
-struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>);
+struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>);
 
 impl Blip {
     fn next(&self) -> Result<Reply, BlipError> {
@@ -99,20 +120,28 @@ impl Blip {
 
 #[async_trait]
 impl BlipApi for Blip {
-    async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
+    fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
+        self
+    }
+    async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
+        self.1.lock().unwrap().push(command.uri.0.clone());
         self.next()
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
         self.next()
     }
+    async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        self.next()
+    }
 }
 
 fn yes(resource: Value) -> Reply {
-    Reply { id: None, status: ReplyStatus::Success(resource) }
+    Reply { id: None, media_type: String::new(), status: ReplyStatus::Success(resource) }
 }
 
 struct World {
     store: Arc<Faulty>,
+    blip: Arc<Blip>,
     desk: Desk,
     shutdown: Shutdown,
 }
@@ -128,18 +157,20 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
         let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
-        let blip: Arc<dyn BlipApi> = Arc::new(Blip(Mutex::new(answers.into_iter().collect())));
+        let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default()));
+        let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
-        let desk = Desk::new(
-            Arc::<Faulty>::clone(&store),
-            Arc::<Faulty>::clone(&store),
-            BTreeMap::from([("suporte".to_owned(), blip)]),
+        let desk = Desk::new(DeskParts {
+            log: Arc::<Faulty>::clone(&store),
+            ledger: Arc::<Faulty>::clone(&store),
+            bots: BTreeMap::from([("suporte".to_owned(), api)]),
             clock,
             ids,
-            shutdown.clone(),
-            CommandMetrics::register(&mut Registry::default()),
-        );
-        Self { store, desk, shutdown }
+            shutdown: shutdown.clone(),
+            metrics: CommandMetrics::register(&mut Registry::default()),
+            queue: QueueLimits::default(),
+        });
+        Self { store, blip, desk, shutdown }
     }
 
     async fn close(&self, within: Duration) -> Result<Done, DeskError> {
@@ -171,22 +202,13 @@ fn request() -> ActionRequest {
         principal: String::new(),
         request_id: "r".to_owned(),
         if_ticket_sequence: 0,
+        accept_only: false,
     }
 }
 
 /// A command that an earlier process began.
 fn begun() -> NewCommand {
-    let request = request();
-    NewCommand {
-        id: Uuid::from_u128(77),
-        method: "Close".to_owned(),
-        bot: request.bot.clone(),
-        ticket_id: request.ticket_id.clone(),
-        principal: String::new(),
-        request_id: "r".to_owned(),
-        fingerprint: request.fingerprint(),
-        memo: memo::write(&request.action),
-    }
+    run::new_command(Uuid::from_u128(77), &request())
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,6 +218,40 @@ async fn an_end_is_recorded_however_long_the_disk_is_full() {
     assert!(matches!(told, DeskError::Fault(fault) if fault.reason == "OUTCOME_UNKNOWN"));
     assert_eq!(world.end().await, Outcome::Done);
     assert!(world.store.ticket("suporte", "t").await.unwrap().unwrap().is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_queued_is_sent_once_even_if_its_end_cannot_be_recorded() {
+    let broken = AppendError::Unavailable("told to fail".to_owned());
+    let world = World::new(vec![broken], false, []);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    let done = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!(done.record.progress(), Progress::Queued);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(*world.blip.1.lock().unwrap(), ["/ping", "/tickets/change-status"]);
+    let left = world.store.unsettled().await.unwrap().remove(0);
+    assert_eq!(left.progress(), Progress::Running, "the next start looks for it");
+    world.desk.recover();
+    assert!(matches!(world.end().await, Outcome::Unknown(_)), "never sent again by guess");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_goes_on_after_what_passes() {
+    let silence = || Err(BlipError::NotSent("no route".to_owned()));
+    let slow = Err(BlipError::OverQuota { retry_after: Duration::from_secs(20) });
+    // A ping without an answer, then with one; the close not sent thrice; a ping; the close late; the close done.
+    let pong = || Ok(yes(Value::Null));
+    let answers = [silence(), pong(), silence(), silence(), silence(), pong(), slow];
+    let world = World::new(Vec::new(), false, answers);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!(world.end().await, Outcome::Done);
+    let asked = world.blip.1.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|uri| *uri == "/tickets/change-status").count(), 5, "{asked:?}");
+    assert!(asked.iter().filter(|uri| *uri == "/ping").count() >= 3, "{asked:?}");
+    let events = world.store.read(Seq(0), 9).await.unwrap();
+    let types: Vec<_> = events.iter().map(|stored| stored.event.payload.type_name()).collect();
+    assert_eq!(types, ["ticket.closed", "command.settled"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! Events, outward.
 
 use super::{View, content, ticket, timestamp, value};
-use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent, Successor};
+use crate::domain::{
+    Event, Flags, MessageStatus, Origin, Payload, SettledAs, StoredEvent, Successor, Ticket,
+};
 use crate::grpc::pb;
 use crate::store::{Cursor, LogId};
 
@@ -75,16 +77,7 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketAssigned(document) => {
             To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
         }
-        Payload::TicketTransferred(document) => {
-            let Successor { ticket_id, team, agent_identity } =
-                document.successor.clone().unwrap_or_default();
-            To::TicketTransferred(pb::TicketTransferred {
-                ticket: Some(ticket::to_pb(document, bot)),
-                new_ticket_id: ticket_id,
-                to_team: team,
-                to_agent_identity: agent_identity,
-            })
-        }
+        Payload::TicketTransferred(document) => To::TicketTransferred(transferred(document, bot)),
         Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
             ticket: Some(ticket::to_pb(document, bot)),
             closed_by: document.closed_by.clone(),
@@ -124,6 +117,15 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketContext(said) => {
             To::TicketContext(pb::TicketContext { content: Some(content::to_pb(said)) })
         }
+        Payload::CommandSettled { command_id, method, end, error_reason, request_id } => {
+            To::CommandSettled(pb::CommandSettled {
+                command_id: command_id.clone(),
+                method: method.clone(),
+                state: settled_to_pb(*end).into(),
+                error_reason: error_reason.clone(),
+                request_id: request_id.clone(),
+            })
+        }
         Payload::GatewayAlert { reason, description, details } => To::GatewayAlert(pb::GatewayAlert {
             reason: reason.clone(),
             description: description.clone(),
@@ -135,7 +137,26 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
     }
 }
 
-fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
+fn transferred(document: &Ticket, bot: &str) -> pb::TicketTransferred {
+    let Successor { ticket_id, team, agent_identity } = document.successor.clone().unwrap_or_default();
+    pb::TicketTransferred {
+        ticket: Some(ticket::to_pb(document, bot)),
+        new_ticket_id: ticket_id,
+        to_team: team,
+        to_agent_identity: agent_identity,
+    }
+}
+
+fn settled_to_pb(end: SettledAs) -> pb::CommandState {
+    match end {
+        SettledAs::Succeeded => pb::CommandState::Succeeded,
+        SettledAs::Failed => pb::CommandState::Failed,
+        SettledAs::Unknown => pb::CommandState::OutcomeUnknown,
+    }
+}
+
+/// How far a message has come, as readers see it.
+pub(super) fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
     match status {
         MessageStatus::Accepted => pb::MessageStatus::Accepted,
         MessageStatus::Dispatched => pb::MessageStatus::Dispatched,

@@ -1,128 +1,17 @@
-//! The sandbox over real HTTP, with a small gateway to post to.
+//! The sandbox over real HTTP: what it posts, and what it answers.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::HeaderMap;
-use axum::routing::post;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::sandbox::commands::execute;
 use crate::sandbox::demo::{Pace, play};
 use crate::sandbox::lime::Command;
-use crate::sandbox::{BotConfig, Closing, Config, Handle, Sandbox, WebhookConfig, client, shared};
-
-/// What a gateway got: bodies, with the value of the header that proves the poster.
-type Inbox = Arc<Mutex<Vec<(String, String)>>>;
-
-struct World {
-    address: SocketAddr,
-    client: reqwest::Client,
-    inbox: Inbox,
-    cancel: CancellationToken,
-    tracker: TaskTracker,
-    handle: Handle,
-}
-
-impl World {
-    async fn start() -> Self {
-        let (inbox, cancel, tracker) = (Inbox::default(), CancellationToken::new(), TaskTracker::new());
-        let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/webhooks/sandbox", gateway.local_addr().unwrap());
-        let seen = Arc::clone(&inbox);
-        let receive = move |headers: HeaderMap, body: Bytes| async move {
-            let token = headers.get("x-token").map(|value| value.to_str().unwrap().to_owned());
-            seen.lock().unwrap().push((String::from_utf8(body.to_vec()).unwrap(), token.unwrap_or_default()));
-        };
-        let routes = Router::new().route("/webhooks/{bot}", post(receive));
-        let stop = cancel.clone();
-        tracker.spawn(async move {
-            let serving = axum::serve(gateway, routes).with_graceful_shutdown(stop.cancelled_owned());
-            serving.await.unwrap();
-        });
-        let sandbox = Sandbox::bind(Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            bot: BotConfig { key: "Key secret".into(), ..Config::default().bot },
-            webhook: Some(WebhookConfig { url, header: Some(("x-token".into(), "t".into())) }),
-            seed: Some(1),
-            ..Config::default()
-        })
-        .await
-        .unwrap();
-        let (address, handle) = (sandbox.local_addr(), sandbox.handle());
-        let stop = cancel.clone();
-        tracker.spawn(async move { sandbox.serve(stop).await.unwrap() });
-        Self { address, client: client().unwrap(), inbox, cancel, tracker, handle }
-    }
-
-    async fn stop(self) {
-        self.cancel.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-
-    async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let method = method.parse::<reqwest::Method>().unwrap();
-        let request = self.client.request(method, format!("http://{}{path}", self.address));
-        let response = request.body(body.to_string()).send().await.unwrap();
-        let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
-    }
-
-    async fn control(&self, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.call("POST", path, body).await;
-        assert_eq!(status, 200, "{answer}");
-        answer
-    }
-
-    /// Posts an envelope as a gateway does.
-    async fn blip(&self, path: &str, envelope: &Value) -> Result<(u16, Value), reqwest::Error> {
-        let request = self.client.post(format!("http://{}{path}", self.address));
-        let response =
-            request.header("authorization", "Key secret").body(envelope.to_string()).send().await?;
-        let status = response.status().as_u16();
-        Ok((status, serde_json::from_slice(&response.bytes().await?).unwrap_or_default()))
-    }
-
-    fn bodies(&self) -> Vec<String> {
-        self.inbox.lock().unwrap().iter().map(|(body, _)| body.clone()).collect()
-    }
-
-    fn ids(&self) -> Vec<String> {
-        let id =
-            |body: String| serde_json::from_str::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned();
-        self.bodies().into_iter().map(id).collect()
-    }
-
-    /// Waits until the gateway has got this many webhooks, and they are recorded.
-    async fn webhooks(&self, count: usize) -> Vec<String> {
-        let mut watch = self.handle.watch();
-        while self.handle.shared.state().deliveries.len() < count {
-            watch.changed().await.unwrap();
-        }
-        self.ids()
-    }
-
-    /// Opens a conversation: the customer, and the ticket.
-    async fn open(&self) -> (String, String) {
-        let opened = self.control("/customers", &json!({"text": "Hello world!"})).await;
-        assert_eq!(opened["delivery"], json!({"status": "delivered", "http_status": 200}));
-        let text = |name: &str| opened[name].as_str().unwrap().to_owned();
-        (text("customer_identity"), text("ticket_id"))
-    }
-}
-
-fn assign(id: &str, ticket: &str) -> Value {
-    json!({"id": id, "to": "postmaster@desk.msging.net", "method": "set", "uri": "/tickets/change-status",
-           "type": "application/vnd.iris.ticket+json",
-           "resource": {"id": ticket, "status": "Open", "agentIdentity": "maria%40example.com@blip.ai"}})
-}
+use crate::sandbox::model::Account;
+use crate::sandbox::tests::world::{World, assign};
+use crate::sandbox::{Closing, Config, Sandbox, shared};
 
 #[tokio::test]
 async fn a_conversation_opens_with_the_documented_webhook() {
@@ -249,7 +138,7 @@ async fn failures_statuses_and_hangs_happen_as_often_as_asked() {
     let hanging = world.blip("/commands", &envelope);
     let mut watch = world.handle.watch();
     let arrival = async {
-        while !world.handle.shared.state().desk.effects.contains_key("a2") {
+        while !world.handle.shared.state().desk.effects.by_id().contains_key("a2") {
             watch.changed().await.unwrap();
         }
         world.cancel.cancel();
@@ -325,7 +214,7 @@ async fn the_demo_answers_and_comes_back() {
     let ticket = handle.shared.state().desk.tickets()[0].id.clone();
     assert_eq!(handle.attendance(&customer), Some(("Waiting", None)));
     let command = Command::read(&assign("a", &ticket)).unwrap();
-    execute(&mut handle.shared.state().desk, &command, shared::now()).unwrap();
+    execute(&mut handle.shared.state().desk, Account::Desk, &command, shared::now()).unwrap();
     handle.shared.changed();
     while said(0) < 6 {
         watch.changed().await.unwrap();

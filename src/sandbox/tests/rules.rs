@@ -6,18 +6,19 @@ use serde_json::{Value, json};
 use crate::sandbox::commands::execute;
 use crate::sandbox::conversation::{Incoming, Outgoing, canonical};
 use crate::sandbox::lime::{Command, response};
-use crate::sandbox::model::{Desk, NewTicket};
+use crate::sandbox::model::{Account, Desk, NewTicket};
 
 const BOT: &str = "sandbox@msging.net";
+pub(super) const ROUTER: &str = "router@msging.net";
 const CUSTOMER: &str = "5531999990001@wa.gw.msging.net";
 const AGENT: &str = "maria.souza%40example.com@blip.ai";
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2019-11-08T20:15:59.415Z".parse().unwrap()
 }
 
-fn desk() -> Desk {
-    Desk::new(BOT.into(), 7)
+pub(super) fn desk() -> Desk {
+    Desk::new(BOT.into(), ROUTER.into(), 7)
 }
 
 fn open(desk: &mut Desk) -> String {
@@ -27,15 +28,15 @@ fn open(desk: &mut Desk) -> String {
 /// Runs a command as it would come over HTTP, and gives the whole response.
 fn run(desk: &mut Desk, envelope: &Value) -> Value {
     let command = Command::read(envelope).unwrap();
-    let result = execute(desk, &command, now());
-    serde_json::from_slice(&response(&command, BOT, &result)).unwrap()
+    let result = execute(desk, Account::Desk, &command, now());
+    serde_json::from_slice(&response(&command, BOT, &result, false)).unwrap()
 }
 
-fn get(desk: &mut Desk, uri: &str) -> Value {
+pub(super) fn get(desk: &mut Desk, uri: &str) -> Value {
     run(desk, &json!({"id": "g", "to": "postmaster@desk.msging.net", "method": "get", "uri": uri}))
 }
 
-fn set(desk: &mut Desk, id: &str, uri: &str, resource: &Value) -> Value {
+pub(super) fn set(desk: &mut Desk, id: &str, uri: &str, resource: &Value) -> Value {
     run(
         desk,
         &json!({"id": id, "to": "postmaster@desk.msging.net", "method": "set", "uri": uri,
@@ -62,7 +63,7 @@ fn an_assignment_opens_the_ticket_and_answers_without_resource() {
     let ticket = get(&mut desk, &format!("/ticket/{id}"));
     assert_eq!(ticket["resource"]["status"], "Open");
     assert_eq!(ticket["resource"]["agentIdentity"], AGENT);
-    assert_eq!(desk.effects_of("a1").status_changes, 1);
+    assert_eq!(desk.effects.id("a1").status_changes, 1);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_closed_ticket_answers_64_and_stays_closed() {
     let finish = set(&mut desk, "f", &format!("/tickets/{id}/close"), &json!({}));
     assert_eq!(finish["reason"]["code"], 64);
     assert_eq!(get(&mut desk, &format!("/ticket/{id}"))["resource"]["status"], "ClosedAttendant");
-    assert_eq!(desk.effects_of("c2").applied, 0);
+    assert_eq!(desk.effects.id("c2").applied, 0);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_transfer_makes_a_new_waiting_ticket() {
         (&old["resource"]["status"], &old["resource"]["closed"]),
         (&json!("Transferred"), &json!(true))
     );
-    assert_eq!(desk.effects_of("t1").transfers, 1);
+    assert_eq!(desk.effects.id("t1").transfers, 1);
     let nowhere =
         set(&mut desk, "t2", &format!("/tickets/{}/transfer", text(&new["id"])), &json!({"team": "Nope"}));
     assert_eq!(nowhere["reason"]["code"], 67);
@@ -190,7 +191,45 @@ fn messages_keep_both_directions_under_the_ids_of_blip() {
     assert_eq!(items(&list)[2]["metadata"]["#messageEmitter"], "Human");
     change(&mut desk, "c", &id, "ClosedAttendant");
     assert!(desk.deliver(&sent, now()).is_none());
-    assert_eq!(desk.effects_of("a1").messages_delivered, 1);
+    assert_eq!(desk.effects.id("a1").messages_delivered, 1);
+}
+
+#[test]
+fn behind_a_router_messages_must_be_asked_for_and_end_with_the_month() {
+    let mut desk = desk();
+    let customer = "2bdcd8d0@tunnel.msging.net";
+    let id = desk.open(NewTicket { customer_identity: customer.into(), ..NewTicket::default() }, now()).id;
+    let said = |number: usize, ticket_id: Option<String>| Incoming {
+        id: Some(format!("m{number}")),
+        ticket_id,
+        media_type: "text/plain".into(),
+        content: json!("oi"),
+        metadata: None,
+    };
+    for number in 0..150 {
+        desk.hear(customer, said(number, (number >= 10).then(|| id.clone())), now());
+    }
+    let uri = format!("/tickets/{id}/messages?$take=100");
+    assert_eq!(items(&get(&mut desk, &uri)).len(), 0);
+    let asked = format!("{uri}&getFromOwnerIfTunnel=true");
+    let first = get(&mut desk, &asked);
+    assert_eq!((items(&first).len(), &first["resource"]["total"]), (100, &json!(151)));
+    assert_eq!(items(&first)[0]["id"], "m149");
+    assert_eq!(items(&get(&mut desk, &format!("{asked}&$skip=100"))).len(), 51);
+    let own = format!("{asked}&attendanceTranscriptionOnly=true&$skip=100");
+    assert_eq!(items(&get(&mut desk, &own)).len(), 41);
+    assert_eq!(
+        items(&get(&mut desk, &format!("/tickets/{id}/messages?getFromOwnerIfTunnel=true"))).len(),
+        20
+    );
+    desk.edit(&id, |ticket| ticket.storage_date = "2019-10-01T00:00:00.000Z".into());
+    assert_eq!(items(&get(&mut desk, &asked)).len(), 0);
+    let thread =
+        json!({"id": "t", "method": "get", "uri": format!("/threads/{customer}?$take=100&direction=asc")});
+    let thread = run(&mut desk, &thread);
+    assert_eq!((&items(&thread)[0]["id"], &thread["resource"]["total"]), (&json!("m0"), &json!(150)));
+    let merged = get(&mut desk, "/tickets/history-merged/2bdcd8d0%40tunnel.msging.net");
+    assert_eq!(items(&merged)[0]["id"], json!(id));
 }
 
 #[test]
@@ -226,7 +265,7 @@ fn ids_lose_every_forward_prefix() {
     }
 }
 
-fn items(answer: &Value) -> &Vec<Value> {
+pub(super) fn items(answer: &Value) -> &Vec<Value> {
     answer["resource"]["items"].as_array().unwrap()
 }
 

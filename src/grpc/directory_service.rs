@@ -1,0 +1,246 @@
+//! `DirectoryService`: reads a request, asks the gateway, and tells what Blip knows. Files pass through as they are
+//! taken.
+
+use std::pin::Pin;
+
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::convert::directory::{self as convert, Of};
+use super::convert::span;
+use super::edge::{self, CountsItself, RequestId};
+use super::metrics::Metrics;
+use super::pb;
+use super::pb::directory_service_server::DirectoryService;
+use super::status::{self, About};
+use super::ticket_service::deadline_of;
+use crate::gateway::directory::{Directory, DirectoryError, Listed};
+use crate::gateway::media::{FetchError, Fetched, Media};
+use crate::store::LogId;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct Directories {
+    directory: Directory,
+    media: Media,
+    log: LogId,
+    metrics: Metrics,
+    /// Files that are on their way.
+    streams: TaskTracker,
+}
+
+impl Directories {
+    /// The service on `directory` and `media`; its streams are among `streams`.
+    pub(super) fn new(
+        directory: Directory,
+        media: Media,
+        log: LogId,
+        metrics: Metrics,
+        streams: TaskTracker,
+    ) -> Self {
+        Self { directory, media, log, metrics, streams }
+    }
+
+    fn bot_of(&self, bot: &str) -> Result<String, Status> {
+        self.directory.bot_of(bot).map_err(|error| self.failed(error, bot))
+    }
+
+    fn failed(&self, error: DirectoryError, bot: &str) -> Status {
+        status::of_desk(error, About { bot, ticket_id: "", log: self.log })
+    }
+}
+
+/// How long a caller gives us, where it says so.
+fn given(metadata: &MetadataMap) -> Option<Instant> {
+    metadata.contains_key("grpc-timeout").then(|| deadline_of(metadata))
+}
+
+#[tonic::async_trait]
+impl DirectoryService for Directories {
+    async fn list_agents(
+        &self,
+        request: Request<pb::ListAgentsRequest>,
+    ) -> Result<Response<pb::ListAgentsResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let pb::ListAgentsRequest { bot, page_size, page_token } = request.into_inner();
+        let take = convert::take_of(page_size)?;
+        let bot = self.bot_of(&bot)?;
+        let of = Of { method: "ListAgents", bot: &bot, what: "" };
+        let skip = of.skip(&page_token).map_err(|error| status::of_cursor(&error, "page_token"))?;
+        let listed = self.directory.agents(&bot, convert::page(skip, take), deadline).await;
+        let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        Ok(Response::new(pb::ListAgentsResponse {
+            agents: items.into_iter().map(convert::agent_to_pb).collect(),
+            next_page_token: of.token(next_skip),
+            age: Some(span(age)),
+        }))
+    }
+
+    async fn list_teams(
+        &self,
+        request: Request<pb::ListTeamsRequest>,
+    ) -> Result<Response<pb::ListTeamsResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let pb::ListTeamsRequest { bot } = request.into_inner();
+        let bot = self.bot_of(&bot)?;
+        let listed = self.directory.teams(&bot, deadline).await;
+        let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
+        let teams = items.into_iter().map(convert::team_to_pb).collect();
+        Ok(Response::new(pb::ListTeamsResponse { teams, age: Some(span(age)) }))
+    }
+
+    async fn list_tags(
+        &self,
+        request: Request<pb::ListTagsRequest>,
+    ) -> Result<Response<pb::ListTagsResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let pb::ListTagsRequest { bot } = request.into_inner();
+        let bot = self.bot_of(&bot)?;
+        let listed = self.directory.tags(&bot, deadline).await;
+        let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
+        Ok(Response::new(pb::ListTagsResponse { tags: items, age: Some(span(age)) }))
+    }
+
+    async fn list_replies(
+        &self,
+        request: Request<pb::ListRepliesRequest>,
+    ) -> Result<Response<pb::ListRepliesResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let (bot, category, take, page_token) = convert::replies(request.into_inner())?;
+        let bot = self.bot_of(&bot)?;
+        let of = Of { method: "ListReplies", bot: &bot, what: &category };
+        let skip = of.skip(&page_token).map_err(|error| status::of_cursor(&error, "page_token"))?;
+        let listed = self.directory.replies(&bot, &category, convert::page(skip, take), deadline).await;
+        let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        Ok(Response::new(pb::ListRepliesResponse {
+            replies: items.into_iter().map(convert::reply_to_pb).collect(),
+            next_page_token: of.token(next_skip),
+            age: Some(span(age)),
+        }))
+    }
+
+    async fn get_customer(
+        &self,
+        request: Request<pb::GetCustomerRequest>,
+    ) -> Result<Response<pb::GetCustomerResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let (bot, name) = convert::customer(request.into_inner())?;
+        let bot = self.bot_of(&bot)?;
+        let found = self.directory.customer(&bot, &name, deadline).await;
+        let found = found.map_err(|error| self.failed(error, &bot))?;
+        let customer = found.ok_or_else(|| status::customer_not_found(&bot, &name))?;
+        Ok(Response::new(pb::GetCustomerResponse { customer: Some(convert::customer_to_pb(customer)) }))
+    }
+
+    async fn refresh_media(
+        &self,
+        request: Request<pb::RefreshMediaRequest>,
+    ) -> Result<Response<pb::RefreshMediaResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let pb::RefreshMediaRequest { bot, uri } = request.into_inner();
+        let uri = convert::link(uri)?;
+        let bot = self.bot_of(&bot)?;
+        let renewed = self.directory.refresh(&bot, &uri, deadline).await;
+        let uri = renewed.map_err(|error| self.failed(error, &bot))?;
+        Ok(Response::new(pb::RefreshMediaResponse { uri }))
+    }
+
+    type FetchMediaStream =
+        Pin<Box<dyn stream::Stream<Item = Result<pb::FetchMediaResponse, Status>> + Send>>;
+
+    async fn fetch_media(
+        &self,
+        request: Request<pb::FetchMediaRequest>,
+    ) -> Result<Response<Self::FetchMediaStream>, Status> {
+        let deadline = given(request.metadata());
+        let id = request.extensions().get::<RequestId>().cloned();
+        let pb::FetchMediaRequest { bot, uri, authorization_realm } = request.into_inner();
+        let uri = convert::link(uri)?;
+        let with_key = convert::asks_for_key(&authorization_realm)?;
+        let bot = self.bot_of(&bot)?;
+        let fetched = self.media.fetch(&bot, &uri, with_key, deadline).await;
+        let Fetched { mime_type, size_bytes, body } =
+            fetched.map_err(|error| status::of_fetch(error, &bot))?;
+        let first = pb::FetchMediaResponse {
+            mime_type,
+            size_bytes: size_bytes.and_then(|size| i64::try_from(size).ok()).unwrap_or_default(),
+            chunk: Vec::new(),
+        };
+        let count = Count { metrics: self.metrics.clone(), id, ended: false, _open: self.streams.token() };
+        let passing = Passing { first: Some(first), body, bot, count };
+        let mut response: Response<Self::FetchMediaStream> =
+            Response::new(Box::pin(stream::unfold(Some(passing), Passing::next)));
+        response.extensions_mut().insert(CountsItself);
+        Ok(response)
+    }
+
+    async fn create_media_upload(
+        &self,
+        request: Request<pb::CreateMediaUploadRequest>,
+    ) -> Result<Response<pb::CreateMediaUploadResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let pb::CreateMediaUploadRequest { bot, secure } = request.into_inner();
+        let bot = self.bot_of(&bot)?;
+        let asked = self.directory.upload(&bot, secure, deadline).await;
+        let upload_uri = asked.map_err(|error| self.failed(error, &bot))?;
+        Ok(Response::new(pb::CreateMediaUploadResponse { upload_uri }))
+    }
+}
+
+/// A file on its way to a caller.
+struct Passing {
+    first: Option<pb::FetchMediaResponse>,
+    body: BoxStream<'static, Result<bytes::Bytes, FetchError>>,
+    bot: String,
+    count: Count,
+}
+
+impl Passing {
+    async fn next(state: Option<Self>) -> Option<(Result<pb::FetchMediaResponse, Status>, Option<Self>)> {
+        let mut passing = state?;
+        if let Some(first) = passing.first.take() {
+            return Some((Ok(first), Some(passing)));
+        }
+        match passing.body.next().await {
+            Some(Ok(bytes)) => {
+                let response = pb::FetchMediaResponse { chunk: bytes.into(), ..Default::default() };
+                Some((Ok(response), Some(passing)))
+            }
+            Some(Err(error)) => {
+                let status = status::of_fetch(error, &passing.bot);
+                passing.count.end(Some(&status));
+                Some((Err(status), None))
+            }
+            None => {
+                passing.count.end(None);
+                None
+            }
+        }
+    }
+}
+
+/// Counts the end of a stream, whoever ends it.
+struct Count {
+    metrics: Metrics,
+    id: Option<RequestId>,
+    ended: bool,
+    _open: TaskTrackerToken,
+}
+
+impl Count {
+    fn end(&mut self, error: Option<&Status>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            edge::ended(&self.metrics, "FetchMedia", error, self.id.as_ref());
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.end(Some(&status::hung_up()));
+    }
+}
