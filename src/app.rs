@@ -23,7 +23,8 @@ use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
 use crate::gateway::alerts::Alerts;
-use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::credential::Watched;
+use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
@@ -97,18 +98,22 @@ impl App {
         let log = Arc::new(open(&config.store, &clock, &ids)?);
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
+        let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
+        let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
         let blip_metrics = BlipMetrics::register(&mut registry);
-        let bots = blip_of(config, &secrets, &blip_metrics)?;
+        let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
-        let desk = Desk::new(
-            Arc::clone(&events),
+        let config::Commands { accept_only_expiry, queue_max } = config.commands;
+        let desk = Desk::new(DeskParts {
+            log: Arc::clone(&events),
             ledger,
             bots,
-            Arc::clone(&clock),
-            Arc::clone(&ids),
-            shutdown.clone(),
-            CommandMetrics::register(&mut registry),
-        );
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            metrics: CommandMetrics::register(&mut registry),
+            queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
+        });
         desk.recover();
 
         log.register_metrics(&mut registry);
@@ -125,8 +130,6 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let bots = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
-        let alerts = Alerts::new(Arc::clone(&parts.log), bots, shutdown.clone(), &mut registry);
         let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
         let webhooks = Arc::new(Webhook::new(
             ingest,
@@ -203,7 +206,9 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
     match ledger.unsettled().await {
         Ok(commands) => {
-            let ids: Vec<_> = commands.iter().map(|record| record.command.id.to_string()).collect();
+            // What is queued was not begun: it waits where it is.
+            let begun = commands.iter().filter(|record| record.start_time.is_some());
+            let ids: Vec<_> = begun.map(|record| record.command.id.to_string()).collect();
             tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
         }
         Err(error) => tracing::warn!(%error, "{what}"),
@@ -289,6 +294,15 @@ fn authorization_of(key: Key) -> Authorization {
         value.set_sensitive(true);
         Some(value)
     })
+}
+
+/// The same, telling of keys that Blip refuses.
+fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMap<String, Arc<dyn BlipApi>> {
+    let watch = |(bot, api): (String, Arc<dyn BlipApi>)| {
+        let api: Arc<dyn BlipApi> = Arc::new(Watched::new(bot.as_str().into(), api, alerts.clone()));
+        (bot, api)
+    };
+    bots.into_iter().map(watch).collect()
 }
 
 /// Proves a bot's key: Blip takes it, and it is that of the bot that owns the desk, not of its router.

@@ -39,6 +39,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where events are kept.
     pub store: Store,
+    /// How commands are carried out.
+    pub commands: Commands,
     /// Which files may be fetched.
     pub media: Media,
     /// The bots served, at least one.
@@ -88,6 +90,15 @@ pub struct Store {
     /// How long events are kept at least.
     pub retention: Duration,
     /// Most appends that wait for the writer.
+    pub queue_max: usize,
+}
+
+/// `[commands]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commands {
+    /// How long a command whose caller does not wait is tried.
+    pub accept_only_expiry: Duration,
+    /// Most commands that wait so at a time.
     pub queue_max: usize,
 }
 

@@ -10,16 +10,20 @@ pub mod ticket;
 pub mod transfer;
 pub mod translate;
 
-pub use crate::lime::Metadata;
 pub use crate::lime::document::{EXACT_MAX, whole};
-pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
+pub use crate::lime::{Metadata, Method};
+pub use action::{
+    Action, ActionRequest, CloseBy, Fault, Fingerprint, NewTicket, OutboundMessage, Outcome, RawCommand,
+    Returned,
+};
 pub use content::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,
     Location, MediaLink, Menu, MenuOption, Reaction, Reply, WebLink, is_mime,
 };
 pub use directory::{Agent, CustomReply, Customer, CustomerCard, Team};
 pub use event::{
-    DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, StoredEvent, place,
+    DedupKey, Event, Fact, Flags, MessageStatus, NewEvent, Origin, Payload, Seq, SettledAs, StoredEvent,
+    place,
 };
 pub use ticket::{Change, Ticket, TicketState, TicketStatus, canonical_ticket_id};
 pub use transfer::{Kin, Successor};

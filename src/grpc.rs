@@ -25,6 +25,7 @@ use crate::store::EventLog;
 
 mod admin_service;
 mod convert;
+mod deadline;
 mod directory_service;
 mod edge;
 mod event_service;

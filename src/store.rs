@@ -13,9 +13,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::domain::{Fingerprint, NewEvent, Outcome, Seq, StoredEvent, TicketState};
+use crate::domain::{
+    Fingerprint, NewEvent, Outcome, Returned, Seq, StoredEvent, Ticket, TicketState, TicketStatus,
+};
 
 pub mod memory;
+pub mod page;
 pub mod quarantine;
 pub mod record;
 pub mod rules;
@@ -53,6 +56,9 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// What the log knows of a ticket.
     async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError>;
 
+    /// A page of the tickets whose document the log has, newest first, each with its bot.
+    async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError>;
+
     /// The bots that have a ticket of this id.
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError>;
 
@@ -64,18 +70,35 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Records a command before anything is sent, unless its request id tells it is an old one. Returns once
-    /// the record is durable.
+    /// the record is durable: as begun, or, where its caller does not wait, as queued.
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError>;
 
-    /// Records the end of a command and appends `events` in the same transaction. Settling a settled command
-    /// changes nothing and answers its record.
+    /// Records that a queued command is about to be sent; with what the log knows of its ticket. `None` if it has an
+    /// end, or there is no such command.
+    async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError>;
+
+    /// Takes [`start`](Self::start) back: nothing was sent. Changes nothing for a command with an end.
+    async fn requeue(&self, id: Uuid) -> Result<(), AppendError>;
+
+    /// Records the end of a command and appends `events` in the same transaction. A command that has an end keeps it,
+    /// unless that end was unknown and the new one is not: then nothing is changed, and its record answered.
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError>;
 
     /// Finds a command.
     async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError>;
 
-    /// Commands begun and not settled, oldest first: in doubt after a restart.
+    /// Commands without an end, oldest first: queued, or in doubt after a restart.
     async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError>;
+
+    /// The newest commands, at most `count_max`, that ended at or after `since` in a way that is not known.
+    async fn unknown_since(
+        &self,
+        since: Timestamp,
+        count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError>;
+
+    /// A page of commands, newest first.
+    async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError>;
 }
 
 /// What happened to an appended event.
@@ -145,6 +168,8 @@ pub struct NewCommand {
     pub fingerprint: Fingerprint,
     /// Whatever the gateway needs to look for it after a restart; opaque to the store.
     pub memo: String,
+    /// Its caller does not wait for the end: it is queued, and the log tells the end.
+    pub accept_only: bool,
 }
 
 /// What [`Ledger::begin`] found.
@@ -165,7 +190,9 @@ pub struct CommandRecord {
     pub command: NewCommand,
     /// When it became durable.
     pub accept_time: Timestamp,
-    /// How it ended; `None` while it runs or is in doubt.
+    /// From when on it may have been sent; `None` while it is queued.
+    pub start_time: Option<Timestamp>,
+    /// How it ended; `None` while it is queued, runs or is in doubt.
     pub end: Option<End>,
     /// When it ended.
     pub settle_time: Option<Timestamp>,
@@ -180,6 +207,77 @@ pub struct End {
     pub outcome: Outcome,
     /// How many times Blip was asked.
     pub attempts: u32,
+    /// What Blip answered, where that is worth keeping.
+    pub returned: Option<Returned>,
+}
+
+/// How far a command has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Durable; nothing has been sent.
+    Queued,
+    /// Perhaps sent.
+    Running,
+    /// Blip did it.
+    Succeeded,
+    /// It did not happen.
+    Failed,
+    /// It may or may not have happened.
+    Unknown,
+}
+
+impl CommandRecord {
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        match self.end.as_ref().map(|end| &end.outcome) {
+            None if self.start_time.is_none() => Progress::Queued,
+            None => Progress::Running,
+            Some(Outcome::Done | Outcome::AlreadyClosed) => Progress::Succeeded,
+            Some(Outcome::Failed(_)) => Progress::Failed,
+            Some(Outcome::Unknown(_)) => Progress::Unknown,
+        }
+    }
+}
+
+/// Some of a list, and where it goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// In the list's order. May be fewer than asked for, and none, though the list goes on.
+    pub items: Vec<T>,
+    /// What to ask for next; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// Which tickets to tell of; what is empty is no condition, identities ignore case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TicketsWanted {
+    /// Of this bot.
+    pub bot: String,
+    /// In any of these states.
+    pub statuses: Vec<TicketStatus>,
+    /// Of this queue.
+    pub team: String,
+    /// Of this agent.
+    pub agent_identity: String,
+    /// Of this customer, whether or not behind a router.
+    pub customer_identity: String,
+    /// How many at most.
+    pub count_max: usize,
+    /// Where an earlier page ended.
+    pub before: Option<u64>,
+}
+
+/// Which commands to tell of; what is empty is no condition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandsWanted {
+    /// On this ticket.
+    pub ticket_id: String,
+    /// That have come so far.
+    pub progress: Vec<Progress>,
+    /// How many at most.
+    pub count_max: usize,
+    /// Where an earlier page ended.
+    pub before: Option<u64>,
 }
 
 /// How a command is found.

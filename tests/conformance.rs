@@ -70,6 +70,11 @@ on_every_store! {
     crate::ledger::freed => a_passing_failure_frees_the_request_id,
     crate::ledger::expiry => a_request_id_is_kept_for_72_hours,
     crate::ledger::settle_once => a_command_settles_once_with_its_echo,
+    crate::ledger::queued => what_nobody_waits_for_is_queued_until_it_is_sent,
+    crate::ledger::cleared_up => an_unknown_end_may_be_known_later,
+    crate::ledger::pages => commands_are_read_in_pages,
+    crate::log::ticket_pages => tickets_are_read_in_pages,
+    crate::log::tags => tags_are_replaced_with_none_too,
     crate::ledger::unsettled => what_was_begun_and_not_settled_is_found_after_a_restart,
     crate::ledger::knows_ticket => begin_tells_what_is_known_of_the_ticket,
 }

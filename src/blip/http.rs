@@ -1,19 +1,23 @@
 //! Blip over HTTP: the bot's key, a deadline and a size limit on every call, its quota, and what each way of
-//! failing allows to conclude.
+//! failing allows to conclude. Nothing is sent past its deadline, nor while the bot's circuit is open.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use jiff::fmt::rfc2822;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::gate::{Gate, Pass};
+use super::line::{Line, Refused};
 use super::metrics::BlipMetrics;
-use super::policy::{Bucket, Rates};
-use super::{BlipApi, BlipError};
-use crate::lime::{Command, Reply};
+use super::policy::Rates;
+use super::policy::breaker::Sign;
+use super::{BlipApi, BlipError, Caller};
+use crate::lime::{Command, Reply, ReplyStatus};
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +29,11 @@ const REFUSAL_CHARS_MAX: usize = 200;
 const PENALTY: Duration = Duration::from_mins(2);
 /// The longest time we let Blip name: what is more is a mistake of its.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
+
+/// How long to stay away where Blip refuses one call for its quota, by LIME, and does not say.
+const QUOTA_PAUSE: Duration = Duration::from_secs(10);
+/// How long Blip must have been silent before a call that ran out of time speaks against it.
+const SILENCE_MIN: Duration = Duration::from_secs(10);
 
 /// Where the current value of the bot's `Authorization` header comes from; asked on every call, so that a
 /// rotated key is used at once.
@@ -43,20 +52,40 @@ pub fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// One bot's way to Blip.
+#[derive(Clone)]
 pub struct HttpBlip {
+    shared: Arc<Shared>,
+    caller: Caller,
+}
+
+/// What all callers of a bot share.
+struct Shared {
     bot: String,
     metrics: BlipMetrics,
     client: Client,
-    commands_url: String,
-    messages_url: String,
     authorization: Authorization,
-    commands: Mutex<Bucket>,
-    messages: Mutex<Bucket>,
+    gate: Gate,
+    commands: Way,
+    messages: Way,
+    notifications: Way,
+}
+
+/// Where envelopes of one kind go.
+struct Way {
+    kind: &'static str,
+    url: String,
+    line: Line,
+}
+
+/// What came back with a status of success.
+struct Answer {
+    body: Vec<u8>,
+    retry_after: Option<Duration>,
 }
 
 impl fmt::Debug for HttpBlip {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("HttpBlip").field("commands_url", &self.commands_url).finish_non_exhaustive()
+        out.debug_struct("HttpBlip").field("bot", &self.shared.bot).finish_non_exhaustive()
     }
 }
 
@@ -71,101 +100,164 @@ impl HttpBlip {
         metrics: BlipMetrics,
     ) -> Self {
         let base = base_url.trim_end_matches('/');
-        Self {
+        let way = |kind, path: &str, rate| {
+            let line = Line::new(rate, metrics.waiting(bot, kind));
+            Way { kind, url: format!("{base}{path}"), line }
+        };
+        let shared = Shared {
+            commands: way("command", "/commands", rates.commands),
+            messages: way("message", "/messages", rates.messages),
+            notifications: way("notification", "/notifications", rates.notifications),
+            gate: Gate::new(bot, metrics.circuit(bot)),
             bot: bot.to_owned(),
             metrics,
             client,
-            commands_url: format!("{base}/commands"),
-            messages_url: format!("{base}/messages"),
             authorization,
-            commands: Mutex::new(Bucket::new(rates.commands)),
-            messages: Mutex::new(Bucket::new(rates.messages)),
-        }
+        };
+        Self { shared: Arc::new(shared), caller: Caller::client("") }
     }
 
-    /// Waits for quota, posts, and answers the body of a 2xx.
+    /// Waits for a turn, posts, and answers what `read` makes of a 2xx.
     async fn post(
         &self,
-        kind: &'static str,
-        (url, bucket): (&str, &Mutex<Bucket>),
+        way: &Way,
         json: Vec<u8>,
         deadline: Instant,
-    ) -> Result<Vec<u8>, BlipError> {
+        read: impl Fn(&[u8]) -> Result<Reply, BlipError> + Send,
+    ) -> Result<Reply, BlipError> {
+        let Shared { bot, metrics, .. } = self.shared.as_ref();
         let asked = Instant::now();
-        let ready = match lock(bucket).take(asked, deadline) {
-            Ok(ready) => ready,
-            Err(retry_after) => {
-                let error = BlipError::OverQuota { retry_after };
-                self.metrics.ended(&self.bot, kind, Some(&error), Duration::ZERO);
+        let pass = match self.shared.turn(way, &self.caller, deadline).await {
+            Ok(pass) => pass,
+            Err(error) => {
+                metrics.ended(bot, way.kind, Some(&error), Duration::ZERO);
                 return Err(error);
             }
         };
-        sleep_until(ready).await;
-        self.metrics.waited(ready.saturating_duration_since(asked));
         let sent = Instant::now();
-        let result = self.exchange(url, bucket, json, deadline).await;
-        self.metrics.ended(&self.bot, kind, result.as_ref().err(), sent.elapsed());
+        metrics.waited(sent.saturating_duration_since(asked));
+        let (answer, sign) = self.shared.exchange(&way.url, json, deadline).await;
+        if pass.ended(sign) {
+            self.shared.ways().into_iter().for_each(|way| way.line.dismiss());
+        }
+        let result = answer.and_then(|answer| within_quota(read(&answer.body)?, answer.retry_after));
+        if let Err(BlipError::Throttled { retry_after, reason }) = &result {
+            self.shared.throttled(way, *retry_after, reason.is_none());
+        }
+        metrics.ended(bot, way.kind, result.as_ref().err(), sent.elapsed());
         result
     }
+}
 
+impl Shared {
+    fn ways(&self) -> [&Way; 3] {
+        [&self.commands, &self.messages, &self.notifications]
+    }
+
+    /// Waits for a turn; for none where calls do not go out anyway.
+    async fn turn(&self, way: &Way, caller: &Caller, deadline: Instant) -> Result<Pass<'_>, BlipError> {
+        if let Some(retry_after) = self.gate.refusal() {
+            return Err(BlipError::CircuitOpen { retry_after });
+        }
+        match way.line.turn(caller, deadline).await {
+            Ok(()) => self.gate.admit().map_err(|retry_after| BlipError::CircuitOpen { retry_after }),
+            Err(Refused::TooLate(retry_after)) => Err(BlipError::OverQuota { retry_after }),
+            Err(Refused::Dismissed) => {
+                let retry_after = self.gate.refusal().unwrap_or_default();
+                Err(BlipError::CircuitOpen { retry_after })
+            }
+        }
+    }
+
+    /// Slows a way down as Blip refused for its own quota; where `all` of it is refused, until Blip takes it again.
+    fn throttled(&self, way: &Way, retry_after: Duration, all: bool) {
+        if let Some(until) = Instant::now().checked_add(retry_after).filter(|_| all) {
+            way.line.pause(until);
+        }
+        if let Some(per_second) = way.line.slow() {
+            let (bot, kind, pause_ms) = (&self.bot, way.kind, retry_after.as_millis());
+            tracing::warn!(bot, kind, per_second, pause_ms, "Blip refused for its quota: the rate is halved");
+        }
+    }
+
+    /// Posts, and says what the end tells of Blip.
     async fn exchange(
         &self,
         url: &str,
-        bucket: &Mutex<Bucket>,
         json: Vec<u8>,
         deadline: Instant,
-    ) -> Result<Vec<u8>, BlipError> {
-        let authorization = (self.authorization)()
-            .ok_or_else(|| BlipError::NotSent("the bot's key is not known".to_owned()))?;
+    ) -> (Result<Answer, BlipError>, Sign) {
+        let Some(authorization) = (self.authorization)() else {
+            return (Err(BlipError::NotSent("the bot's key is not known".to_owned())), Sign::Unclear);
+        };
         let request = self
             .client
             .post(url)
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(json);
+        let sent = Instant::now();
         let exchange = async {
             let response = request.send().await.map_err(|error| sort(&error))?;
-            let status = response.status();
-            let retry_after = retry_after(&response);
-            let body = read(response).await?;
-            Ok((status, retry_after, body))
+            let (status, retry_after) = (response.status(), retry_after(response.headers()));
+            Ok((status, retry_after, read(response).await?))
         };
-        let (status, retry_after, body) = timeout_at(deadline, exchange).await.unwrap_or_else(|_| {
-            Err(BlipError::Unknown("the time ran out while waiting for it".to_owned()))
-        })?;
-        if status.is_success() {
-            return Ok(body);
+        match timeout_at(deadline, exchange).await {
+            Ok(Ok((status, retry_after, body))) if status.is_success() => {
+                (Ok(Answer { body, retry_after }), Sign::Alive)
+            }
+            Ok(Ok((status, retry_after, body))) => {
+                let sign = if status.is_server_error() { Sign::Dead } else { Sign::Alive };
+                (Err(refusal(status, retry_after, &body)), sign)
+            }
+            Ok(Err(error)) => (Err(error), Sign::Dead),
+            Err(_) => {
+                let sign = if sent.elapsed() >= SILENCE_MIN { Sign::Dead } else { Sign::Unclear };
+                (Err(BlipError::Unknown("the time ran out while waiting for it".to_owned())), sign)
+            }
         }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            let until = Instant::now().checked_add(retry_after.unwrap_or(PENALTY));
-            lock(bucket).pause(until.unwrap_or_else(Instant::now));
-        }
-        Err(refusal(status, retry_after, &body))
     }
 }
 
 #[async_trait]
 impl BlipApi for HttpBlip {
+    fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
+        Arc::new(Self { shared: Arc::clone(&self.shared), caller })
+    }
+
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
-        let body =
-            self.post("command", (&self.commands_url, &self.commands), command.to_json(), deadline).await?;
-        let reply = Reply::from_json(&body).map_err(|unusable| BlipError::Unknown(unusable.to_string()))?;
-        match &reply.id {
-            Some(id) if *id != command.id => {
-                Err(BlipError::Unknown("the reply is to another command".to_owned()))
+        let read = |body: &[u8]| {
+            let reply =
+                Reply::from_json(body).map_err(|unusable| BlipError::Unknown(unusable.to_string()))?;
+            match &reply.id {
+                Some(id) if *id != command.id => {
+                    Err(BlipError::Unknown("the reply is to another command".to_owned()))
+                }
+                _ => Ok(reply),
             }
-            _ => Ok(reply),
-        }
+        };
+        self.post(&self.shared.commands, command.to_json(), deadline, read).await
     }
 
     async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
-        let body = self.post("message", (&self.messages_url, &self.messages), json, deadline).await?;
-        Ok(Reply::from_message_answer(&body))
+        self.post(&self.shared.messages, json, deadline, |body| Ok(Reply::from_message_answer(body))).await
+    }
+
+    async fn notification(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
+        self.post(&self.shared.notifications, json, deadline, |body| Ok(Reply::from_message_answer(body)))
+            .await
     }
 }
 
-fn lock(bucket: &Mutex<Bucket>) -> std::sync::MutexGuard<'_, Bucket> {
-    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+/// A reply, unless it refuses for Blip's quota, or that of the channel's gateway.
+fn within_quota(reply: Reply, retry_after: Option<Duration>) -> Result<Reply, BlipError> {
+    match reply.status {
+        ReplyStatus::Failure(reason) if matches!(reason.code, Some(34 | 85)) => {
+            let retry_after = retry_after.unwrap_or(QUOTA_PAUSE);
+            Err(BlipError::Throttled { retry_after, reason: Some(reason) })
+        }
+        ReplyStatus::Success(_) | ReplyStatus::Failure(_) | ReplyStatus::Pending => Ok(reply),
+    }
 }
 
 /// What a failed exchange allows to conclude: only where no connection stood is it sure that nothing was sent.
@@ -199,7 +291,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, BlipError> {
 fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> BlipError {
     let code = status.as_u16();
     if status == StatusCode::TOO_MANY_REQUESTS {
-        BlipError::Throttled { retry_after }
+        BlipError::Throttled { retry_after: retry_after.unwrap_or(PENALTY), reason: None }
     } else if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         BlipError::Credential { status: code }
     } else if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
@@ -210,22 +302,70 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Bl
     }
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
-    read_seconds(response.headers().get(RETRY_AFTER)?.to_str().ok()?)
-}
-
-fn read_seconds(text: &str) -> Option<Duration> {
-    Some(Duration::from_secs(text.trim().parse().ok()?).min(RETRY_AFTER_MAX))
+/// When to come again: so many seconds, or a date, which is compared with the date of the answer itself.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let told = text(RETRY_AFTER)?.trim();
+    let wait = match told.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = |text: &str| rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+            Duration::try_from(date(told)?.duration_since(date(text(DATE)?)?)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lime::Reason;
 
     #[test]
     fn a_time_to_come_again_is_a_sensible_one() {
-        assert_eq!(read_seconds(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(read_seconds(&u64::MAX.to_string()), Some(RETRY_AFTER_MAX));
-        assert_eq!(read_seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        let told = |told: &str, date: &str| {
+            let told = [(RETRY_AFTER, told.parse().unwrap()), (DATE, date.parse().unwrap())];
+            retry_after(&told.into_iter().collect())
+        };
+        let date = "Wed, 21 Oct 2026 07:28:00 GMT";
+        assert_eq!(told(" 7 ", ""), Some(Duration::from_secs(7)));
+        assert_eq!(told(&u64::MAX.to_string(), ""), Some(RETRY_AFTER_MAX));
+        assert_eq!(told("Wed, 21 Oct 2026 07:29:30 GMT", date), Some(Duration::from_secs(90)));
+        assert_eq!(told(date, "Wed, 21 Oct 2026 09:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!((told("soon", date), told(date, ""), told("-1", date)), (None, None, None));
+    }
+
+    /// Every status that may come allows one conclusion (R§3.2).
+    #[test]
+    fn statuses_are_sorted_by_what_they_allow_to_conclude() {
+        for code in 300..600 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let error = refusal(status, None, "não".as_bytes());
+            let expected = match code {
+                401 | 403 => BlipError::Credential { status: code },
+                408 | 500.. => BlipError::Unknown(format!("HTTP {code}")),
+                429 => BlipError::Throttled { retry_after: PENALTY, reason: None },
+                _ => BlipError::Refused { status: code, text: "não".to_owned() },
+            };
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_quota_is_one_however_it_is_said() {
+        let failure = |code| {
+            let reason = Reason { code, description: "Muitas".to_owned() };
+            Reply { id: None, media_type: String::new(), status: ReplyStatus::Failure(reason) }
+        };
+        for code in [34, 85] {
+            let Err(BlipError::Throttled { retry_after, reason }) = within_quota(failure(Some(code)), None)
+            else {
+                panic!("{code}")
+            };
+            assert_eq!((retry_after, reason.unwrap().code), (QUOTA_PAUSE, Some(code)));
+        }
+        for code in [None, Some(33), Some(86)] {
+            assert_eq!(within_quota(failure(code), None).unwrap(), failure(code));
+        }
     }
 }

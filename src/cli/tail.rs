@@ -267,6 +267,10 @@ fn says(payload: Option<&Payload>) -> String {
         }
         Some(Payload::CustomerTyping(told)) => told.state.clone(),
         Some(Payload::MessageDeleted(told)) => told.message_id.clone(),
+        Some(Payload::CommandSettled(told)) => {
+            let state = told.state().as_str_name().trim_start_matches("COMMAND_STATE_").to_lowercase();
+            format!("{} {} {state} {}", told.method, told.command_id, told.error_reason)
+        }
         Some(Payload::GatewayAlert(told)) => format!("{} {}", told.reason, told.description),
         Some(Payload::Unknown(told)) => told.media_type.clone(),
     }

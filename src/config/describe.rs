@@ -6,7 +6,7 @@ use super::{Bot, Config, LogFormat, Media, Router, SecretRef};
 use crate::blip::media::HostPattern;
 
 pub(super) fn describe(config: &Config) -> String {
-    let Config { webhook, grpc, admin, store, media, bots, log, warnings } = config;
+    let Config { webhook, grpc, admin, store, commands, media, bots, log, warnings } = config;
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -24,7 +24,9 @@ pub(super) fn describe(config: &Config) -> String {
         "kind = \"sqlite\"".to_owned(),
         format!("path = {}", quoted(&store.path.display().to_string())),
         format!("retention = {}", quoted(&show_duration(store.retention))),
-        format!("queue_max = {}\n", store.queue_max),
+        format!("queue_max = {}\n\n[commands]", store.queue_max),
+        format!("accept_only_expiry = {}", quoted(&show_duration(commands.accept_only_expiry))),
+        format!("queue_max = {}\n", commands.queue_max),
     ];
     lines.extend(files(media));
     lines.extend([

@@ -9,8 +9,8 @@ use toml::Table;
 use super::level::check_level;
 use super::reading::{Reading, Section};
 use super::{
-    Admin, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook, bots, media,
-    rules, secrets, units,
+    Admin, Commands, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook,
+    bots, media, rules, secrets, units,
 };
 
 /// Reads everything; also tells which keys there are.
@@ -52,6 +52,7 @@ fn read(table: Table, reading: &mut Reading<'_>) -> Config {
         grpc: grpc(root.section("grpc", reading), reading),
         admin: admin(root.section("admin", reading), reading),
         store: store(root.section("store", reading), reading),
+        commands: commands(root.section("commands", reading), reading),
         media: media::read(root.section("media", reading), reading),
         bots: bots::read(root.sections("bots", reading), reading),
         log: log(root.section("log", reading), reading),
@@ -133,6 +134,20 @@ fn store(mut section: Section, reading: &mut Reading<'_>) -> Store {
         path: path.unwrap_or_else(|| "deskgate.db".into()),
         retention: retention.unwrap_or(Duration::from_hours(7 * 24)),
         queue_max: queue_max.unwrap_or(8192),
+    }
+}
+
+fn commands(mut section: Section, reading: &mut Reading<'_>) -> Commands {
+    let bounded =
+        |text: &str| units::duration(text).filter(|kept| (1..=30 * 86_400).contains(&kept.as_secs()));
+    let fix = "write it like 15m, 12h or 2d";
+    let what = "is no time from 1s to 30d";
+    let expiry = section.parsed("accept_only_expiry", what, fix, reading, bounded);
+    let queue_max = section.count("queue_max", 1_000_000, reading);
+    section.finish(reading);
+    Commands {
+        accept_only_expiry: expiry.unwrap_or(Duration::from_hours(24)),
+        queue_max: queue_max.unwrap_or(10_000),
     }
 }
 

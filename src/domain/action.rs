@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::content::Content;
 use super::ticket::{TicketState, TicketStatus};
-use crate::lime::Identity;
+use crate::lime::{Identity, Method};
 
-/// Something asked of Desk about one ticket.
+/// Something asked of Desk: about one ticket, but for the last two.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Give the ticket to an agent; it becomes Open.
@@ -28,6 +28,55 @@ pub enum Action {
         /// Do not hand the customer back to the bot.
         without_redirect: bool,
     },
+    /// Freeze a ticket that the customer closed.
+    Finish {
+        /// Identity to name as the one who closed; empty leaves it to Blip, which names the bot.
+        closed_by: String,
+        /// Labels to finish with; empty leaves them.
+        tags: Vec<String>,
+    },
+    /// Move the customer to a team, and there perhaps to an agent: another ticket goes on.
+    Transfer {
+        /// The team.
+        team: String,
+        /// The agent; empty for whoever of the team takes it.
+        agent_identity: String,
+    },
+    /// Replace the ticket's labels.
+    SetTags {
+        /// All that it is to have.
+        tags: Vec<String>,
+    },
+    /// Open a ticket for a customer.
+    Create(Box<NewTicket>),
+    /// Any LIME command that may change something.
+    Execute(Box<RawCommand>),
+}
+
+/// A ticket to be opened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewTicket {
+    /// For whom.
+    pub customer_identity: String,
+    /// The queue; empty leaves it to Blip's rules.
+    pub team: String,
+    /// The agent; empty for none.
+    pub agent_identity: String,
+    /// What the customer wants, as a type and LIME's `content`.
+    pub input: Option<(String, Value)>,
+}
+
+/// A LIME command as its caller wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawCommand {
+    /// The verb.
+    pub method: Method,
+    /// The extension that carries it out.
+    pub to: String,
+    /// What it is about, percent-encoded.
+    pub uri: String,
+    /// The resource and its type.
+    pub resource: Option<(String, Value)>,
 }
 
 /// A message on its way to the customer.
@@ -100,6 +149,8 @@ pub struct ActionRequest {
     pub request_id: String,
     /// Refuse if a `ticket.*` or `message.customer` event is newer than this; 0 is no condition.
     pub if_ticket_sequence: u64,
+    /// Its caller waits for the record alone, and hears the end from the log.
+    pub accept_only: bool,
 }
 
 /// A digest of what was asked: the same request id with another digest is a conflict.
@@ -117,6 +168,20 @@ pub enum Outcome {
     Failed(Fault),
     /// It may or may not have happened.
     Unknown(Fault),
+}
+
+/// What Blip answered to an action that was done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Returned {
+    /// The id of the ticket that was opened.
+    Ticket(String),
+    /// A document.
+    Document {
+        /// Its type; empty where Blip told none.
+        media_type: String,
+        /// The document.
+        json: Value,
+    },
 }
 
 /// Why an action failed, or why its end is not known.
@@ -165,25 +230,63 @@ impl Action {
             Self::Assign { .. } => "Assign",
             Self::Send(_) => "Send",
             Self::Close { .. } => "Close",
+            Self::Finish { .. } => "Finish",
+            Self::Transfer { .. } => "Transfer",
+            Self::SetTags { .. } => "SetTags",
+            Self::Create(_) => "Create",
+            Self::Execute(_) => "ExecuteCommand",
         }
     }
-}
 
-impl ActionRequest {
-    /// The digest of everything that is asked, conditions included, bar the request id itself.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let body = match &self.action {
-            Action::Assign { agent_identity } => json!([agent_identity]),
-            Action::Send(message) => json!([
+    /// What it must not share with another action at the same time: the ticket, or the customer who is to get one.
+    /// `None` where nothing is known of it.
+    pub fn lane(&self, ticket_id: &str) -> Option<String> {
+        match self {
+            Self::Assign { .. }
+            | Self::Send(_)
+            | Self::Close { .. }
+            | Self::Finish { .. }
+            | Self::Transfer { .. }
+            | Self::SetTags { .. } => Some(ticket_id.to_owned()),
+            // No ticket's id has an `@`.
+            Self::Create(new) => Some(new.customer_identity.to_ascii_lowercase()),
+            Self::Execute(_) => None,
+        }
+    }
+
+    /// Everything that is asked, for its digest.
+    fn asks(&self) -> Value {
+        match self {
+            Self::Assign { agent_identity } => json!([agent_identity]),
+            Self::Send(message) => json!([
                 message.content.media_type,
                 message.document,
                 message.metadata,
                 message.agent_identity
             ]),
-            Action::Close { by, tags, closed_by, without_redirect } => {
+            Self::Close { by, tags, closed_by, without_redirect } => {
                 json!([by.status().as_blip(), tags, closed_by, without_redirect])
             }
-        };
+            Self::Finish { closed_by, tags } => json!([closed_by, tags]),
+            Self::Transfer { team, agent_identity } => json!([team, agent_identity]),
+            Self::SetTags { tags } => json!([tags]),
+            Self::Create(new) => {
+                let NewTicket { customer_identity, team, agent_identity, input } = new.as_ref();
+                json!([customer_identity, team, agent_identity, input])
+            }
+            Self::Execute(raw) => {
+                let RawCommand { method, to, uri, resource } = raw.as_ref();
+                json!([method.as_str(), to, uri, resource])
+            }
+        }
+    }
+}
+
+impl ActionRequest {
+    /// The digest of everything that is asked, conditions included, bar the request id itself and how long its caller
+    /// waits.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let body = self.action.asks();
         let all = json!([self.bot, self.ticket_id, self.action.method(), self.if_ticket_sequence, body]);
         let digest: [u8; 32] = Sha256::digest(all.to_string()).into();
         let mut half = [0; 16];
@@ -206,15 +309,22 @@ impl ActionRequest {
         }
         match &self.action {
             Action::Close { .. } => Some(Outcome::AlreadyClosed),
-            Action::Assign { .. } | Action::Send(_) => Some(Outcome::Failed(self.closed(state))),
+            Action::Finish { .. } if state.may_be_finished() => None,
+            Action::Assign { .. }
+            | Action::Send(_)
+            | Action::Finish { .. }
+            | Action::Transfer { .. }
+            | Action::SetTags { .. } => Some(Outcome::Failed(closed(&self.ticket_id, state))),
+            Action::Create(_) | Action::Execute(_) => None,
         }
     }
+}
 
-    fn closed(&self, state: &TicketState) -> Fault {
-        let status = state.ticket.as_ref().map(|ticket| ticket.blip_status.clone()).unwrap_or_default();
-        let message = format!("ticket {} is closed ({status}) and can no longer be updated", self.ticket_id);
-        Fault::new("TICKET_CLOSED", message).with("ticket_id", &self.ticket_id).with("blip_status", &status)
-    }
+/// The fault of an action on a ticket that is known to be closed.
+pub fn closed(ticket_id: &str, state: &TicketState) -> Fault {
+    let status = state.ticket.as_ref().map(|ticket| ticket.blip_status.clone()).unwrap_or_default();
+    let message = format!("ticket {ticket_id} is closed ({status}) and can no longer be updated");
+    Fault::new("TICKET_CLOSED", message).with("ticket_id", ticket_id).with("blip_status", &status)
 }
 
 #[cfg(test)]
@@ -235,6 +345,7 @@ mod tests {
             principal: String::new(),
             request_id: request_id.to_owned(),
             if_ticket_sequence: 0,
+            accept_only: false,
         }
     }
 
@@ -275,6 +386,23 @@ mod tests {
             matches!(assign.judge(&state), Some(Outcome::Failed(fault)) if fault.reason == "TICKET_CLOSED")
         );
         assert_eq!(close("a").judge(&TicketState::default()), None);
+    }
+
+    #[test]
+    fn a_finish_follows_a_customers_close_and_no_other() {
+        let finish =
+            ActionRequest { action: Action::Finish { closed_by: String::new(), tags: vec![] }, ..close("a") };
+        for (status, refused) in [
+            (TicketStatus::ClosedClient, false),
+            (TicketStatus::ClosedClientInactivity, false),
+            (TicketStatus::Open, false),
+            (TicketStatus::ClosedAttendant, true),
+            (TicketStatus::Transferred, true),
+        ] {
+            let ticket = Ticket { status, ..Ticket::default() };
+            let state = TicketState { ticket: Some(ticket), ..TicketState::default() };
+            assert_eq!(finish.judge(&state).is_some(), refused, "{status:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,17 @@ impl MessageStatus {
     }
 }
 
+/// How a command ended whose caller did not wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettledAs {
+    /// Blip did it.
+    Succeeded,
+    /// It did not happen.
+    Failed,
+    /// It may or may not have happened.
+    Unknown,
+}
+
 /// What an event tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Payload {
@@ -138,6 +149,19 @@ pub enum Payload {
     },
     /// `ticket.context`
     TicketContext(Content),
+    /// `command.settled`
+    CommandSettled {
+        /// The command.
+        command_id: String,
+        /// The rpc.
+        method: String,
+        /// How it ended.
+        end: SettledAs,
+        /// Why it failed or is unknown; empty otherwise.
+        error_reason: String,
+        /// What its caller called it; empty without a name.
+        request_id: String,
+    },
     /// `gateway.alert`
     GatewayAlert {
         /// What is wrong, as a constant word.
@@ -171,6 +195,7 @@ impl Payload {
             Self::MessageDeleted { .. } => "message.deleted",
             Self::CustomerTyping { .. } => "customer.typing",
             Self::TicketContext(_) => "ticket.context",
+            Self::CommandSettled { .. } => "command.settled",
             Self::GatewayAlert { .. } => "gateway.alert",
             Self::Unknown { .. } => "unknown",
         }
@@ -184,7 +209,7 @@ impl Payload {
 }
 
 /// Every type there is, in the order of the API's documentation.
-pub const EVENT_TYPES: [&str; 13] = [
+pub const EVENT_TYPES: [&str; 14] = [
     "ticket.created",
     "ticket.assigned",
     "ticket.transferred",
@@ -196,6 +221,7 @@ pub const EVENT_TYPES: [&str; 13] = [
     "message.status",
     "message.deleted",
     "customer.typing",
+    "command.settled",
     "gateway.alert",
     "unknown",
 ];
@@ -231,7 +257,15 @@ impl NewEvent {
     pub fn speaks_of(&self) -> Option<Uuid> {
         match &self.fact {
             Fact::Told(Payload::MessageStatusChanged { message_id, .. }) => Uuid::try_parse(message_id).ok(),
-            Fact::Told(_) | Fact::Ticket(_) => None,
+            Fact::Told(_) | Fact::Ticket(_) | Fact::Tags(_) => None,
+        }
+    }
+
+    /// Whether it changes what is known of its ticket, beside its numbers.
+    pub fn changes_document(&self) -> bool {
+        match &self.fact {
+            Fact::Ticket(_) | Fact::Tags(_) => true,
+            Fact::Told(_) => false,
         }
     }
 }
@@ -241,6 +275,8 @@ impl NewEvent {
 pub enum Fact {
     /// A ticket document: what it means depends on what was known.
     Ticket(Ticket),
+    /// The labels a ticket has now, which may be none: no document can tell that.
+    Tags(Vec<String>),
     /// Something that means the same whatever was known.
     Told(Payload),
 }
@@ -316,6 +352,10 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     let payload = match fact {
         Fact::Told(payload) => payload,
         Fact::Ticket(document) => told(state, document, (origin, receive_time), &mut flags),
+        Fact::Tags(tags) => {
+            let (ticket, fields) = state.label(ticket_id.as_deref().unwrap_or_default(), tags);
+            updated(ticket, fields)
+        }
     };
     let mut ticket_sequence = 0;
     if has_ticket {
@@ -363,8 +403,9 @@ fn told(
 ) -> Payload {
     let mut change = state.apply(&document);
     if origin == Origin::Command {
-        // A ticket we never saw was not created by being assigned.
-        if change == Change::Created {
+        // A ticket we never saw was not created by being assigned: only a document that names its customer is a
+        // new ticket's own.
+        if change == Change::Created && document.customer_identity.is_empty() {
             change = Change::Assigned;
         }
         if let Some(known) = &mut state.ticket {

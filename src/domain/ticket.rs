@@ -177,6 +177,24 @@ impl TicketState {
         self.ticket.as_ref().is_some_and(|ticket| ticket.status.is_terminal())
     }
 
+    /// Whether the ticket is known to be closed in the one way that can still be finished: by its customer.
+    pub fn may_be_finished(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| {
+            matches!(ticket.status, TicketStatus::ClosedClient | TicketStatus::ClosedClientInactivity)
+        })
+    }
+
+    /// Replaces the ticket's labels, with none perhaps; answers the document as it stands then, and the API names of the
+    /// fields that changed. Of a ticket that no document has told yet nothing is kept.
+    pub(super) fn label(&mut self, ticket_id: &str, tags: Vec<String>) -> (Ticket, Vec<&'static str>) {
+        let Some(known) = &mut self.ticket else {
+            return (Ticket { id: ticket_id.to_owned(), tags, ..Ticket::default() }, vec!["tags"]);
+        };
+        let changed = if known.tags == tags { Vec::new() } else { vec!["tags"] };
+        known.tags = tags;
+        (known.clone(), changed)
+    }
+
     /// Merges `document` and says what it changed.
     pub fn apply(&mut self, document: &Ticket) -> Change {
         let Some(known) = &mut self.ticket else {

@@ -1,20 +1,24 @@
 //! Envelope → event, action → what is sent, reply → outcome. The only code that knows both LIME and the
 //! domain. Never fails and never loses an id: what it cannot read becomes `unknown`, with the whole envelope.
 
+mod answer;
 mod content;
 pub mod directory;
 mod inbound;
+mod lookup;
 mod outbound;
 mod suspicion;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Judgement, elsewhere, outcome_of, refusal, ticket_in_reply};
 pub use content::{add, clash, content_document, content_of, reading};
-pub use inbound::{Translated, event_of, ticket_of};
-pub use outbound::{
-    Judgement, Step, get_ticket, has_labels, has_message, outcome_of, read_back, refusal, steps_of,
-    ticket_confirms,
+pub use inbound::{Translated, envelope_id, event_of, ticket_of};
+pub use lookup::{
+    ITEMS_MAX, Listed, Order, ThreadMessage, created_among, get_ticket, has_labels, has_message, items_in,
+    list_tickets, messages, messages_in, read_back, successor_among, ticket_confirms, tickets_in,
 };
+pub use outbound::{Step, read_receipt, steps_of, typing};
 pub use suspicion::{Stray, Suspicion};
 
 /// Desk's domain: the only sender of a custom attendance channel.

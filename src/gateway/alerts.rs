@@ -1,6 +1,6 @@
-//! Mistakes in the setup, as far as webhooks show them: each is counted, told in the log now and then, and becomes
+//! Mistakes in the setup, as far as webhooks and calls to Blip show them: each is counted, told in the log now and then, and becomes
 //! an event `gateway.alert` once an hour for each bot and cause, so that whoever reads events hears of it. Telling
-//! never holds up, nor fails, the webhook that showed it.
+//! never holds up, nor fails, the webhook or the call that showed it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::store::EventLog;
 /// The least time between two alerts of one bot and cause.
 const ALERT_INTERVAL: Duration = Duration::from_hours(1);
 
-/// A mistake that a webhook shows.
+/// A mistake that a webhook or a call to Blip shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mistake {
     /// Something else than the custom attendance channel posts here.
@@ -39,18 +39,27 @@ pub enum Mistake {
         /// Who they belong to.
         owner: Identity,
     },
+    /// Blip refuses the bot's key, or what may be done with it.
+    KeyRefused {
+        /// How it said so: `http_status` or `blip_code`.
+        name: &'static str,
+        /// Its status or code.
+        value: i64,
+    },
 }
 
 /// The causes of alerts, one for each kind of mistake.
-const CAUSES: [&str; 3] = ["NOT_FROM_DESK", "TOKEN_IN_OTHER_HEADER", "TICKET_OF_OTHER_BOT"];
+const CAUSES: [&str; 4] =
+    ["NOT_FROM_DESK", "TOKEN_IN_OTHER_HEADER", "TICKET_OF_OTHER_BOT", "BLIP_CREDENTIAL_REJECTED"];
 
 impl Mistake {
     fn cause(&self) -> &'static str {
-        let [not_from_desk, token, owner] = CAUSES;
+        let [not_from_desk, token, owner, key] = CAUSES;
         match self {
             Self::NotFromDesk(_) => not_from_desk,
             Self::TokenElsewhere { .. } => token,
             Self::OtherOwner { .. } => owner,
+            Self::KeyRefused { .. } => key,
         }
     }
 }
@@ -103,7 +112,7 @@ impl Alerts {
         let mistakes = Family::<Labels, Counter>::default();
         registry.register(
             "setup_mistakes",
-            "Webhooks that show a mistake in the setup, by bot and reason",
+            "Webhooks and calls to Blip that show a mistake in the setup, by bot and reason",
             mistakes.clone(),
         );
         let bots = bots.into_iter().map(|(bot, identity)| {
@@ -217,6 +226,14 @@ fn words(mistake: &Mistake, bot: &str, configured: &Identity) -> (String, Map<St
             let (owner, configured) = (owner.to_string(), configured.to_string());
             (text, vec![("owner_identity", owner), ("configured_identity", configured)])
         }
+        Mistake::KeyRefused { name, value } => {
+            let said = if *name == "http_status" { "HTTP" } else { "code" };
+            let text = format!(
+                "Blip refuses the key of the bot {bot} ({said} {value}): commands fail until it is right. Put the key \
+                 of {configured}, the bot that owns the desk, where key_env or key_file of [[bots]] {bot} looks for it"
+            );
+            (text, vec![(*name, value.to_string())])
+        }
     };
     (description, details.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
 }
@@ -299,9 +316,10 @@ mod tests {
         world.tell("suporte", &elsewhere());
         let owner = world.alerts.other_owner("suporte", "Vendas@msging.net/x").unwrap();
         world.tell("suporte", &owner);
+        world.tell("suporte", &Mistake::KeyRefused { name: "blip_code", value: 31 });
         let told = world.told().await;
-        let [token, owner] = told.as_slice() else { panic!("{told:?}") };
-        for event in [token, owner] {
+        let [token, owner, key] = told.as_slice() else { panic!("{told:?}") };
+        for event in [token, owner, key] {
             assert_eq!(
                 (event.origin, event.ticket_id.as_str(), event.ticket_sequence),
                 (Origin::Gateway, "", 0)
@@ -325,6 +343,9 @@ mod tests {
         );
         assert_eq!(details["configured_identity"], "suporte@msging.net");
         assert!(description.contains("[[bots]] suporte"), "{description}");
+        let Payload::GatewayAlert { reason, description, details } = &key.payload else { panic!("{key:?}") };
+        assert_eq!((reason.as_str(), &details["blip_code"]), ("BLIP_CREDENTIAL_REJECTED", &"31".into()));
+        assert!(description.contains("(code 31)") && description.contains("key_env"), "{description}");
     }
 
     #[test]

@@ -1,24 +1,35 @@
 //! Action → outcome, at most once per request id: recorded before anything is sent, one per ticket at a time,
-//! looked for when in doubt, and settled together with the event that tells the log's readers.
+//! looked for when in doubt, and settled together with the event that tells the log's readers. What nobody waits for is
+//! queued, and outlives the process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use crate::blip::BlipApi;
 use crate::clock::{Clock, Ids};
-use crate::domain::{ActionRequest, Fault, Outcome, Ticket, translate};
-use crate::lime::ReplyStatus;
+use crate::domain::{ActionRequest, Fault, Outcome, Ticket};
 use crate::shutdown::Shutdown;
-use crate::store::{AppendError, CommandKey, CommandRecord, EventLog, Ledger, ReadError};
+use crate::store::{
+    AppendError, CommandKey, CommandRecord, CommandsWanted, EventLog, Ledger, Page, ReadError,
+};
 
 use super::lanes::Lanes;
 
 mod carry;
+mod echo;
+mod follow;
+mod gate;
+mod look;
 mod memo;
 mod metrics;
+mod queue;
+mod reads;
 mod recover;
 mod run;
 #[cfg(test)]
@@ -26,9 +37,51 @@ mod tests;
 
 pub(super) use carry::unread;
 pub use metrics::CommandMetrics;
+pub use reads::{AtBlip, Messages, TicketView};
+
+use gate::Gate;
 
 /// How much of a caller's time is kept for telling it what is known.
 const ANSWER_RESERVE: Duration = Duration::from_millis(250);
+
+/// Queued commands of a bot that are carried out at once: what is more would only wait for its rate.
+const QUEUED_AT_ONCE: usize = 16;
+
+/// What the way out stands on.
+#[derive(Debug)]
+pub struct DeskParts {
+    /// What is known of tickets.
+    pub log: Arc<dyn EventLog>,
+    /// Where commands are recorded.
+    pub ledger: Arc<dyn Ledger>,
+    /// Each bot's way to Blip, by short name.
+    pub bots: BTreeMap<String, Arc<dyn BlipApi>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Names commands.
+    pub ids: Arc<dyn Ids>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+    /// What is counted.
+    pub metrics: CommandMetrics,
+    /// What callers may leave to be done.
+    pub queue: QueueLimits,
+}
+
+/// What callers may leave to be done without waiting for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// How long a command is tried.
+    pub expiry: Duration,
+    /// Commands that may wait at once, over all bots.
+    pub commands_max: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { expiry: Duration::from_hours(24), commands_max: 10_000 }
+    }
+}
 
 /// The way out.
 #[derive(Debug, Clone)]
@@ -40,37 +93,65 @@ pub struct Desk {
 struct Inner {
     log: Arc<dyn EventLog>,
     ledger: Arc<dyn Ledger>,
-    bots: BTreeMap<String, Arc<dyn BlipApi>>,
+    bots: BTreeMap<String, Bot>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     shutdown: Shutdown,
     metrics: CommandMetrics,
+    queue: QueueLimits,
+    /// Room for commands that wait.
+    room: Arc<Semaphore>,
+    /// Whether what an earlier process left has its places in the lanes.
+    ready: watch::Sender<bool>,
     /// Callers of one request id, by principal and id.
     requests: Lanes<(String, String)>,
     /// Commands of one ticket, by bot and ticket.
     tickets: Lanes<(String, String)>,
+    /// Callers that queue a command on one ticket: they are recorded in the order of their places.
+    doors: Lanes<(String, String)>,
+    /// Held by a command that runs without its caller, until its end is recorded.
+    ends: Lanes<Uuid>,
+    /// Room for commands whose end is looked for on.
+    followed: Arc<Semaphore>,
+    /// Looks for what became of commands, a few at once.
+    looks: Semaphore,
 }
 
-/// An action that did what was asked.
+/// What a command and its caller know of each other.
+#[derive(Debug, Default)]
+struct Call {
+    /// The command, once it is recorded.
+    begun: OnceLock<Uuid>,
+    /// The caller waits no longer.
+    left: AtomicBool,
+}
+
+/// Held while a caller waits: it may hang up at any time.
+struct Caller(Arc<Call>);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::Release);
+    }
+}
+
+/// One bot's way out.
+#[derive(Debug)]
+struct Bot {
+    api: Arc<dyn BlipApi>,
+    gate: Gate,
+    at_once: Semaphore,
+}
+
+/// An action that did what was asked, or, where its caller does not wait, is recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
-    /// Its record: the outcome is `Done` or `AlreadyClosed`.
+    /// Its record: the outcome is `Done` or `AlreadyClosed`, or none yet.
     pub record: CommandRecord,
     /// The answer is an earlier one, given again.
     pub replayed: bool,
-    /// The ticket as the log knows it now.
+    /// The ticket as the log knows it now: of a transfer, and of a new ticket, the one that was opened.
     pub ticket: Option<Ticket>,
-}
-
-/// A ticket, and how we know.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TicketView {
-    /// The document.
-    pub ticket: Ticket,
-    /// Its newest event; 0 for a ticket we never saw.
-    pub ticket_sequence: u64,
-    /// Blip was asked.
-    pub fresh: bool,
 }
 
 /// Why an action did not do what was asked, or a question has no answer.
@@ -122,20 +203,30 @@ fn ended(record: &CommandRecord) -> String {
 }
 
 impl Desk {
-    /// The way out for `bots`, by short name.
-    pub fn new(
-        log: Arc<dyn EventLog>,
-        ledger: Arc<dyn Ledger>,
-        bots: BTreeMap<String, Arc<dyn BlipApi>>,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-        shutdown: Shutdown,
-        metrics: CommandMetrics,
-    ) -> Self {
-        let (requests, tickets) = (Lanes::default(), Lanes::default());
-        Self {
-            inner: Arc::new(Inner { log, ledger, bots, clock, ids, shutdown, metrics, requests, tickets }),
-        }
+    /// The way out over `parts`.
+    pub fn new(parts: DeskParts) -> Self {
+        let DeskParts { log, ledger, bots, clock, ids, shutdown, metrics, queue } = parts;
+        let bot = |api| Bot { api, gate: Gate::default(), at_once: Semaphore::new(QUEUED_AT_ONCE) };
+        let bots = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let inner = Inner {
+            log,
+            ledger,
+            bots,
+            clock,
+            ids,
+            shutdown,
+            metrics,
+            queue,
+            room: Arc::new(Semaphore::new(queue.commands_max.min(Semaphore::MAX_PERMITS))),
+            ready: watch::Sender::new(true),
+            requests: Lanes::default(),
+            tickets: Lanes::default(),
+            doors: Lanes::default(),
+            ends: Lanes::default(),
+            followed: Arc::new(Semaphore::new(follow::FOLLOWED_MAX)),
+            looks: Semaphore::new(follow::LOOKS_AT_ONCE),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The short names of its bots.
@@ -143,8 +234,8 @@ impl Desk {
         self.inner.bots.keys().cloned().collect()
     }
 
-    /// Carries out an action, or answers what became of it before. Ends by `deadline`; hanging up changes
-    /// nothing, as the work is a task of its own.
+    /// Carries out an action, or answers what became of it before; where its caller does not wait, only records it.
+    /// Ends by `deadline`; hanging up changes nothing, as the work is a task of its own.
     pub async fn execute(&self, request: ActionRequest, deadline: Instant) -> Result<Done, DeskError> {
         let inner = &self.inner;
         inner.api(&request.bot)?;
@@ -155,16 +246,17 @@ impl Desk {
         // Its own waits end a little earlier, so that the caller hears which of them ended.
         let left = deadline.saturating_duration_since(Instant::now());
         let inner_deadline = deadline.checked_sub(ANSWER_RESERVE.min(left / 10)).unwrap_or(deadline);
-        let begun = Arc::new(OnceLock::new());
-        let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&begun));
-        let told = match tokio::time::timeout_at(deadline, inner.shutdown.spawn(run)).await {
+        let call = Arc::new(Call::default());
+        let _caller = Caller(Arc::clone(&call));
+        let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&call));
+        let told = match timeout_at(deadline, inner.shutdown.spawn(run)).await {
             Ok(Ok(answer)) => return answer,
             Ok(Err(join)) => unknown(format!("the command's task broke off: {join}")),
             Err(_) => unknown(
                 "the time ran out before the command's end was known; GetCommand by request_id tells it later",
             ),
         };
-        Err(DeskError::Fault(match begun.get() {
+        Err(DeskError::Fault(match call.begun.get() {
             Some(id) => told.with("command_id", id),
             None => told,
         }))
@@ -203,61 +295,35 @@ impl Desk {
         }
     }
 
-    /// A ticket as the log knows it, or as Blip does if `fresh` or never seen. `None` if neither knows it.
-    pub async fn ticket(
-        &self,
-        bot: &str,
-        ticket_id: &str,
-        fresh: bool,
-        deadline: Instant,
-    ) -> Result<Option<TicketView>, DeskError> {
-        let api = self.inner.api(bot)?;
-        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
-        let ticket_sequence = state.last_sequence;
-        match state.ticket {
-            Some(ticket) if !fresh => Ok(Some(TicketView { ticket, ticket_sequence, fresh: false })),
-            _ => {
-                let id = self.inner.ids.next().to_string();
-                let command = translate::get_ticket(&id, ticket_id);
-                let asked = api.command(&command, deadline).await;
-                let reply = asked.map_err(|error| DeskError::Fault(carry::unread(&error, &command.uri.0)))?;
-                match reply.status {
-                    ReplyStatus::Success(resource) => Ok(resource.as_object().map(|object| TicketView {
-                        ticket: translate::ticket_of(object),
-                        ticket_sequence,
-                        fresh: true,
-                    })),
-                    ReplyStatus::Failure(reason) if reason.code == Some(67) => Ok(None),
-                    ReplyStatus::Failure(reason) => {
-                        Err(DeskError::Fault(translate::refusal("GetTicket", &command.uri.0, &reason)))
-                    }
-                    ReplyStatus::Pending => {
-                        Err(DeskError::Fault(Fault::new("BLIP_UNAVAILABLE", "Blip did not answer").passing()))
-                    }
-                }
-            }
-        }
-    }
-
     /// A recorded command.
     pub async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, DeskError> {
         Ok(self.inner.ledger.command(key).await?)
     }
 
-    /// Looks, in the background, for what became of commands that an earlier process began and did not
-    /// settle. Nothing is sent again.
+    /// A page of recorded commands.
+    pub async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, DeskError> {
+        Ok(self.inner.ledger.commands(wanted).await?)
+    }
+
+    /// Takes up, in the background, what an earlier process left: what it queued is sent, each ticket's in its order;
+    /// what it began and did not settle is looked for, and never sent again.
     pub fn recover(&self) {
         let inner = Arc::clone(&self.inner);
+        inner.ready.send_replace(false);
         drop(self.inner.shutdown.spawn(inner.recover()));
     }
 }
 
 impl Inner {
-    fn api(&self, bot: &str) -> Result<Arc<dyn BlipApi>, DeskError> {
-        self.bots.get(bot).cloned().ok_or_else(|| DeskError::BotUnknown {
+    fn bot(&self, bot: &str) -> Result<&Bot, DeskError> {
+        self.bots.get(bot).ok_or_else(|| DeskError::BotUnknown {
             bot: bot.to_owned(),
             known: self.bots.keys().cloned().collect(),
         })
+    }
+
+    fn api(&self, bot: &str) -> Result<Arc<dyn BlipApi>, DeskError> {
+        self.bot(bot).map(|bot| Arc::clone(&bot.api))
     }
 }
 

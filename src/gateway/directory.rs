@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::blip::BlipApi;
-use crate::blip::policy::{Next, next_step};
+use crate::blip::policy::{Next, chance, next_step};
 use crate::clock::Ids;
 use crate::domain::translate::directory::{self as wire, List, TAKE_MAX};
 use crate::domain::translate::refusal;
@@ -338,7 +338,7 @@ impl Inner {
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, attempt, true, left) {
+            match next_step(&error, attempt, true, left, chance(&command.id, attempt)) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look | Next::GiveUp => return Err(unread(&error, uri)),
             }

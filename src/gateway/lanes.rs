@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::hash::Hash;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
 
+use futures_util::poll;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 /// Queues by key. A key costs memory only while someone holds it or waits.
@@ -14,6 +18,24 @@ pub(super) struct Lanes<K> {
 
 /// The right to run; given back when dropped.
 pub(super) type Turn = OwnedMutexGuard<()>;
+
+/// A place in a queue: whoever comes later has a later turn.
+pub(super) enum Place {
+    /// It is the turn.
+    Here(Turn),
+    /// Others are before.
+    Waiting(Pin<Box<dyn Future<Output = Turn> + Send>>),
+}
+
+impl Place {
+    /// Waits for the turn. Dropping the future leaves the queue.
+    pub(super) async fn turn(self) -> Turn {
+        match self {
+            Self::Here(turn) => turn,
+            Self::Waiting(turn) => turn.await,
+        }
+    }
+}
 
 impl<K: Eq + Hash> Default for Lanes<K> {
     fn default() -> Self {
@@ -34,6 +56,15 @@ impl<K: Eq + Hash> Lanes<K> {
     /// Waits for the key's turn. Dropping the future leaves the queue.
     pub(super) async fn turn(&self, key: K) -> Turn {
         self.lane(key).lock_owned().await
+    }
+
+    /// Takes a place in the key's queue, without waiting for its turn.
+    pub(super) async fn place(&self, key: K) -> Place {
+        let mut turn: Pin<Box<dyn Future<Output = Turn> + Send>> = Box::pin(self.lane(key).lock_owned());
+        match poll!(&mut turn) {
+            Poll::Ready(turn) => Place::Here(turn),
+            Poll::Pending => Place::Waiting(turn),
+        }
     }
 
     /// The key's turn, if nobody has it.
@@ -69,5 +100,17 @@ mod tests {
         drop(first);
         drop(second.await);
         assert!(lanes.try_turn("a").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_place_is_kept_before_its_turn_comes() {
+        let lanes = Lanes::default();
+        let first = lanes.turn("a").await;
+        let (second, third) = (lanes.place("a").await, lanes.place("a").await);
+        let mut third = Box::pin(third.turn());
+        drop(first);
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(second.turn().await);
+        drop(third.await);
     }
 }

@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::{
-    Content, ContentKind, Event, Flags, Metadata, NewEvent, Origin, Payload, Seq, StoredEvent, TicketState,
+    Content, ContentKind, Event, Flags, Metadata, NewEvent, Origin, Payload, Seq, StoredEvent, Ticket,
+    TicketState,
 };
 use crate::store::{
-    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
-    NewCommand, Quarantined, ReadError,
+    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
+    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted,
 };
 
 fn said(id: &str, text: &str) -> Payload {
@@ -136,6 +137,10 @@ impl EventLog for TestLog {
         Ok(None)
     }
 
+    async fn tickets(&self, _wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
     async fn bots_of(&self, _ticket_id: &str) -> Result<Vec<String>, ReadError> {
         Ok(Vec::new())
     }
@@ -148,6 +153,14 @@ impl EventLog for TestLog {
 #[async_trait]
 impl Ledger for TestLog {
     async fn begin(&self, _command: NewCommand) -> Result<Begun, AppendError> {
+        Err(AppendError::Full)
+    }
+
+    async fn start(&self, _id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
+        Err(AppendError::Full)
+    }
+
+    async fn requeue(&self, _id: Uuid) -> Result<(), AppendError> {
         Err(AppendError::Full)
     }
 
@@ -166,5 +179,17 @@ impl Ledger for TestLog {
 
     async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
         Ok(Vec::new())
+    }
+
+    async fn unknown_since(
+        &self,
+        _since: Timestamp,
+        _count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn commands(&self, _wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError> {
+        Ok(Page { items: Vec::new(), next: None })
     }
 }

@@ -111,13 +111,16 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
         | ErrorReason::BotUnknown
+        | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound
         | ErrorReason::CustomerNotFound
         | ErrorReason::MediaNotFound => Code::NotFound,
+        ErrorReason::CommandExpired => Code::DeadlineExceeded,
         ErrorReason::TicketClosed | ErrorReason::BlipCredentialRejected => Code::FailedPrecondition,
         ErrorReason::TicketChanged => Code::Aborted,
         ErrorReason::StreamDraining
         | ErrorReason::BlipUnavailable
+        | ErrorReason::BlipCircuitOpen
         | ErrorReason::StoreUnavailable
         | ErrorReason::StorageFull => Code::Unavailable,
         ErrorReason::TooManyStreams

@@ -15,7 +15,7 @@ use super::sample::TestLog;
 use super::{Grpc, Limits, Parts, pb};
 use crate::clock::{Clock, Ids, ManualClock, SequentialIds};
 use crate::domain::Seq;
-use crate::gateway::desk::{CommandMetrics, Desk};
+use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::media::{self, Media};
 use crate::gateway::quarantine::Quarantine;
@@ -31,15 +31,16 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
         (Arc::<TestLog>::clone(log), Arc::<TestLog>::clone(log));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_second(1_000).unwrap()));
     let metrics = CommandMetrics::register(&mut Registry::default());
-    let desk = Desk::new(
-        Arc::clone(&events),
+    let desk = Desk::new(DeskParts {
+        log: Arc::clone(&events),
         ledger,
-        BTreeMap::new(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        shutdown.clone(),
+        bots: BTreeMap::new(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
         metrics,
-    );
+        queue: QueueLimits::default(),
+    });
     let week = Duration::from_hours(168);
     let held = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
     let quarantine = Quarantine::new(held, shutdown.clone());

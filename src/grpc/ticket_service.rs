@@ -1,28 +1,23 @@
 //! `TicketService`: reads a request, asks the desk, and says what became of it. The desk's work goes on when
 //! a caller hangs up.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::convert::desk::Executed;
 use super::convert::request::Asked;
-use super::convert::{command, request, ticket};
+use super::convert::{command, desk, lists, request, ticket, value};
 use super::edge::Principal;
 use super::pb;
 use super::pb::ticket_service_server::TicketService;
+use super::position::CursorError;
 use super::status::{self, About};
 use crate::domain::{Outcome, Ticket};
-use crate::gateway::desk::{Desk, DeskError, Done, TicketView};
-use crate::store::{CommandKey, LogId};
+use crate::gateway::desk::{AtBlip, Desk, DeskError, Done, TicketView};
+use crate::store::page::{List, PageMark};
+use crate::store::{CommandKey, LogId, Page};
 
-/// How long a call may take whose caller sets no time: a little more than Blip's own limit.
-const TIMEOUT: Duration = Duration::from_secs(70);
-/// The longest time that a caller can set.
-const TIMEOUT_MAX: Duration = Duration::from_mins(10);
-/// How much earlier than its caller's time an answer must leave, at most.
-const MARGIN_MAX: Duration = Duration::from_millis(50);
+pub(super) use super::deadline::deadline_of;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -48,11 +43,8 @@ impl Tickets {
     async fn act(&self, asked: Asked, deadline: Instant) -> Result<(Acted, String), Status> {
         let Asked { mut request, validate_only } = asked;
         let ticket_id = request.ticket_id.clone();
-        let failed = |error: DeskError, bot: &str| {
-            status::of_desk(error, About { bot, ticket_id: &ticket_id, log: self.log })
-        };
-        let bot = self.desk.bot_of(&request.bot, &ticket_id).await;
-        let bot = bot.map_err(|error| failed(error, &request.bot))?;
+        let failed = |error: DeskError, bot: &str| self.failed(error, bot, &ticket_id);
+        let bot = self.bot_of(&request.bot, &ticket_id).await?;
         request.bot.clone_from(&bot);
         let acted = if validate_only {
             let ticket = self.desk.validate(&request).await;
@@ -62,6 +54,33 @@ impl Tickets {
             Acted::Done(Box::new(done.map_err(|error| failed(error, &bot))?))
         };
         Ok((acted, bot))
+    }
+
+    /// The bot that a call about a ticket, or about none, is meant for.
+    async fn bot_of(&self, bot: &str, ticket_id: &str) -> Result<String, Status> {
+        let found = self.desk.bot_of(bot, ticket_id).await;
+        found.map_err(|error| self.failed(error, bot, ticket_id))
+    }
+
+    fn failed(&self, error: DeskError, bot: &str, ticket_id: &str) -> Status {
+        status::of_desk(error, About { bot, ticket_id, log: self.log })
+    }
+
+    /// The number that a page goes on from; `None` for the first.
+    fn goes_on(&self, list: List, page_token: &str) -> Result<Option<u64>, Status> {
+        if page_token.is_empty() {
+            return Ok(None);
+        }
+        let error = match PageMark::parse(list, page_token) {
+            Ok(mark) if mark.log == self.log => return Ok(Some(mark.number)),
+            Ok(_) => CursorError::Foreign { log: self.log },
+            Err(_) => CursorError::Malformed,
+        };
+        Err(status::of_cursor(&error, "page_token"))
+    }
+
+    fn page_token(&self, list: List, next: Option<u64>) -> String {
+        next.map(|number| PageMark { list, log: self.log, number }.to_string()).unwrap_or_default()
     }
 
     fn receipt(&self, acted: &Acted) -> pb::CommandReceipt {
@@ -79,6 +98,14 @@ impl Acted {
             Self::Checked(known) => known.as_deref(),
         };
         known.map(|known| ticket::to_pb(known, bot))
+    }
+
+    /// The ticket that it opened, once it has.
+    fn opened(&self, bot: &str) -> Option<pb::Ticket> {
+        match self {
+            Self::Done(_) => self.ticket(bot),
+            Self::Checked(_) => None,
+        }
     }
 
     fn found_closed(&self) -> bool {
@@ -122,25 +149,128 @@ impl TicketService for Tickets {
         Ok(Response::new(pb::CloseResponse { receipt, ticket, already_closed: acted.found_closed() }))
     }
 
+    async fn finish(
+        &self,
+        request: Request<pb::FinishRequest>,
+    ) -> Result<Response<pb::FinishResponse>, Status> {
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let asked = desk::finish(request.into_inner(), principal)?;
+        let (acted, bot) = self.act(asked, deadline).await?;
+        let (receipt, ticket) = (Some(self.receipt(&acted)), acted.ticket(&bot));
+        Ok(Response::new(pb::FinishResponse { receipt, ticket }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<pb::TransferRequest>,
+    ) -> Result<Response<pb::TransferResponse>, Status> {
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let asked = desk::transfer(request.into_inner(), principal)?;
+        let (acted, bot) = self.act(asked, deadline).await?;
+        let (receipt, new_ticket) = (Some(self.receipt(&acted)), acted.opened(&bot));
+        Ok(Response::new(pb::TransferResponse { receipt, new_ticket }))
+    }
+
+    async fn set_tags(
+        &self,
+        request: Request<pb::SetTagsRequest>,
+    ) -> Result<Response<pb::SetTagsResponse>, Status> {
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let asked = desk::set_tags(request.into_inner(), principal)?;
+        let (acted, _bot) = self.act(asked, deadline).await?;
+        Ok(Response::new(pb::SetTagsResponse { receipt: Some(self.receipt(&acted)) }))
+    }
+
+    async fn create(
+        &self,
+        request: Request<pb::CreateRequest>,
+    ) -> Result<Response<pb::CreateResponse>, Status> {
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let asked = desk::create(request.into_inner(), principal)?;
+        let (acted, bot) = self.act(asked, deadline).await?;
+        let (receipt, ticket) = (Some(self.receipt(&acted)), acted.opened(&bot));
+        Ok(Response::new(pb::CreateResponse { receipt, ticket }))
+    }
+
+    async fn set_typing(
+        &self,
+        request: Request<pb::SetTypingRequest>,
+    ) -> Result<Response<pb::SetTypingResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let (ticket_id, bot, composing) = desk::set_typing(request.into_inner())?;
+        let bot = self.bot_of(&bot, &ticket_id).await?;
+        let told = self.desk.set_typing(&bot, &ticket_id, composing, deadline).await;
+        told.map_err(|error| self.failed(error, &bot, &ticket_id))?;
+        Ok(Response::new(pb::SetTypingResponse {}))
+    }
+
+    async fn mark_read(
+        &self,
+        request: Request<pb::MarkReadRequest>,
+    ) -> Result<Response<pb::MarkReadResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let (ticket_id, bot, message_id) = desk::mark_read(request.into_inner())?;
+        let bot = self.bot_of(&bot, &ticket_id).await?;
+        let told = self.desk.mark_read(&bot, &ticket_id, &message_id, deadline).await;
+        told.map_err(|error| self.failed(error, &bot, &ticket_id))?;
+        Ok(Response::new(pb::MarkReadResponse {}))
+    }
+
     async fn get_ticket(
         &self,
         request: Request<pb::GetTicketRequest>,
     ) -> Result<Response<pb::GetTicketResponse>, Status> {
         let deadline = deadline_of(request.metadata());
         let (ticket_id, bot, fresh) = request::get_ticket(request.into_inner())?;
-        let failed = |error: DeskError, bot: &str| {
-            status::of_desk(error, About { bot, ticket_id: &ticket_id, log: self.log })
-        };
-        let found = self.desk.bot_of(&bot, &ticket_id).await;
-        let bot = found.map_err(|error| failed(error, &bot))?;
+        let bot = self.bot_of(&bot, &ticket_id).await?;
         let view = self.desk.ticket(&bot, &ticket_id, fresh, deadline).await;
-        let Some(view) = view.map_err(|error| failed(error, &bot))? else {
+        let Some(view) = view.map_err(|error| self.failed(error, &bot, &ticket_id))? else {
             let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log };
             return Err(status::ticket_not_found(about));
         };
         let TicketView { ticket: known, ticket_sequence, fresh } = view;
         let ticket = Some(ticket::to_pb(&known, &bot));
         Ok(Response::new(pb::GetTicketResponse { ticket, ticket_sequence, fresh }))
+    }
+
+    async fn list_tickets(
+        &self,
+        request: Request<pb::ListTicketsRequest>,
+    ) -> Result<Response<pb::ListTicketsResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let lists::Tickets { mut wanted, listed, fresh, page_token } = lists::tickets(request.into_inner())?;
+        if !fresh {
+            let bot = wanted.bot.clone();
+            wanted.before = self.goes_on(List::Tickets, &page_token)?;
+            let Page { items, next } =
+                self.desk.tickets(wanted).await.map_err(|error| self.failed(error, &bot, ""))?;
+            let tickets = items.iter().map(|(bot, known)| ticket::to_pb(known, bot)).collect();
+            let next_page_token = self.page_token(List::Tickets, next);
+            return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }));
+        }
+        let bot = self.bot_of(&wanted.bot, "").await?;
+        let skip = self.goes_on(List::TicketsAtBlip, &page_token)?.unwrap_or_default();
+        let part = self.desk.tickets_at_blip(&bot, &listed, (skip, wanted.count_max), deadline).await;
+        let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, ""))?;
+        let tickets = items.iter().map(|known| ticket::to_pb(known, &bot)).collect();
+        let next_page_token = self.page_token(List::TicketsAtBlip, next);
+        Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        let deadline = deadline_of(request.metadata());
+        let lists::Messages { ticket_id, bot, count_max, page_token } =
+            lists::messages(request.into_inner())?;
+        let bot = self.bot_of(&bot, &ticket_id).await?;
+        let skip = self.goes_on(List::Messages, &page_token)?.unwrap_or_default();
+        let part = self.desk.messages(&bot, &ticket_id, (skip, count_max), deadline).await;
+        let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
+        let messages = items.into_iter().map(lists::message_to_pb).collect();
+        let next_page_token = self.page_token(List::Messages, next);
+        Ok(Response::new(pb::ListMessagesResponse { messages, next_page_token }))
     }
 
     async fn get_command(
@@ -153,66 +283,57 @@ impl TicketService for Tickets {
             CommandKey::Id(id) => id.to_string(),
             CommandKey::Request { principal: _, request_id } => request_id.clone(),
         };
-        let about = About { bot: "", ticket_id: "", log: self.log };
-        let record = self.desk.command(key).await.map_err(|error| status::of_desk(error, about))?;
+        let record = self.desk.command(key).await.map_err(|error| self.failed(error, "", ""))?;
         let record = record.ok_or_else(|| status::command_not_found(&name))?;
         let command = Some(command::to_pb(&record, self.log));
         Ok(Response::new(pb::GetCommandResponse { command }))
+    }
+
+    async fn list_commands(
+        &self,
+        request: Request<pb::ListCommandsRequest>,
+    ) -> Result<Response<pb::ListCommandsResponse>, Status> {
+        let (mut wanted, page_token) = lists::commands(request.into_inner())?;
+        wanted.before = self.goes_on(List::Commands, &page_token)?;
+        let page = self.desk.commands(wanted).await;
+        let Page { items, next } = page.map_err(|error| self.failed(error, "", ""))?;
+        let commands = items.iter().map(|record| command::to_pb(record, self.log)).collect();
+        let next_page_token = self.page_token(List::Commands, next);
+        Ok(Response::new(pb::ListCommandsResponse { commands, next_page_token }))
+    }
+
+    async fn execute_command(
+        &self,
+        request: Request<pb::ExecuteCommandRequest>,
+    ) -> Result<Response<pb::ExecuteCommandResponse>, Status> {
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let (receipt, (media_type, resource)) = match desk::execute(request.into_inner(), principal)? {
+            Executed::Acts(asked) => {
+                let (acted, _bot) = self.act(*asked, deadline).await?;
+                let document = match &acted {
+                    Acted::Done(done) => command::document_of(&done.record),
+                    Acted::Checked(_) => Default::default(),
+                };
+                (self.receipt(&acted), document)
+            }
+            Executed::Reads { bot, raw, validate_only } => {
+                let bot = self.bot_of(&bot, "").await?;
+                let document = if validate_only {
+                    Default::default()
+                } else {
+                    let read = self.desk.read(&bot, raw, deadline).await;
+                    let (media_type, json) = read.map_err(|error| self.failed(error, &bot, ""))?;
+                    (media_type, (!json.is_null()).then(|| value::to_pb(&json)))
+                };
+                (command::validated(), document)
+            }
+        };
+        let receipt = Some(receipt);
+        Ok(Response::new(pb::ExecuteCommandResponse { receipt, r#type: media_type, resource }))
     }
 }
 
 /// Who calls; empty while callers need not say.
 fn principal_of<T>(request: &Request<T>) -> String {
     request.extensions().get::<Principal>().cloned().unwrap_or_default().0
-}
-
-/// When an answer must be ready: tonic ends a call at its caller's time with a bare `CANCELLED`, so we answer
-/// a little earlier, with what is known.
-pub(super) fn deadline_of(metadata: &MetadataMap) -> Instant {
-    let given = metadata.get("grpc-timeout").and_then(|text| text.to_str().ok()).and_then(timeout_of);
-    let timeout = match given {
-        None => TIMEOUT,
-        Some(timeout) => timeout.saturating_sub((timeout / 20).min(MARGIN_MAX)).min(TIMEOUT_MAX),
-    };
-    Instant::now() + timeout
-}
-
-/// Reads `grpc-timeout`: at most eight digits and a unit.
-fn timeout_of(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let plain = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number: u64 = plain.then(|| digits.parse().ok()).flatten()?;
-    match unit {
-        "H" => Some(Duration::from_secs(number.saturating_mul(3_600))),
-        "M" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
-        assert_eq!(timeout_of("2H"), Some(Duration::from_hours(2)));
-        assert_eq!(timeout_of("250m"), Some(Duration::from_millis(250)));
-        for text in ["", "S", "1", "123456789S", "-1S", "1x", "1é"] {
-            assert_eq!(timeout_of(text), None, "{text}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_leave_before_the_callers_time() {
-        let mut metadata = MetadataMap::new();
-        assert_eq!(deadline_of(&metadata) - Instant::now(), TIMEOUT);
-        metadata.insert("grpc-timeout", "100m".parse().unwrap());
-        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(95));
-        metadata.insert("grpc-timeout", "10S".parse().unwrap());
-        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(9_950));
-    }
 }

@@ -11,15 +11,36 @@ pub enum Method {
     Get,
     /// Write.
     Set,
+    /// Write the members that are given.
+    Merge,
+    /// Take away.
+    Delete,
+    /// Ask to be told of changes.
+    Subscribe,
+    /// Ask no longer.
+    Unsubscribe,
 }
 
 impl Method {
+    /// Every verb that is answered.
+    pub const ALL: [Self; 6] =
+        [Self::Get, Self::Set, Self::Merge, Self::Delete, Self::Subscribe, Self::Unsubscribe];
+
     /// The verb on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Set => "set",
+            Self::Merge => "merge",
+            Self::Delete => "delete",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
         }
+    }
+
+    /// Reads a verb, whatever its case.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(word.trim()))
     }
 }
 
@@ -89,6 +110,8 @@ impl Reason {
 pub struct Reply {
     /// The id of the command answered, where the reply says it.
     pub id: Option<String>,
+    /// The type of the resource; empty where the reply does not say it.
+    pub media_type: String,
     /// How it went.
     pub status: ReplyStatus,
 }
@@ -129,7 +152,8 @@ impl Reply {
             "pending" => ReplyStatus::Pending,
             _ => return Err(Unusable::NoStatus),
         };
-        Ok(Self { id: members.text("id").ok().flatten(), status })
+        let media_type = members.text("type").ok().flatten().unwrap_or_default();
+        Ok(Self { id: members.text("id").ok().flatten(), media_type, status })
     }
 
     /// Reads the body of a `/messages` answer with a status of success: nothing, as a rule. Only a body that
@@ -145,23 +169,31 @@ impl Reply {
         } else {
             ReplyStatus::Success(Value::Null)
         };
-        Self { id: members.text("id").ok().flatten(), status }
+        Self { id: members.text("id").ok().flatten(), media_type: String::new(), status }
     }
 }
 
-/// A message on its way out, as the documented JSON.
+/// A notification on its way out, as the documented JSON.
+pub fn notification_json(id: &str, to: &str, event: &str) -> Vec<u8> {
+    json!({"id": id, "to": to, "event": event}).to_string().into_bytes()
+}
+
+/// A message on its way out, as the documented JSON. Without an id nobody hears of it again.
 pub fn message_json(
-    id: &str,
+    id: Option<&str>,
     to: &str,
     media_type: &str,
     content: &Value,
     metadata: &Map<String, Value>,
 ) -> Vec<u8> {
-    let mut message = json!({"id": id, "to": to, "type": media_type, "content": content});
-    if !metadata.is_empty()
-        && let Some(object) = message.as_object_mut()
-    {
-        object.insert("metadata".to_owned(), Value::Object(metadata.clone()));
+    let mut message = json!({"to": to, "type": media_type, "content": content});
+    if let Some(object) = message.as_object_mut() {
+        if let Some(id) = id {
+            object.insert("id".to_owned(), id.into());
+        }
+        if !metadata.is_empty() {
+            object.insert("metadata".to_owned(), Value::Object(metadata.clone()));
+        }
     }
     message.to_string().into_bytes()
 }

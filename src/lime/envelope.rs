@@ -141,7 +141,8 @@ pub fn canonical_id(id: &str) -> &str {
     rest
 }
 
-fn metadata_of(value: Option<&Value>) -> Metadata {
+/// Reads an envelope's metadata, or that of an item that was one: nulls left out, the rest as texts.
+pub fn metadata_of(value: Option<&Value>) -> Metadata {
     let entries = value.and_then(Value::as_object).into_iter().flatten();
     let texts =
         entries.filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), text_of(value)));

@@ -134,6 +134,14 @@ pub fn encode_component(text: &str) -> String {
     utf8_percent_encode(text, COMPONENT).to_string()
 }
 
+/// What may stand as it is in a text within a query: the `@` of an identity, as Blip's own samples have it.
+const QUERY_TEXT: &AsciiSet = &COMPONENT.remove(b'@');
+
+/// Percent-encodes a text inside the query of a URI.
+pub fn encode_text(text: &str) -> String {
+    utf8_percent_encode(text, QUERY_TEXT).to_string()
+}
+
 /// Decodes one layer of percent-encoding; text that does not decode stays as it is.
 pub fn decode_component(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)

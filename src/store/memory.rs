@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
-use super::rules::{DEDUP_WINDOW_MIN, REQUEST_IDS_KEPT, SENDS, first_of, is_held};
+use super::rules::{DEDUP_WINDOW_MIN, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces};
 use super::{
-    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
-    NewCommand, Quarantined, ReadError,
+    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
+    Ledger, LogId, NewCommand, Page, Progress, Quarantined, ReadError, TicketsWanted,
 };
 use crate::clock::{Clock, Ids};
 use crate::domain::late::{Place, place_late};
@@ -46,7 +46,8 @@ struct State {
     /// Bot and ticket, in the order of their first events.
     first_seen: Vec<(String, String)>,
     /// In the order they were begun.
-    commands: Vec<CommandRecord>,
+    commands: BTreeMap<u64, CommandRecord>,
+    last_command: u64,
     last_held: HeldId,
     quarantine: BTreeMap<HeldId, (Timestamp, Quarantined)>,
 }
@@ -89,7 +90,9 @@ impl MemoryLog {
         state.dedup.retain(|_, (_, taken)| *taken >= keys_before);
         state.quarantine.retain(|_, (received, _)| *received >= before);
         let commands_before = earlier(now, self.retention.max(REQUEST_IDS_KEPT));
-        state.commands.retain(|record| record.settle_time.is_none_or(|settled| settled >= commands_before));
+        state
+            .commands
+            .retain(|_, record| record.settle_time.is_none_or(|settled| settled >= commands_before));
         removed
     }
 
@@ -162,9 +165,30 @@ fn earlier(now: Timestamp, by: Duration) -> Timestamp {
     now.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
+/// A page of a list that comes newest first.
+fn page<T>(
+    newest: impl Iterator<Item = (u64, T)>,
+    before: Option<u64>,
+    count_max: usize,
+    wants: impl Fn(&T) -> bool,
+) -> Page<T> {
+    let (mut items, mut last) = (Vec::new(), None);
+    for (looked_at, (n, item)) in newest.filter(|(n, _)| before.is_none_or(|before| *n < before)).enumerate()
+    {
+        if items.len() >= count_max || looked_at >= LOOKED_AT_MAX {
+            return Page { items, next: last };
+        }
+        last = Some(n);
+        if wants(&item) {
+            items.push(item);
+        }
+    }
+    Page { items, next: None }
+}
+
 impl State {
     fn find(&self, key: &CommandKey) -> Option<&CommandRecord> {
-        self.commands.iter().rev().find(|record| match key {
+        self.commands.values().rev().find(|record| match key {
             CommandKey::Id(id) => record.command.id == *id,
             CommandKey::Request { principal, request_id } => {
                 !request_id.is_empty()
@@ -172,6 +196,10 @@ impl State {
                     && record.command.request_id == *request_id
             }
         })
+    }
+
+    fn change(&mut self, id: Uuid) -> Option<&mut CommandRecord> {
+        self.commands.values_mut().find(|record| record.command.id == id)
     }
 
     fn ticket(&self, bot: &str, ticket_id: &str) -> Option<&TicketState> {
@@ -256,6 +284,16 @@ impl EventLog for MemoryLog {
         Ok(self.lock().ticket(bot, ticket_id).cloned())
     }
 
+    async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError> {
+        let state = self.lock();
+        let numbered: Vec<_> = (1_u64..).zip(&state.first_seen).collect();
+        let documents = numbered.into_iter().rev().filter_map(|(n, key)| {
+            let ticket = state.tickets.get(key)?.ticket.clone()?;
+            Some((n, (key.0.clone(), ticket)))
+        });
+        Ok(page(documents, wanted.before, wanted.count_max, |(bot, ticket)| wanted.wants(bot, ticket)))
+    }
+
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
         let state = self.lock();
         let bots: BTreeSet<_> =
@@ -335,15 +373,36 @@ impl Ledger for MemoryLog {
             return Ok(if same { Begun::Known(known.clone()) } else { Begun::Conflict(known.clone()) });
         }
         let ticket = state.ticket(&command.bot, &command.ticket_id).cloned().unwrap_or_default();
+        let start_time = (!command.accept_only).then_some(now);
         let record = CommandRecord {
             command,
             accept_time: now,
+            start_time,
             end: None,
             settle_time: None,
             event_seq: Seq::default(),
         };
-        state.commands.push(record.clone());
+        state.last_command = state.last_command.saturating_add(1);
+        let n = state.last_command;
+        state.commands.insert(n, record.clone());
         Ok(Begun::Fresh(record, Box::new(ticket)))
+    }
+
+    async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
+        let mut state = self.lock();
+        let now = self.now(&state);
+        let Some(record) = state.change(id).filter(|record| record.end.is_none()) else { return Ok(None) };
+        record.start_time = Some(now);
+        let record = record.clone();
+        let ticket = state.ticket(&record.command.bot, &record.command.ticket_id).cloned();
+        Ok(Some((record, Box::new(ticket.unwrap_or_default()))))
+    }
+
+    async fn requeue(&self, id: Uuid) -> Result<(), AppendError> {
+        if let Some(record) = self.lock().change(id).filter(|record| record.end.is_none()) {
+            record.start_time = None;
+        }
+        Ok(())
     }
 
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
@@ -352,12 +411,12 @@ impl Ledger for MemoryLog {
         let Some(known) = state.find(&CommandKey::Id(id)).cloned() else {
             return Err(AppendError::Unavailable("there is no such command".to_owned()));
         };
-        if known.end.is_some() {
+        if !replaces(&end, known.end.as_ref()) {
             return Ok(known);
         }
         let event_seq = first_of(&self.append_to(&mut state, now, events));
         let settled = CommandRecord { end: Some(end), settle_time: Some(now), event_seq, ..known };
-        if let Some(record) = state.commands.iter_mut().find(|record| record.command.id == id) {
+        if let Some(record) = state.change(id) {
             *record = settled.clone();
         }
         Ok(settled)
@@ -368,6 +427,31 @@ impl Ledger for MemoryLog {
     }
 
     async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
-        Ok(self.lock().commands.iter().filter(|record| record.end.is_none()).cloned().collect())
+        Ok(self.lock().commands.values().filter(|record| record.end.is_none()).cloned().collect())
+    }
+
+    async fn unknown_since(
+        &self,
+        since: Timestamp,
+        count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError> {
+        let state = self.lock();
+        let is_one = |record: &&CommandRecord| {
+            record.progress() == Progress::Unknown && record.settle_time.is_some_and(|at| at >= since)
+        };
+        let mut found: Vec<_> = state.commands.values().rev().filter(is_one).cloned().collect();
+        found.sort_by_key(|record| std::cmp::Reverse(record.settle_time));
+        found.truncate(count_max);
+        Ok(found)
+    }
+
+    async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError> {
+        let state = self.lock();
+        let of_ticket = |record: &CommandRecord| {
+            wanted.ticket_id.is_empty() || record.command.ticket_id == wanted.ticket_id
+        };
+        let records = state.commands.iter().filter(|(_, record)| of_ticket(record));
+        let newest = records.rev().map(|(n, record)| (*n, record.clone()));
+        Ok(page(newest, wanted.before, wanted.count_max, |record| wanted.wants(record)))
     }
 }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Appended, CommandRecord};
-use crate::domain::{Outcome, Seq};
+use super::{Appended, CommandRecord, CommandsWanted, End, TicketsWanted};
+use crate::domain::{Outcome, Seq, Ticket};
+
+/// How much of a list one page looks at: what is rare is found over several, and no reader holds up the others.
+pub const LOOKED_AT_MAX: usize = 4_096;
 
 /// The shortest window in which duplicates are recognised.
 pub const DEDUP_WINDOW_MIN: Duration = Duration::from_hours(72);
@@ -23,6 +26,36 @@ pub fn is_held(record: &CommandRecord, now: Timestamp) -> bool {
     };
     let kept = SignedDuration::try_from(REQUEST_IDS_KEPT).unwrap_or(SignedDuration::MAX);
     !freed && now.duration_since(record.accept_time) <= kept
+}
+
+/// Whether an end is recorded over the one there is: once, but for one that was unknown, when it is known after all.
+pub fn replaces(new: &End, known: Option<&End>) -> bool {
+    let is_unknown = |end: &End| matches!(end.outcome, Outcome::Unknown(_));
+    known.is_none_or(|known| is_unknown(known) && !is_unknown(new))
+}
+
+impl TicketsWanted {
+    /// Whether a ticket of `bot` is one of these.
+    pub fn wants(&self, bot: &str, ticket: &Ticket) -> bool {
+        let Self { bot: of, statuses, team, agent_identity, customer_identity, count_max: _, before: _ } =
+            self;
+        let fits = |wanted: &str, has: &str| wanted.is_empty() || wanted.eq_ignore_ascii_case(has);
+        (of.is_empty() || of == bot)
+            && (statuses.is_empty() || statuses.contains(&ticket.status))
+            && fits(team, &ticket.team)
+            && fits(agent_identity, &ticket.agent_identity)
+            && (fits(customer_identity, &ticket.customer_identity)
+                || fits(customer_identity, &ticket.routing_customer_identity))
+    }
+}
+
+impl CommandsWanted {
+    /// Whether a command is one of these.
+    pub fn wants(&self, record: &CommandRecord) -> bool {
+        let Self { ticket_id, progress, count_max: _, before: _ } = self;
+        (ticket_id.is_empty() || *ticket_id == record.command.ticket_id)
+            && (progress.is_empty() || progress.contains(&record.progress()))
+    }
 }
 
 /// The method of the commands that send a message, under their own id.

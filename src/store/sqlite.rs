@@ -22,11 +22,11 @@ use uuid::Uuid;
 
 use super::rules::DEDUP_WINDOW_MIN;
 use super::{
-    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, End, EventLog, Health, Ledger, LogId,
-    NewCommand, Quarantined, ReadError,
+    AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
+    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted,
 };
 use crate::clock::{Clock, Ids};
-use crate::domain::{NewEvent, Seq, StoredEvent, TicketState};
+use crate::domain::{NewEvent, Seq, StoredEvent, Ticket, TicketState};
 
 mod answers;
 mod batch;
@@ -38,6 +38,7 @@ mod failure;
 mod job;
 mod metrics;
 mod open_error;
+mod pages;
 mod quarantine;
 mod reader;
 mod recent;
@@ -326,6 +327,11 @@ impl EventLog for SqliteLog {
         self.readers.read(Seq::default(), find).await
     }
 
+    async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError> {
+        let find = move |db: &rusqlite::Connection| Ok(pages::tickets(db, &wanted)?.map_err(corrupt));
+        self.readers.read(Seq::default(), find).await
+    }
+
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
         let ticket_id = ticket_id.to_owned();
         self.readers.read(Seq::default(), move |db| tickets::bots_of(db, &ticket_id).map(Ok)).await
@@ -341,6 +347,14 @@ impl Ledger for SqliteLog {
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
         let size = (1, command.memo.len());
         self.submit(command, size, |batch, command| batch.begin(command).map(Ok)).await
+    }
+
+    async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
+        self.submit(id, (1, 0), |batch, id| batch.start(id).map(Ok)).await
+    }
+
+    async fn requeue(&self, id: Uuid) -> Result<(), AppendError> {
+        self.submit(id, (1, 0), |batch, id| batch.requeue(id).map(Ok)).await
     }
 
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
@@ -363,6 +377,23 @@ impl Ledger for SqliteLog {
         let find = |db: &rusqlite::Connection| {
             Ok(commands::unsettled(db)?.into_iter().collect::<Result<_, _>>().map_err(corrupt))
         };
+        self.readers.read(Seq::default(), find).await
+    }
+
+    async fn unknown_since(
+        &self,
+        since: Timestamp,
+        count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError> {
+        let find = move |db: &rusqlite::Connection| {
+            let found = commands::unknown_since(db, micros(since), count_max)?;
+            Ok(found.into_iter().collect::<Result<_, _>>().map_err(corrupt))
+        };
+        self.readers.read(Seq::default(), find).await
+    }
+
+    async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError> {
+        let find = move |db: &rusqlite::Connection| Ok(pages::commands(db, &wanted)?.map_err(corrupt));
         self.readers.read(Seq::default(), find).await
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use deskgate::domain::{DedupKey, Fact, Fault, NewEvent, Outcome, Payload, Seq, TicketStatus};
 use deskgate::store::quarantine::{HeldId, Readable, Wanted};
+use deskgate::store::{CommandsWanted, NewCommand, TicketsWanted};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -15,7 +16,11 @@ use crate::support::{Subject, command, document, end, event, keyed, message};
 enum Operation {
     Append(Vec<Put>),
     Begin { id: u8, request: u8, asks: u8 },
+    Queue { id: u8, request: u8, asks: u8 },
+    Start { id: u8 },
+    Requeue { id: u8 },
     Settle { id: u8, how: u8, echo: Vec<Put> },
+    Tag { ticket: u8, tags: Vec<u8> },
     Hold { bot: bool, length: usize },
     Release(Vec<(u64, Put)>),
     Held { after: u64, bot: bool, ids: Option<Vec<u64>>, count_max: usize, body_bytes_max: Option<usize> },
@@ -72,6 +77,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => vec(put(), 0..5).prop_map(Operation::Append),
         2 => (1_u8..8, 0_u8..4, 0_u8..2).prop_map(|(id, request, asks)| Operation::Begin { id, request, asks }),
+        1 => (1_u8..8, 0_u8..4, 0_u8..2).prop_map(|(id, request, asks)| Operation::Queue { id, request, asks }),
+        1 => (1_u8..8).prop_map(|id| Operation::Start { id }),
+        1 => (1_u8..8).prop_map(|id| Operation::Requeue { id }),
+        1 => (1_u8..4, vec(0_u8..2, 0..3)).prop_map(|(ticket, tags)| Operation::Tag { ticket, tags }),
         2 => (1_u8..8, 0_u8..4, vec(put(), 0..3))
             .prop_map(|(id, how, echo)| Operation::Settle { id, how, echo }),
         3 => (any::<bool>(), 0_usize..9).prop_map(|(bot, length)| Operation::Hold { bot, length }),
@@ -106,6 +115,22 @@ async fn apply(store: &mut Subject, operation: &Operation) -> String {
         Operation::Begin { id, request, asks } => {
             let request = if *request == 0 { String::new() } else { format!("r{request}") };
             format!("{:?}", store.ledger().begin(command(u128::from(*id), &request, *asks)).await)
+        }
+        Operation::Queue { id, request, asks } => {
+            let request = if *request == 0 { String::new() } else { format!("r{request}") };
+            let queued = NewCommand { accept_only: true, ..command(u128::from(*id), &request, *asks) };
+            format!("{:?}", store.ledger().begin(queued).await)
+        }
+        Operation::Start { id } => {
+            format!("{:?}", store.ledger().start(Uuid::from_u128(u128::from(*id))).await)
+        }
+        Operation::Requeue { id } => {
+            format!("{:?}", store.ledger().requeue(Uuid::from_u128(u128::from(*id))).await)
+        }
+        Operation::Tag { ticket, tags } => {
+            let tags = tags.iter().map(u8::to_string).collect();
+            let tagged = event("suporte", Some(&format!("t{ticket}")), Fact::Tags(tags));
+            format!("{:?}", store.log().append(vec![tagged]).await)
         }
         Operation::Settle { id, how, echo } => {
             let id = Uuid::from_u128(u128::from(*id));
@@ -156,6 +181,7 @@ async fn seen(store: &Subject) -> Vec<String> {
         format!("{:?} {:?}", bounds.earliest_time, bounds.latest_time),
         format!("{:?}", store.all_after(trimmed).await),
         format!("{:?}", store.ledger().unsettled().await),
+        format!("{:?}", store.ledger().unknown_since(jiff::Timestamp::MIN, 9).await),
         format!("{:?}", store.held().await),
     ];
     if let Some(before) = trimmed.0.checked_sub(1) {
@@ -165,6 +191,12 @@ async fn seen(store: &Subject) -> Vec<String> {
         let at = store.now() - jiff::SignedDuration::from_hours(hours);
         seen.push(format!("{:?}", log.seek(at).await));
     }
+    for before in [None, Some(3)] {
+        let wanted = TicketsWanted { count_max: 2, before, ..TicketsWanted::default() };
+        seen.push(format!("{:?}", log.tickets(wanted).await));
+    }
+    let wanted = CommandsWanted { ticket_id: "t1".to_owned(), count_max: 3, ..CommandsWanted::default() };
+    seen.push(format!("{:?}", store.ledger().commands(wanted).await.unwrap().items));
     for ticket in 0..4 {
         let id = format!("t{ticket}");
         let states = (log.ticket("suporte", &id).await, log.ticket("vendas", &id).await);

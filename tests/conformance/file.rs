@@ -12,7 +12,7 @@ use deskgate::store::{AppendError, EventLog as _, Health, ReadError};
 use prometheus_client::registry::Registry;
 use rusqlite::Connection;
 
-use crate::support::{Kind, Subject, clock, document, keyed, message};
+use crate::support::{Kind, Subject, clock, command, document, keyed, message};
 
 fn open(path: impl Into<std::path::PathBuf>) -> Result<SqliteLog, OpenError> {
     SqliteLog::open(Config::new(path), clock(), Arc::new(SequentialIds::default()))
@@ -102,11 +102,16 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert!(error.to_string().contains("newer deskgate"));
 }
 
+/// Takes back what the fifth schema has beside the fourth.
+const WITHOUT_THE_FIFTH: &str = "DROP INDEX commands_by_ticket; ALTER TABLE commands DROP COLUMN accept_only;
+    ALTER TABLE commands DROP COLUMN start_time;";
+
 #[tokio::test]
 async fn the_first_schema_is_brought_up_to_date() {
     let mut store = Subject::sqlite();
     store.close();
     let db = Connection::open(store.path()).unwrap();
+    db.execute_batch(WITHOUT_THE_FIFTH).unwrap();
     db.execute_batch(
         "DROP TABLE sequences_written;
          DROP TABLE ticket_numbers;
@@ -140,6 +145,22 @@ async fn the_first_schema_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn the_fourth_schema_is_brought_up_to_date() {
+    let mut store = Subject::sqlite();
+    store.ledger().begin(command(1, "r1", 7)).await.unwrap();
+    store.close();
+    let db = Connection::open(store.path()).unwrap();
+    db.execute_batch(WITHOUT_THE_FIFTH).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
+    drop(db);
+    store.open().unwrap();
+    let kept = store.ledger().unsettled().await.unwrap();
+    let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!(kept.start_time, Some(kept.accept_time), "it was sent as soon as it was recorded");
+    assert!(!kept.command.accept_only);
+}
+
+#[tokio::test]
 async fn the_second_schema_is_brought_up_to_date() {
     let mut store = Subject::sqlite();
     let numbered = |event: NewEvent, number| match event.fact.clone() {
@@ -147,13 +168,14 @@ async fn the_second_schema_is_brought_up_to_date() {
             let ticket = Ticket { sequential_id: Some(number), ..ticket };
             NewEvent { fact: Fact::Ticket(ticket), ..event }
         }
-        Fact::Told(_) => event,
+        Fact::Tags(_) | Fact::Told(_) => event,
     };
     store.put(message("t0", "a")).await;
     store.put(numbered(document("t1", TicketStatus::Waiting), i64::MAX)).await;
     store.put(document("t2", TicketStatus::Waiting)).await;
     store.close();
     let db = Connection::open(store.path()).unwrap();
+    db.execute_batch(WITHOUT_THE_FIFTH).unwrap();
     db.execute_batch("DROP TABLE sequences_written; DROP TABLE ticket_numbers; PRAGMA user_version = 2")
         .unwrap();
     drop(db);

@@ -1,7 +1,9 @@
 //! What the command ledger promises.
 
-use deskgate::domain::{Fault, Outcome, Seq, TicketStatus};
-use deskgate::store::{AppendError, Begun, CommandKey, CommandRecord, NewCommand};
+use deskgate::domain::{Fault, Outcome, Returned, Seq, TicketStatus};
+use deskgate::store::{
+    AppendError, Begun, CommandKey, CommandRecord, CommandsWanted, End, NewCommand, Page, Progress,
+};
 use uuid::Uuid;
 
 use crate::support::{Subject, command, document, end, keyed, message};
@@ -101,6 +103,85 @@ pub(crate) async fn settle_once(store: &mut Subject) {
     let nobody = store.ledger().settle(id(9), end(Outcome::Done), echo()).await;
     assert!(matches!(nobody, Err(AppendError::Unavailable(_))));
     assert_eq!(*store.log().tail().borrow(), Seq(3));
+}
+
+pub(crate) async fn queued(store: &mut Subject) {
+    store.put(document("t1", TicketStatus::Open)).await;
+    let queued = |of| NewCommand { accept_only: true, ..command(of, "", 7) };
+    let first = fresh(store.ledger().begin(queued(1)).await.unwrap());
+    assert_eq!((first.start_time, first.progress()), (None, Progress::Queued));
+    store.restart();
+    store.seconds_pass(1);
+    let (started, state) = store.ledger().start(id(1)).await.unwrap().unwrap();
+    assert_eq!((started.start_time, started.progress()), (Some(store.now()), Progress::Running));
+    assert_eq!(state.last_sequence, 1, "with what is known of the ticket");
+    store.restart();
+    assert_eq!(store.ledger().command(CommandKey::Id(id(1))).await.unwrap(), Some(started));
+    store.ledger().requeue(id(1)).await.unwrap();
+    store.restart();
+    assert_eq!(store.ledger().unsettled().await.unwrap(), [first], "nothing was sent after all");
+    store.ledger().start(id(1)).await.unwrap().unwrap();
+    store.ledger().settle(id(1), end(Outcome::Done), vec![]).await.unwrap();
+    store.ledger().requeue(id(1)).await.unwrap();
+    let settled = store.ledger().command(CommandKey::Id(id(1))).await.unwrap().unwrap();
+    assert_eq!(settled.progress(), Progress::Succeeded);
+    assert!(settled.start_time.is_some(), "an end is not taken back");
+    assert_eq!(store.ledger().start(id(1)).await.unwrap(), None);
+    assert_eq!(store.ledger().start(id(9)).await.unwrap(), None, "there is none");
+    let waited_for = fresh(store.ledger().begin(command(2, "", 7)).await.unwrap());
+    assert_eq!(waited_for.progress(), Progress::Running, "its caller waits: it is sent at once");
+}
+
+pub(crate) async fn cleared_up(store: &mut Subject) {
+    let unknown = |why: &str| Outcome::Unknown(Fault::new("OUTCOME_UNKNOWN", why));
+    for of in 1..=3 {
+        fresh(store.ledger().begin(command(of, "", 7)).await.unwrap());
+        store.ledger().settle(id(of), end(unknown("it broke off")), vec![]).await.unwrap();
+        store.seconds_pass(1);
+    }
+    store.restart();
+    let again = store.ledger().settle(id(1), end(unknown("still")), vec![message("t1", "no")]).await.unwrap();
+    assert!(
+        matches!(&again.end.unwrap().outcome, Outcome::Unknown(fault) if fault.message == "it broke off")
+    );
+    let returned = Some(Returned::Ticket("t2".to_owned()));
+    let known = End { returned, ..end(Outcome::Done) };
+    let cleared = store.ledger().settle(id(1), known.clone(), vec![message("t1", "yes")]).await.unwrap();
+    assert_eq!((cleared.end, cleared.event_seq), (Some(known.clone()), Seq(1)));
+    assert_eq!(cleared.settle_time, Some(store.now()));
+    let late = store.ledger().settle(id(1), end(Outcome::AlreadyClosed), vec![]).await.unwrap();
+    assert_eq!(late.end, Some(known), "the first end that is known stands");
+    store.restart();
+    let of = |records: Vec<CommandRecord>| -> Vec<Uuid> { records.iter().map(|it| it.command.id).collect() };
+    let all = store.ledger().unknown_since(jiff::Timestamp::MIN, 9).await.unwrap();
+    assert_eq!(of(all), [id(3), id(2)], "the newest first");
+    assert_eq!(of(store.ledger().unknown_since(jiff::Timestamp::MIN, 1).await.unwrap()), [id(3)]);
+    assert_eq!(of(store.ledger().unknown_since(store.now(), 9).await.unwrap()), Vec::<Uuid>::new());
+}
+
+pub(crate) async fn pages(store: &mut Subject) {
+    for of in 1..=7 {
+        let ticket_id = if of % 2 == 0 { "even" } else { "odd" }.to_owned();
+        fresh(store.ledger().begin(NewCommand { ticket_id, ..command(of, "", 7) }).await.unwrap());
+    }
+    store.ledger().settle(id(3), end(Outcome::Done), vec![]).await.unwrap();
+    store.restart();
+    let wanted = |ticket_id: &str, progress: &[Progress], before| CommandsWanted {
+        ticket_id: ticket_id.to_owned(),
+        progress: progress.to_vec(),
+        count_max: 2,
+        before,
+    };
+    let of =
+        |page: &Page<CommandRecord>| -> Vec<Uuid> { page.items.iter().map(|it| it.command.id).collect() };
+    let first = store.ledger().commands(wanted("odd", &[], None)).await.unwrap();
+    assert_eq!(of(&first), [id(7), id(5)]);
+    let second = store.ledger().commands(wanted("odd", &[], first.next)).await.unwrap();
+    assert_eq!((of(&second), second.next), (vec![id(3), id(1)], None));
+    let done = store.ledger().commands(wanted("", &[Progress::Succeeded], None)).await.unwrap();
+    assert_eq!((of(&done), done.next), (vec![id(3)], None));
+    let none = store.ledger().commands(wanted("nobody", &[], None)).await.unwrap();
+    assert_eq!((of(&none), none.next), (vec![], None));
 }
 
 pub(crate) async fn unsettled(store: &mut Subject) {

@@ -1,7 +1,7 @@
 //! What the event log promises.
 
-use deskgate::domain::{Fact, MessageStatus, NewEvent, Outcome, Payload, Seq, TicketStatus};
-use deskgate::store::{Appended, NewCommand, Quarantined, ReadError};
+use deskgate::domain::{Fact, MessageStatus, NewEvent, Outcome, Payload, Seq, Ticket, TicketStatus};
+use deskgate::store::{Appended, NewCommand, Page, Quarantined, ReadError, TicketsWanted};
 use jiff::SignedDuration;
 
 use crate::support::{Subject, command, document, end, event, keyed, message};
@@ -177,6 +177,58 @@ pub(crate) async fn tickets(store: &mut Subject) {
         assert_eq!(log.bots_of("t1").await.unwrap(), ["suporte", "vendas"]);
         assert!(log.bots_of("t2").await.unwrap().is_empty());
         store.restart();
+    }
+}
+
+pub(crate) async fn ticket_pages(store: &mut Subject) {
+    for of in 1..=5 {
+        let status = if of % 2 == 0 { TicketStatus::Open } else { TicketStatus::Waiting };
+        store.put(document(&format!("t{of}"), status)).await;
+        store.put(message(&format!("m{of}"), "no document tells of it")).await;
+    }
+    store.put(NewEvent { bot: "vendas".into(), ..document("t9", TicketStatus::Open) }).await;
+    store.restart();
+    let of = |page: &Page<(String, Ticket)>| -> Vec<String> {
+        page.items.iter().map(|(bot, ticket)| format!("{bot} {}", ticket.id)).collect()
+    };
+    let wanted = |count_max, before| TicketsWanted { count_max, before, ..TicketsWanted::default() };
+    let first = store.log().tickets(wanted(2, None)).await.unwrap();
+    assert_eq!(of(&first), ["vendas t9", "suporte t5"], "the newest first");
+    let second = store.log().tickets(wanted(9, first.next)).await.unwrap();
+    assert_eq!(of(&second), ["suporte t4", "suporte t3", "suporte t2", "suporte t1"]);
+    assert_eq!(second.next, None);
+    let open = TicketsWanted {
+        bot: "suporte".to_owned(),
+        statuses: vec![TicketStatus::Open],
+        team: "VENDAS".to_owned(),
+        ..wanted(9, None)
+    };
+    assert_eq!(of(&store.log().tickets(open.clone()).await.unwrap()), ["suporte t4", "suporte t2"]);
+    let ana = TicketsWanted { agent_identity: "ana".to_owned(), ..open };
+    assert!(store.log().tickets(ana).await.unwrap().items.is_empty());
+}
+
+pub(crate) async fn tags(store: &mut Subject) {
+    let tags = |tags: &[&str]| {
+        event("suporte", Some("t1"), Fact::Tags(tags.iter().map(|tag| (*tag).to_owned()).collect()))
+    };
+    let changed = |payload: &Payload| match payload {
+        Payload::TicketUpdated { ticket, changed_fields } => (ticket.tags.clone(), changed_fields.clone()),
+        other => panic!("{other:?}"),
+    };
+    let stranger = store.put(tags(&["a"])).await;
+    assert!(stranger.event.flags.ticket_unknown);
+    let created = store.put(document("t1", TicketStatus::Waiting)).await;
+    assert_eq!(created.event.payload.type_name(), "ticket.created", "its tags were not its creation");
+    for (given, fields) in [(vec!["a", "b"], vec!["tags"]), (vec!["a", "b"], vec![]), (vec![], vec!["tags"])]
+    {
+        let told = store.put(tags(&given)).await;
+        let given: Vec<String> = given.into_iter().map(str::to_owned).collect();
+        let fields: Vec<String> = fields.into_iter().map(str::to_owned).collect();
+        assert_eq!(changed(&told.event.payload), (given.clone(), fields));
+        store.restart();
+        let known = store.log().ticket("suporte", "t1").await.unwrap().unwrap();
+        assert_eq!(known.ticket.unwrap().tags, given);
     }
 }
 

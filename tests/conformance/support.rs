@@ -218,9 +218,10 @@ pub(crate) fn command(id: u128, request_id: &str, asks: u8) -> NewCommand {
         request_id: request_id.to_owned(),
         fingerprint: Fingerprint([asks; 16]),
         memo: "{}".to_owned(),
+        accept_only: false,
     }
 }
 
 pub(crate) fn end(outcome: Outcome) -> End {
-    End { outcome, attempts: 1 }
+    End { outcome, attempts: 1, returned: None }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use deskgate::auth::{BotKeys, Keys};
 use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::alerts::Alerts;
-use deskgate::gateway::desk::{CommandMetrics, Desk};
+use deskgate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use deskgate::gateway::directory::Directory;
 use deskgate::gateway::ingest::Ingest;
 use deskgate::gateway::media::{self, Media};
@@ -48,15 +48,16 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let quarantine = Quarantine::new(log, shutdown.clone());
     let mut registry = Registry::default();
     let metrics = CommandMetrics::register(&mut registry);
-    let desk = Desk::new(
-        Arc::clone(&events),
+    let desk = Desk::new(DeskParts {
+        log: Arc::clone(&events),
         ledger,
-        BTreeMap::new(),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        shutdown.clone(),
+        bots: BTreeMap::new(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
         metrics,
-    );
+        queue: QueueLimits::default(),
+    });
     let directory = Directory::new(Arc::clone(&events), BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
     let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
     let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());

@@ -73,11 +73,11 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
     let event_time = match &fact {
         Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
-        Fact::Told(_) => happened,
+        Fact::Tags(_) | Fact::Told(_) => happened,
     };
     let owner_identity = match &fact {
         Fact::Ticket(ticket) => Members(&ticket.more).text("ownerIdentity").ok().flatten(),
-        Fact::Told(_) => None,
+        Fact::Tags(_) | Fact::Told(_) => None,
     };
     let event = NewEvent {
         bot,
@@ -92,6 +92,11 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         raw,
     };
     Translated { event, suspicion, owner_identity: owner_identity.unwrap_or_default() }
+}
+
+/// The id that an envelope came with, as it stands in its body.
+pub fn envelope_id(raw: &[u8]) -> Option<String> {
+    Envelope::from_json(raw).ok()?.id
 }
 
 /// A digest of an envelope's own part, once parsed.

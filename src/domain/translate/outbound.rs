@@ -1,15 +1,13 @@
-//! What is asked of Desk, as LIME; and what a reply, or a look back, says became of it.
+//! What is asked of Desk, as LIME.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::inbound::ticket_of;
 use super::{DESK, DESK_POSTMASTER};
-use crate::domain::action::{Action, Fault, OutboundMessage};
-use crate::domain::ticket::{Ticket, TicketStatus};
-use crate::lime::command::message_json;
-use crate::lime::document::{self, Members};
+use crate::domain::action::{Action, NewTicket, OutboundMessage, RawCommand};
+use crate::lime::command::{message_json, notification_json};
+use crate::lime::document;
 use crate::lime::node::encode_component;
-use crate::lime::{Command, LimeUri, Method, Reason, Reply, ReplyStatus, canonical_id};
+use crate::lime::{Command, LimeUri, Method};
 
 /// One thing to send; an action is one or more, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,51 +24,106 @@ pub enum Step {
 }
 
 /// How the URI that labels a ticket ends.
-const CHANGE_TAGS: &str = "/change-tags";
+pub(super) const CHANGE_TAGS: &str = "/change-tags";
 
 /// What to send for `action`, under ids derived from `id`: every attempt carries the same.
 pub fn steps_of(id: &str, ticket_id: &str, action: &Action) -> Vec<Step> {
-    let set = |id: String, uri: String, resource: Value| Step::Command {
-        command: Command {
-            id,
-            to: DESK_POSTMASTER.to_owned(),
-            method: Method::Set,
-            uri: LimeUri(uri),
-            resource: Some((document::TICKET.to_owned(), resource)),
-        },
-        sets_state: true,
-    };
+    let id = id.to_owned();
     match action {
         Action::Assign { agent_identity } => {
             let resource = json!({"id": ticket_id, "status": "Open", "agentIdentity": agent_identity});
-            vec![set(id.to_owned(), "/tickets/change-status".to_owned(), resource)]
+            vec![set(id, "/tickets/change-status".to_owned(), resource, true)]
         }
         Action::Send(message) => {
             let OutboundMessage { content, document, metadata, agent_identity: _ } = message.as_ref();
-            let to = format!("{ticket_id}@{DESK}/Webhook");
-            vec![Step::Message(message_json(id, &to, &content.media_type, document, metadata))]
+            let to = ticket_node(ticket_id);
+            vec![Step::Message(message_json(Some(&id), &to, &content.media_type, document, metadata))]
         }
         Action::Close { by, tags, closed_by, without_redirect } => {
             let mut steps = Vec::new();
             if !tags.is_empty() {
-                let uri = format!("/tickets/{}{CHANGE_TAGS}", encode_component(ticket_id));
-                steps.push(set(format!("{id}-tags"), uri, json!({"id": ticket_id, "tags": tags})));
+                steps.push(label(format!("{id}-tags"), ticket_id, tags));
             }
             let mut resource = json!({"id": ticket_id, "status": by.status().as_blip()});
-            if !closed_by.is_empty()
-                && let Some(object) = resource.as_object_mut()
-            {
-                object.insert("closedBy".to_owned(), closed_by.as_str().into());
-            }
+            add(&mut resource, "closedBy", closed_by);
             let uri = if *without_redirect {
                 "/tickets/change-status-without-redirect"
             } else {
                 "/tickets/change-status"
             };
-            steps.push(set(id.to_owned(), uri.to_owned(), resource));
+            steps.push(set(id, uri.to_owned(), resource, true));
             steps
         }
+        Action::Finish { closed_by, tags } => {
+            let mut resource = json!({});
+            add(&mut resource, "closedBy", closed_by);
+            if !tags.is_empty()
+                && let Some(object) = resource.as_object_mut()
+            {
+                object.insert("tags".to_owned(), json!(tags));
+            }
+            vec![set(id, about(ticket_id, "/close"), resource, false)]
+        }
+        Action::Transfer { team, agent_identity } => {
+            let mut resource = json!({});
+            add(&mut resource, "agentIdentity", agent_identity);
+            add(&mut resource, "team", team);
+            vec![set(id, about(ticket_id, "/transfer"), resource, false)]
+        }
+        Action::SetTags { tags } => vec![label(id, ticket_id, tags)],
+        Action::Create(new) => vec![create(id, new)],
+        Action::Execute(raw) => {
+            let RawCommand { method, to, uri, resource } = raw.as_ref();
+            let (to, uri, resource) = (to.clone(), LimeUri(uri.clone()), resource.clone());
+            let command = Command { id, to, method: *method, uri, resource };
+            vec![Step::Command { command, sets_state: false }]
+        }
     }
+}
+
+/// The documented forms differ: text that says what the customer wants stands for itself, beside the customer in
+/// the URI; everything else is a ticket's document.
+fn create(id: String, new: &NewTicket) -> Step {
+    let NewTicket { customer_identity, team, agent_identity, input } = new;
+    if let Some((media_type, document)) = input
+        && media_type == document::TEXT
+        && team.is_empty()
+        && agent_identity.is_empty()
+    {
+        let uri = format!("/tickets/{}", encode_component(customer_identity));
+        return set_document(id, uri, (media_type.clone(), document.clone()), false);
+    }
+    let mut resource = json!({"customerIdentity": customer_identity});
+    add(&mut resource, "agentIdentity", agent_identity);
+    add(&mut resource, "team", team);
+    if let (Some((media_type, document)), Some(object)) = (input, resource.as_object_mut()) {
+        object.insert("customerInput".to_owned(), json!({"type": media_type, "value": document}));
+    }
+    set(id, "/tickets".to_owned(), resource, false)
+}
+
+fn label(id: String, ticket_id: &str, tags: &[String]) -> Step {
+    set(id, about(ticket_id, CHANGE_TAGS), json!({"id": ticket_id, "tags": tags}), true)
+}
+
+/// A member with a text, where there is one.
+fn add(resource: &mut Value, name: &str, text: &str) {
+    if let Some(object) = resource.as_object_mut().filter(|_| !text.is_empty()) {
+        object.insert(name.to_owned(), text.into());
+    }
+}
+
+fn about(ticket_id: &str, what: &str) -> String {
+    format!("/tickets/{}{what}", encode_component(ticket_id))
+}
+
+fn set(id: String, uri: String, resource: Value, sets_state: bool) -> Step {
+    set_document(id, uri, (document::TICKET.to_owned(), resource), sets_state)
+}
+
+fn set_document(id: String, uri: String, resource: (String, Value), sets_state: bool) -> Step {
+    let (to, uri, resource) = (DESK_POSTMASTER.to_owned(), LimeUri(uri), Some(resource));
+    Step::Command { command: Command { id, to, method: Method::Set, uri, resource }, sets_state }
 }
 
 impl Step {
@@ -88,153 +141,18 @@ impl Step {
     }
 }
 
-/// What a reply says of a step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Judgement {
-    /// The step is done: go on.
-    Done,
-    /// The action ends here.
-    Refused(Fault),
-    /// Blip took it, and says why it cannot tell how it ended: look.
-    InDoubt(String),
-    /// Refused as an invalid argument, which a closed ticket may be: look at the ticket, then decide.
-    PerhapsClosed(Fault),
-    /// A close was refused as Blip refuses it for a closed ticket: closed, unless the ticket shows otherwise.
-    AlreadyClosed(Fault),
+/// The address of a ticket on the custom channel.
+fn ticket_node(ticket_id: &str) -> String {
+    format!("{ticket_id}@{DESK}/Webhook")
 }
 
-/// Reads a reply to a step of `action`. A close that finds the ticket closed has what it wanted; of its steps only
-/// the change of status is answered 64 for that alone.
-pub fn outcome_of(action: &Action, uri: &str, reply: &Reply) -> Judgement {
-    match &reply.status {
-        ReplyStatus::Success(_) => Judgement::Done,
-        ReplyStatus::Pending => Judgement::InDoubt("Blip answered pending".to_owned()),
-        ReplyStatus::Failure(reason) => {
-            let closing = matches!(action, Action::Close { .. }) && !uri.ends_with(CHANGE_TAGS);
-            match reason.code {
-                Some(64) if closing => Judgement::AlreadyClosed(refusal(action.method(), uri, reason)),
-                Some(code @ (16 | 86)) => Judgement::InDoubt(format!("{} (code {code})", reason.description)),
-                Some(61 | 64 | 66 | 67) => Judgement::PerhapsClosed(refusal(action.method(), uri, reason)),
-                _ => Judgement::Refused(refusal(action.method(), uri, reason)),
-            }
-        }
-    }
+/// The message that tells a ticket's customer whether an agent is typing. It has no id: nobody hears of it again.
+pub fn typing(ticket_id: &str, composing: bool) -> Vec<u8> {
+    let state = if composing { "composing" } else { "paused" };
+    message_json(None, &ticket_node(ticket_id), document::CHAT_STATE, &json!({"state": state}), &Map::new())
 }
 
-/// The fault a LIME reason stands for.
-pub fn refusal(method: &str, uri: &str, reason: &Reason) -> Fault {
-    let code = reason.code.unwrap_or_default();
-    let (name, passing) = match code {
-        13 | 31 | 32 | 35 => ("BLIP_CREDENTIAL_REJECTED", true),
-        34 | 85 => ("BLIP_QUOTA_EXCEEDED", true),
-        11 | 12 | 14 | 41 | 51 | 81 => ("BLIP_UNAVAILABLE", true),
-        33 | 42..=44 | 67 | 83 => ("TICKET_NOT_FOUND", false),
-        _ => ("BLIP_REJECTED", false),
-    };
-    let said = if reason.description.is_empty() { "no description" } else { &reason.description };
-    let code_text = reason.code.map_or_else(|| "without a code".to_owned(), |code| format!("code {code}"));
-    let message = format!("Blip refused {method}: {said} ({code_text})");
-    let mut fault =
-        Fault::new(name, message).with("blip_description", &reason.description).with("blip_uri", uri);
-    if let Some(code) = reason.code {
-        fault = fault.with("blip_code", &code);
-    }
-    if passing { fault.passing() } else { fault }
-}
-
-/// The command that tells what became of `action`.
-pub fn read_back(id: &str, ticket_id: &str, action: &Action) -> Command {
-    let id = format!("{id}-look");
-    match action {
-        Action::Assign { .. } | Action::Close { .. } => get_ticket(&id, ticket_id),
-        Action::Send(_) => {
-            let ticket = encode_component(ticket_id);
-            let query = "$take=100&$ascending=false&getFromOwnerIfTunnel=true";
-            get(id, format!("/tickets/{ticket}/messages?{query}"))
-        }
-    }
-}
-
-/// The command that reads one ticket: the singular form, as the plural answers 62 (R§4.1).
-pub fn get_ticket(id: &str, ticket_id: &str) -> Command {
-    get(id.to_owned(), format!("/ticket/{}", encode_component(ticket_id)))
-}
-
-fn get(id: String, uri: String) -> Command {
-    Command { id, to: DESK_POSTMASTER.to_owned(), method: Method::Get, uri: LimeUri(uri), resource: None }
-}
-
-/// The ticket in a reply to `get /ticket/{id}`, and whether it shows that `action` took effect: a close is what was
-/// asked for only as the status asked for.
-pub fn ticket_confirms(action: &Action, resource: &Value) -> (Option<Ticket>, bool) {
-    let Some(ticket) = resource.as_object().map(ticket_of) else { return (None, false) };
-    let confirms = match action {
-        Action::Assign { agent_identity } => {
-            matches!(ticket.status, TicketStatus::Open | TicketStatus::Assigned)
-                && ticket.agent_identity.eq_ignore_ascii_case(agent_identity)
-        }
-        Action::Close { by, .. } => ticket.status == by.status(),
-        Action::Send(_) => false,
-    };
-    (Some(ticket), confirms)
-}
-
-/// Whether a ticket has every label that `action` was to set.
-pub fn has_labels(action: &Action, ticket: &Ticket) -> bool {
-    match action {
-        Action::Close { tags, .. } => tags.iter().all(|tag| ticket.tags.contains(tag)),
-        Action::Assign { .. } | Action::Send(_) => false,
-    }
-}
-
-/// Whether the reply to `get /tickets/{id}/messages` holds a message of this id.
-pub fn has_message(resource: &Value, id: &str) -> bool {
-    let items =
-        resource.as_object().and_then(|object| Members(object).get("items")).and_then(Value::as_array);
-    items
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object)
-        .any(|item| Members(item).text("id").ok().flatten().is_some_and(|found| canonical_id(&found) == id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::action::CloseBy;
-
-    fn close() -> Action {
-        Action::Close {
-            by: CloseBy::Agent,
-            tags: vec!["a".to_owned()],
-            closed_by: String::new(),
-            without_redirect: false,
-        }
-    }
-
-    #[test]
-    fn only_the_change_of_status_tells_that_a_ticket_is_closed() {
-        let refused = Reply {
-            id: None,
-            status: ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }),
-        };
-        let judgements: Vec<_> = steps_of("1", "t", &close())
-            .iter()
-            .map(|step| match step {
-                Step::Command { command, .. } => outcome_of(&close(), &command.uri.0, &refused),
-                Step::Message(_) => panic!("a close sends commands"),
-            })
-            .collect();
-        assert!(
-            matches!(judgements.as_slice(), [Judgement::PerhapsClosed(_), Judgement::AlreadyClosed(_)]),
-            "{judgements:?}"
-        );
-    }
-
-    #[test]
-    fn a_close_is_confirmed_by_its_own_status_alone() {
-        let confirms = |status: &str| ticket_confirms(&close(), &json!({"id": "t", "status": status})).1;
-        assert!(confirms("ClosedAttendant"));
-        assert!(!confirms("ClosedClient") && !confirms("Transferred") && !confirms("Open"));
-    }
+/// The notification that a ticket's customer's message was read. Its id is the message's as it came (R§3.3).
+pub fn read_receipt(ticket_id: &str, envelope_id: &str) -> Vec<u8> {
+    notification_json(envelope_id, &ticket_node(ticket_id), "consumed")
 }

@@ -2,38 +2,28 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::blip::policy::{Next, next_step};
+use crate::blip::policy::{Next, chance, next_step};
 use crate::blip::{BlipApi, BlipError};
 use crate::domain::translate::{self, Judgement, Step};
-use crate::domain::{Action, Fault, Outcome, Ticket, TicketStatus};
-use crate::lime::ReplyStatus;
+use crate::domain::{Action, ActionRequest, Fault, Outcome, Returned, Ticket, TicketState, TicketStatus};
+use crate::lime::{Reply, ReplyStatus};
+use crate::store::{CommandRecord, End};
 
+use super::look::Seen;
 use super::unknown;
 
 /// The longest one attempt may wait: Blip itself gives up after 60 s and says so.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(62);
 /// How much of the time a call has is kept for looking what became of it.
-const LOOK_RESERVE: Duration = Duration::from_secs(5);
-/// How often a message is looked for.
-const LOOKS_MAX: u32 = 3;
-/// The pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
-
-/// What looking showed of an action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It took effect.
-    Effect,
-    /// It is a close, and the ticket is closed in another way.
-    Closed,
-    /// Blip answered, and shows nothing of it.
-    Nothing,
-    /// Blip could not be asked; why.
-    Unasked(String),
-}
+pub(super) const LOOK_RESERVE: Duration = Duration::from_secs(5);
+/// How far Blip's clock may be behind ours, where its dates are compared with ours.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+/// The longest answer to a caller's own LIME command that is kept, as JSON.
+const RETURNED_BYTES_MAX: usize = 1 << 20;
 
 /// An action on its way.
 pub(super) struct Carrier<'a> {
@@ -45,9 +35,42 @@ pub(super) struct Carrier<'a> {
     pub(super) attempts: u32,
     /// The ticket as Blip showed it on the way, where it is closed: the log may not know that.
     pub(super) learnt: Option<Ticket>,
+    /// What the log knows of the ticket.
+    pub(super) known: Option<&'a Ticket>,
+    /// From when on it may have been sent.
+    pub(super) since: Timestamp,
+    /// The ticket that it opened, as Blip showed it.
+    pub(super) made: Option<Ticket>,
+    /// What Blip answered to a caller's own LIME command.
+    pub(super) answer: Option<(String, Value)>,
 }
 
-impl Carrier<'_> {
+impl<'a> Carrier<'a> {
+    /// The carrier of what `record` says was asked.
+    pub(super) fn new(
+        api: &'a dyn BlipApi,
+        id: &'a str,
+        request: &'a ActionRequest,
+        state: &'a TicketState,
+        record: &CommandRecord,
+        deadline: Instant,
+    ) -> Self {
+        let begun = record.start_time.unwrap_or(record.accept_time);
+        Self {
+            api,
+            id,
+            ticket_id: &request.ticket_id,
+            action: &request.action,
+            deadline,
+            attempts: 0,
+            learnt: None,
+            known: state.ticket.as_ref(),
+            since: begun.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN),
+            made: None,
+            answer: None,
+        }
+    }
+
     /// Looks whether the ticket is there, for an action that Blip would take for any address.
     pub(super) async fn vouch(&mut self) -> Result<(), Outcome> {
         let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
@@ -55,7 +78,7 @@ impl Carrier<'_> {
         let Ok(reply) = self.api.command(&command, deadline).await else { return Ok(()) };
         match reply.status {
             ReplyStatus::Success(resource) => {
-                let Some(ticket) = resource.as_object().map(translate::ticket_of) else { return Ok(()) };
+                let Some(ticket) = translate::ticket_in_reply(&resource) else { return Ok(()) };
                 self.learn(&ticket);
                 let closed = ticket.status.is_terminal();
                 if closed { Err(Outcome::Failed(self.closed(&ticket, Vec::new()))) } else { Ok(()) }
@@ -92,20 +115,23 @@ impl Carrier<'_> {
                 }
                 Step::Message(json) => (self.api.message(json.clone(), self.attempt_deadline()).await, false),
             };
-            let judged = answer.map(|reply| translate::outcome_of(self.action, step.uri(), &reply));
+            let judged = answer.map(|reply| (translate::outcome_of(self.action, step.uri(), &reply), reply));
             let error = match judged {
-                Ok(Judgement::Done) => return Ok(()),
-                Ok(Judgement::InDoubt(why)) => BlipError::Unknown(why),
+                Ok((Judgement::Done, reply)) => {
+                    self.keep(reply);
+                    return Ok(());
+                }
+                Ok((Judgement::InDoubt(why), _)) => BlipError::Unknown(why),
                 // This attempt was refused; an earlier one may have been what was asked.
-                Ok(judgement) if in_doubt => return self.look_despite(step, judgement).await,
-                Ok(judgement) => return Err(self.refused(judgement).await),
+                Ok((judgement, _)) if in_doubt => return self.look_despite(step, judgement).await,
+                Ok((judgement, _)) => return Err(self.refused(judgement).await),
                 Err(error) => error,
             };
             in_doubt |= matches!(error, BlipError::Unknown(_));
             let (id, method, why) = (self.id, self.action.method(), error.brief());
             tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
             tracing::debug!(command.id = id, %error, "what Blip said");
-            match next_step(&error, attempt, sets_state, self.left()) {
+            match next_step(&error, attempt, sets_state, self.left(), chance(self.id, attempt)) {
                 Next::Repeat(pause) => tokio::time::sleep(pause).await,
                 Next::Look => return self.look(step, &error.to_string()).await,
                 Next::GiveUp if in_doubt => return self.look(step, &error.to_string()).await,
@@ -114,11 +140,40 @@ impl Carrier<'_> {
         }
     }
 
+    /// Keeps what the answer to the last step brought.
+    fn keep(&mut self, reply: Reply) {
+        let ReplyStatus::Success(resource) = reply.status else { return };
+        match self.action {
+            Action::Transfer { .. } | Action::Create(_) => self.made = translate::ticket_in_reply(&resource),
+            Action::Execute(_) if !resource.is_null() => self.answer = Some((reply.media_type, resource)),
+            Action::Assign { .. }
+            | Action::Send(_)
+            | Action::Close { .. }
+            | Action::Finish { .. }
+            | Action::SetTags { .. }
+            | Action::Execute(_) => {}
+        }
+    }
+
+    /// Its end, with what Blip answered where that is worth keeping.
+    pub(super) fn end(&self, outcome: Outcome) -> End {
+        let document = self
+            .answer
+            .clone()
+            .filter(|(_, json)| serde_json::to_vec(json).is_ok_and(|json| json.len() <= RETURNED_BYTES_MAX));
+        let returned = match &self.made {
+            Some(made) => Some(Returned::Ticket(made.id.clone())),
+            None => document.map(|(media_type, json)| Returned::Document { media_type, json }),
+        };
+        let returned = returned.filter(|_| outcome == Outcome::Done);
+        End { outcome, attempts: self.attempts, returned }
+    }
+
     /// Looks what became of a step that was perhaps done: its effect, or an unknown end.
     async fn look(&mut self, step: &Step, why: &str) -> Result<(), Outcome> {
         match self.seen(Some(step)).await {
             Seen::Effect => return Ok(()),
-            Seen::Closed => return Err(Outcome::AlreadyClosed),
+            Seen::Closed => return Err(self.found_closed()),
             Seen::Nothing | Seen::Unasked(_) => {}
         }
         let message = format!(
@@ -148,70 +203,18 @@ impl Carrier<'_> {
         self.look(step, &message).await
     }
 
-    /// What Blip shows of the step, or of the whole action where none is named.
-    pub(super) async fn seen(&mut self, step: Option<&Step>) -> Seen {
-        let command = translate::read_back(self.id, self.ticket_id, self.action);
-        let mut seen = Seen::Unasked("there was no time left".to_owned());
-        for look in 0..LOOKS_MAX {
-            if look > 0 {
-                if self.left() <= LOOK_PAUSE {
-                    break;
-                }
-                tokio::time::sleep(LOOK_PAUSE).await;
-            }
-            let reply = match self.api.command(&command, self.deadline).await {
-                Ok(reply) => reply,
-                Err(error) => {
-                    unasked(&mut seen, error.to_string());
-                    continue;
-                }
-            };
-            match reply.status {
-                ReplyStatus::Success(resource) => match self.shown(step, &resource) {
-                    Seen::Nothing => seen = Seen::Nothing,
-                    end @ (Seen::Effect | Seen::Closed | Seen::Unasked(_)) => return end,
-                },
-                ReplyStatus::Failure(reason) => {
-                    let fault = translate::refusal("a look", &command.uri.0, &reason);
-                    if fault.frees_request_id {
-                        unasked(&mut seen, fault.message);
-                    } else {
-                        seen = Seen::Nothing;
-                    }
-                }
-                ReplyStatus::Pending => unasked(&mut seen, "Blip answered pending".to_owned()),
-            }
-        }
-        seen
-    }
-
-    /// What the answer to a look shows.
-    fn shown(&mut self, step: Option<&Step>, resource: &Value) -> Seen {
-        if matches!(self.action, Action::Send(_)) {
-            let there = translate::has_message(resource, self.id);
-            return if there { Seen::Effect } else { Seen::Nothing };
-        }
-        let (ticket, confirms) = translate::ticket_confirms(self.action, resource);
-        let Some(ticket) = ticket else { return Seen::Nothing };
-        self.learn(&ticket);
-        let labels = step.is_some_and(Step::is_labels);
-        let done = if labels { translate::has_labels(self.action, &ticket) } else { confirms };
-        match self.action {
-            // Its labels are set before it is closed, so this is not of our doing.
-            Action::Close { .. } if ticket.status.is_terminal() && (labels || !done) => Seen::Closed,
-            Action::Assign { .. } | Action::Send(_) | Action::Close { .. } => {
-                if done {
-                    Seen::Effect
-                } else {
-                    Seen::Nothing
-                }
-            }
+    /// The end of an action that was perhaps done, whose ticket is closed in a way that is not of its doing.
+    pub(super) fn found_closed(&self) -> Outcome {
+        match (self.action, &self.learnt) {
+            (Action::Transfer { .. }, Some(ticket)) => Outcome::Failed(self.closed(ticket, Vec::new())),
+            _ => Outcome::AlreadyClosed,
         }
     }
 
-    /// Keeps a ticket that Blip shows as closed.
-    fn learn(&mut self, ticket: &Ticket) {
-        if ticket.status.is_terminal() {
+    /// Keeps a ticket that Blip shows as closed, if the log does not know.
+    pub(super) fn learn(&mut self, ticket: &Ticket) {
+        let is_news = self.known.is_none_or(|known| !known.status.is_terminal());
+        if ticket.status.is_terminal() && is_news {
             self.learnt = Some(Ticket { id: self.ticket_id.to_owned(), ..ticket.clone() });
         }
     }
@@ -236,7 +239,7 @@ impl Carrier<'_> {
         let deadline = self.deadline.min(Instant::now() + LOOK_RESERVE);
         let reply = self.api.command(&command, deadline).await.ok()?;
         let ReplyStatus::Success(resource) = reply.status else { return None };
-        let ticket = translate::ticket_of(resource.as_object()?);
+        let ticket = translate::ticket_in_reply(&resource)?;
         self.learn(&ticket);
         Some(ticket)
     }
@@ -250,11 +253,19 @@ impl Carrier<'_> {
                 let not_found = Fault { reason: "AGENT_NOT_FOUND".to_owned(), ..fault };
                 Outcome::Failed(not_found.with("agent", agent_identity))
             }
+            (false, Action::Transfer { .. }) => Outcome::Failed(translate::elsewhere(fault)),
             (false, _) => Outcome::Failed(fault),
             (true, Action::Close { .. }) => Outcome::AlreadyClosed,
-            (true, Action::Assign { .. } | Action::Send(_)) => {
-                Outcome::Failed(self.closed(&ticket, fault.metadata))
-            }
+            (
+                true,
+                Action::Assign { .. }
+                | Action::Send(_)
+                | Action::Finish { .. }
+                | Action::Transfer { .. }
+                | Action::SetTags { .. }
+                | Action::Create(_)
+                | Action::Execute(_),
+            ) => Outcome::Failed(self.closed(&ticket, fault.metadata)),
         }
     }
 
@@ -274,15 +285,8 @@ impl Carrier<'_> {
         (now + left.saturating_sub(reserve)).min(now + ATTEMPT_TIMEOUT)
     }
 
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
-    }
-}
-
-/// Notes that a look had no answer, unless an earlier one had.
-fn unasked(seen: &mut Seen, why: String) {
-    if matches!(seen, Seen::Unasked(_)) {
-        *seen = Seen::Unasked(why);
     }
 }
 
@@ -300,11 +304,19 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
         BlipError::OverQuota { retry_after } => {
             fault("QUOTA_EXCEEDED").with("retry_after_ms", &millis(*retry_after)).passing()
         }
-        BlipError::Throttled { retry_after } => {
-            let wait = retry_after.unwrap_or(Duration::from_mins(2));
-            fault("BLIP_QUOTA_EXCEEDED").with("retry_after_ms", &millis(wait)).passing()
+        BlipError::CircuitOpen { retry_after } => {
+            fault("BLIP_CIRCUIT_OPEN").with("retry_after_ms", &millis(*retry_after)).passing()
         }
-        BlipError::Credential { .. } => fault("BLIP_CREDENTIAL_REJECTED").passing(),
+        BlipError::Throttled { retry_after, reason } => {
+            let fault = match reason {
+                Some(reason) => translate::refusal("the call", uri, reason),
+                None => fault("BLIP_QUOTA_EXCEEDED").with("http_status", &429).passing(),
+            };
+            fault.with("retry_after_ms", &millis(*retry_after))
+        }
+        BlipError::Credential { status } => {
+            fault("BLIP_CREDENTIAL_REJECTED").with("http_status", status).passing()
+        }
         BlipError::Refused { status, text } => {
             let fault = fault("BLIP_REJECTED").with("http_status", status);
             if text.is_empty() { fault } else { fault.with("blip_description", text) }
@@ -321,6 +333,7 @@ pub(in crate::gateway) fn unread(error: &BlipError, uri: &str) -> Fault {
         }
         BlipError::NotSent(_)
         | BlipError::OverQuota { .. }
+        | BlipError::CircuitOpen { .. }
         | BlipError::Throttled { .. }
         | BlipError::Credential { .. }
         | BlipError::Refused { .. } => fault_of(error, uri),

@@ -1,122 +1,185 @@
-//! After a restart: commands begun and not settled are in doubt. They are looked for and never sent again.
+//! After a restart. What was queued takes its place again, each ticket's in its order, and is sent. What was begun and not
+//! settled is in doubt: it is looked for, before anything that was queued behind it goes out, and never sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{Action, Outcome, Ticket};
+use crate::domain::{ActionRequest, Outcome, TicketState};
 use crate::store::{CommandRecord, End};
 
-use super::carry::{Carrier, Seen};
-use super::run::{echo, read_back};
+use super::super::lanes::{Place, Turn};
+use super::carry::Carrier;
+use super::echo::settled;
+use super::follow::{FOLLOW_FOR, FOLLOWED_MAX};
+use super::look::Seen;
+use super::queue::Queued;
+use super::run::{Carried, carried, lane_of};
 use super::{DeskError, Inner, memo, unknown};
 
 /// How long one command is looked for.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long Blip is asked again after a start, where it could not be.
 const ASK_AGAIN_FOR: Duration = Duration::from_mins(2);
-/// The pause before Blip is asked again; doubles with each.
+/// The pause before Blip, or the store, is asked again; doubles with each.
 const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(500);
 /// The longest such pause.
 const ASK_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(15);
 
+/// A command of an earlier process that was perhaps sent.
+struct InDoubt {
+    record: CommandRecord,
+    place: Option<Place>,
+    ended: Turn,
+}
+
 impl Inner {
-    /// Settles every command of an earlier process, one after the other.
+    /// Takes up every command of an earlier process that has no end, or none that is known.
     pub(super) async fn recover(self: Arc<Self>) {
-        let in_doubt = match self.ledger.unsettled().await {
-            Ok(in_doubt) => in_doubt,
-            Err(error) => {
-                tracing::error!(%error, "commands in doubt could not be read");
-                return;
-            }
-        };
+        let Some(unsettled) = self.left_behind().await else { return };
+        let (queued, in_doubt): (Vec<_>, Vec<_>) =
+            unsettled.into_iter().partition(|record| record.start_time.is_none());
         if !in_doubt.is_empty() {
             tracing::warn!(count = in_doubt.len(), "looking for commands begun before the restart");
         }
         let give_up = Instant::now() + ASK_AGAIN_FOR;
         for record in in_doubt {
-            if self.shutdown.is_draining() {
-                return;
-            }
-            if let Err(error) = self.recover_one(record, give_up).await {
-                tracing::error!(%error, "a command in doubt could not be settled");
-            }
+            let (place, ended) = self.places_of(&record).await;
+            let (inner, in_doubt) = (Arc::clone(&self), InDoubt { record, place, ended });
+            drop(self.shutdown.spawn(async move {
+                if let Err(error) = inner.recover_one(in_doubt, give_up).await {
+                    tracing::error!(%error, "a command in doubt could not be settled");
+                }
+            }));
         }
+        if !queued.is_empty() {
+            tracing::info!(count = queued.len(), "going on with commands queued before the restart");
+        }
+        for record in queued {
+            let (place, ended) = self.places_of(&record).await;
+            let queued = Queued { id: record.command.id, place, ended, room: None };
+            drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
+        }
+        self.ready.send_replace(true);
+        self.follow_on().await;
     }
 
-    async fn recover_one(&self, record: CommandRecord, give_up: Instant) -> Result<(), DeskError> {
-        let command = &record.command;
-        let (bot, ticket_id) = (&command.bot, &command.ticket_id);
-        let _turn = self.tickets.turn((bot.clone(), ticket_id.clone())).await;
-        let action = memo::read(&command.memo);
-        let (seen, learnt) = match &action {
-            Some(action) => self.seen(&record, action, give_up).await,
-            None => (Seen::Unasked("its record is of another version".to_owned()), None),
-        };
-        let unsettled = |what: String| {
-            Outcome::Unknown(unknown(format!("the gateway stopped while this command ran, and {what}")))
-        };
-        let (outcome, events) = match (seen, &action) {
-            (Seen::Effect, Some(action)) => {
-                let state = self.log.ticket(bot, ticket_id).await?.unwrap_or_default();
-                (Outcome::Done, vec![echo(command.id, bot, ticket_id, action, &state)])
-            }
-            (Seen::Unasked(_), _) if self.shutdown.is_draining() => return Ok(()), // the next start looks
-            (seen, _) => {
-                let outcome = match seen {
-                    Seen::Closed => Outcome::AlreadyClosed,
-                    Seen::Effect | Seen::Nothing => {
-                        unsettled("Blip does not show that it took effect".to_owned())
-                    }
-                    Seen::Unasked(why) => {
-                        unsettled(format!("Blip could not be asked whether it took effect: {why}"))
-                    }
-                };
-                let events = learnt.into_iter().map(|ticket| read_back(command.id, bot, ticket));
-                (outcome, events.collect())
-            }
-        };
-        let confirmed = outcome == Outcome::Done;
-        self.settle(command.id, End { outcome, attempts: 1 }, events).await?;
-        tracing::info!(command.id = %command.id, method = %command.method, confirmed, "settled a command in doubt");
-        Ok(())
-    }
-
-    /// Looks for an action, again and again while Blip cannot be asked, until `give_up` or a stop.
-    async fn seen(
-        &self,
-        record: &CommandRecord,
-        action: &Action,
-        give_up: Instant,
-    ) -> (Seen, Option<Ticket>) {
-        let command = &record.command;
-        let id = command.id.to_string();
-        let api = match self.api(&command.bot) {
-            Ok(api) => api,
-            Err(error) => return (Seen::Unasked(error.to_string()), None),
-        };
+    /// Commands without an end; `None` if the process stops before they could be read.
+    async fn left_behind(&self) -> Option<Vec<CommandRecord>> {
         let mut pause = ASK_AGAIN_PAUSE;
         loop {
-            let mut carrier = Carrier {
-                api: api.as_ref(),
-                id: &id,
-                ticket_id: &command.ticket_id,
-                action,
-                deadline: Instant::now() + LOOK_TIMEOUT,
-                attempts: 0,
-                learnt: None,
+            let error = match self.ledger.unsettled().await {
+                Ok(unsettled) => return Some(unsettled),
+                Err(error) => error,
             };
-            let seen = carrier.seen(None).await;
-            let again = matches!(seen, Seen::Unasked(_)) && Instant::now() + pause < give_up;
-            if !again || self.shutdown.is_draining() {
-                return (seen, carrier.learnt);
-            }
+            tracing::error!(%error, "commands without an end could not be read; no command is taken until they are");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.soft().cancelled() => return (seen, carrier.learnt),
+                () = self.shutdown.soft().cancelled() => return None,
             }
             pause = pause.saturating_mul(2).min(ASK_AGAIN_PAUSE_MAX);
         }
     }
+
+    async fn places_of(&self, record: &CommandRecord) -> (Option<Place>, Turn) {
+        let command = &record.command;
+        let lane = match memo::request_of(command) {
+            Some(request) => lane_of(&request),
+            None => Some((command.bot.clone(), command.ticket_id.clone())),
+        };
+        let place = match lane {
+            Some(lane) => Some(self.tickets.place(lane).await),
+            None => None,
+        };
+        (place, self.ends.turn(command.id).await)
+    }
+
+    /// Looks on for what an earlier process could not find out.
+    async fn follow_on(self: &Arc<Self>) {
+        let since = self.clock.now().saturating_sub(FOLLOW_FOR).unwrap_or(jiff::Timestamp::MIN);
+        match self.ledger.unknown_since(since, FOLLOWED_MAX).await {
+            Ok(unknown) => unknown.iter().for_each(|record| self.follow(record)),
+            Err(error) => tracing::warn!(%error, "commands with an unknown end could not be read"),
+        }
+    }
+
+    async fn recover_one(self: &Arc<Self>, in_doubt: InDoubt, give_up: Instant) -> Result<(), DeskError> {
+        let InDoubt { record, place, ended } = in_doubt;
+        let turn = match place {
+            Some(place) => Some(place.turn().await),
+            None => None,
+        };
+        let looked = match memo::request_of(&record.command) {
+            Some(request) => {
+                let (bot, ticket_id) = (&request.bot, &request.ticket_id);
+                let state = self.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+                self.looked_for(&record, &request, &state, give_up).await
+            }
+            None => Some(Carried::at_once(in_doubt_still(
+                "its record is of another version, so Blip could not be asked",
+            ))),
+        };
+        let Some(Carried { end, mut events, made }) = looked else { return Ok(()) }; // the next start looks
+        events.push(settled(&record, &end, made.as_ref()));
+        let confirmed = end.outcome == Outcome::Done;
+        let settled = self.settle(record.command.id, end, events).await?;
+        let (id, method) = (settled.command.id, &settled.command.method);
+        tracing::info!(command.id = %id, method = %method, confirmed, "settled a command in doubt");
+        self.follow(&settled);
+        drop((turn, ended));
+        Ok(())
+    }
+
+    /// Looks for an action, again and again while Blip cannot be asked, until `give_up`. `None` if the process stops
+    /// before.
+    async fn looked_for(
+        &self,
+        record: &CommandRecord,
+        request: &ActionRequest,
+        state: &TicketState,
+        give_up: Instant,
+    ) -> Option<Carried> {
+        let id = record.command.id.to_string();
+        let api = match self.api(&request.bot) {
+            Ok(api) => api,
+            Err(error) => {
+                let what = format!("Blip could not be asked whether it took effect: {error}");
+                return Some(Carried::at_once(in_doubt_still(&what)));
+            }
+        };
+        let mut pause = ASK_AGAIN_PAUSE;
+        loop {
+            let deadline = Instant::now() + LOOK_TIMEOUT;
+            let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
+            carrier.attempts = 1;
+            let looking = self.looks.acquire().await;
+            let seen = carrier.seen(None).await;
+            drop(looking);
+            let outcome = match seen {
+                Seen::Effect => Outcome::Done,
+                Seen::Closed => carrier.found_closed(),
+                Seen::Nothing => in_doubt_still("Blip does not show that it took effect"),
+                Seen::Unasked(_) if self.shutdown.is_draining() => return None,
+                Seen::Unasked(why) if Instant::now() + pause >= give_up => {
+                    in_doubt_still(&format!("Blip could not be asked whether it took effect: {why}"))
+                }
+                Seen::Unasked(_) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shutdown.soft().cancelled() => return None,
+                    }
+                    pause = pause.saturating_mul(2).min(ASK_AGAIN_PAUSE_MAX);
+                    continue;
+                }
+            };
+            let Carried { end, events, made } = carried(record.command.id, request, state, carrier, outcome);
+            return Some(Carried { end: End { attempts: 1, ..end }, events, made });
+        }
+    }
+}
+
+/// The end of a command that was perhaps sent before the restart, and that nothing has settled since.
+fn in_doubt_still(what: &str) -> Outcome {
+    Outcome::Unknown(unknown(format!("the gateway stopped while this command ran, and {what}")))
 }

@@ -1,27 +1,43 @@
-//! The life of one command, from the request lane to its settled record.
+//! The life of a command whose caller waits, from the request lane to its settled record; and what commands of every
+//! kind share on that way.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::domain::{
-    Action, ActionRequest, Fact, Fault, NewEvent, Origin, OutboundMessage, Outcome, Payload, Ticket,
-    TicketState, TicketStatus,
-};
+use crate::blip::Caller;
+use crate::domain::{Action, ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
 
 use super::super::lanes::Turn;
 use super::carry::Carrier;
-use super::{DeskError, Done, Inner, memo, unknown};
+use super::echo::{Deed, echo, read_back, settled};
+use super::{Call, DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
 /// The longest such pause.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// How an action ended, and what the log's readers are to be told of it.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) end: End,
+    pub(super) events: Vec<NewEvent>,
+    /// The ticket that it opened.
+    pub(super) made: Option<Ticket>,
+}
+
+impl Carried {
+    /// An end that needed no sending.
+    pub(super) fn at_once(outcome: Outcome) -> Self {
+        Self { end: End { outcome, attempts: 0, returned: None }, events: Vec::new(), made: None }
+    }
+}
 
 impl Inner {
     /// Begins, carries out and settles a command, or answers what became of it before.
@@ -29,42 +45,51 @@ impl Inner {
         self: Arc<Self>,
         request: ActionRequest,
         deadline: Instant,
-        begun: Arc<OnceLock<Uuid>>,
+        call: Arc<Call>,
     ) -> Result<Done, DeskError> {
+        self.until_ready(deadline).await?;
+        if request.accept_only {
+            return self.accept(request, deadline).await;
+        }
         let _request_turn = self.request_turn(&request, deadline).await?;
         if let Some(earlier) = self.earlier(&request).await? {
-            return self.answer_again(earlier).await;
+            return self.answer_again(earlier, deadline).await;
         }
-        let key = (request.bot.clone(), request.ticket_id.clone());
-        let Ok(_ticket_turn) = timeout_at(deadline, self.tickets.turn(key)).await else {
-            let fault =
-                Fault::new("QUOTA_EXCEEDED", "earlier commands of this ticket took all the time there was");
-            return Err(DeskError::Fault(fault.with("retry_after_ms", &1000).passing()));
-        };
+        let _ticket_turn = self.ticket_turn(&request, deadline).await?;
         let command = new_command(self.ids.next(), &request);
         let (record, state) = match self.ledger.begin(command).await? {
             Begun::Fresh(record, state) => (record, *state),
-            Begun::Known(record) => return self.answer_again(record).await,
+            Begun::Known(record) => return self.answer_again(record, deadline).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
         let start = Instant::now();
-        let id = record.command.id;
-        let _ = begun.set(id); // it is set once, here
-        let (end, learnt) = match request.judge(&state) {
-            Some(outcome) => (End { outcome, attempts: 0 }, None),
-            None => self.carry_out(id, &request, &state, deadline).await?,
+        let _ = call.begun.set(record.command.id); // it is set once, here
+        let carried = match request.judge(&state) {
+            Some(outcome) => Carried::at_once(outcome),
+            None => self.carry_out(&record, &request, &state, deadline).await?,
         };
-        let events = match end.outcome {
-            Outcome::Done => vec![echo(id, &request.bot, &request.ticket_id, &request.action, &state)],
-            Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
-                learnt.into_iter().map(|ticket| read_back(id, &request.bot, ticket)).collect()
-            }
-        };
-        let record = self.settle(id, end, events).await?;
+        let Carried { end, mut events, made } = carried;
+        if call.left.load(Ordering::Acquire) {
+            events.push(settled(&record, &end, made.as_ref()));
+        }
+        let record = self.settle(record.command.id, end, events).await?;
         if let Some(end) = &record.end {
             self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
+        self.follow(&record);
         self.answer(record, false).await
+    }
+
+    /// Waits until what an earlier process left has its places before all that comes now.
+    async fn until_ready(&self, deadline: Instant) -> Result<(), DeskError> {
+        let mut ready = self.ready.subscribe();
+        match timeout_at(deadline, ready.wait_for(|ready| *ready)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let what = "what was recorded before the start could not be read yet";
+                Err(DeskError::Store(AppendError::Unavailable(what.to_owned())))
+            }
+        }
     }
 
     /// Waits while another call of the same request id runs, unless it is already known to ask something else.
@@ -87,24 +112,32 @@ impl Inner {
         }
     }
 
-    async fn carry_out(
+    /// Waits while another command of the same ticket runs, or was queued before.
+    async fn ticket_turn(
         &self,
-        id: Uuid,
+        request: &ActionRequest,
+        deadline: Instant,
+    ) -> Result<Option<Turn>, DeskError> {
+        let Some(key) = lane_of(request) else { return Ok(None) };
+        match timeout_at(deadline, self.tickets.turn(key)).await {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_) => {
+                Err(DeskError::Fault(no_time("earlier commands of this ticket took all the time there was")))
+            }
+        }
+    }
+
+    /// Sends a recorded command, or finds out what became of it.
+    pub(super) async fn carry_out(
+        &self,
+        record: &CommandRecord,
         request: &ActionRequest,
         state: &TicketState,
         deadline: Instant,
-    ) -> Result<(End, Option<Ticket>), DeskError> {
-        let api = self.api(&request.bot)?;
-        let id = id.to_string();
-        let mut carrier = Carrier {
-            api: api.as_ref(),
-            id: &id,
-            ticket_id: &request.ticket_id,
-            action: &request.action,
-            deadline,
-            attempts: 0,
-            learnt: None,
-        };
+    ) -> Result<Carried, DeskError> {
+        let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
+        let (uuid, id) = (record.command.id, record.command.id.to_string());
+        let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
         // Blip takes a message for any address: a ticket that the log has never seen is read first.
         let stranger = matches!(request.action, Action::Send(_)) && state.last_sequence == 0;
         let vouched = if stranger { carrier.vouch().await } else { Ok(()) };
@@ -112,11 +145,11 @@ impl Inner {
             Ok(()) => carrier.carry().await,
             Err(outcome) => outcome,
         };
-        Ok((End { outcome, attempts: carrier.attempts }, carrier.learnt))
+        Ok(carried(uuid, request, state, carrier, outcome))
     }
 
     /// The command an earlier request of this id began, so that its repetition need not wait for the ticket.
-    async fn earlier(&self, request: &ActionRequest) -> Result<Option<CommandRecord>, DeskError> {
+    pub(super) async fn earlier(&self, request: &ActionRequest) -> Result<Option<CommandRecord>, DeskError> {
         if request.request_id.is_empty() {
             return Ok(None);
         }
@@ -134,29 +167,47 @@ impl Inner {
         }
     }
 
-    async fn answer_again(&self, record: CommandRecord) -> Result<Done, DeskError> {
+    /// Answers what became of an earlier request, once that is known.
+    async fn answer_again(&self, record: CommandRecord, deadline: Instant) -> Result<Done, DeskError> {
+        let record = if record.end.is_none() { self.once_ended(record, deadline).await? } else { record };
         self.metrics.replayed();
         self.answer(record, true).await
     }
 
+    /// A command that runs without its caller, once it has an end, or the time is over.
+    async fn once_ended(&self, record: CommandRecord, deadline: Instant) -> Result<CommandRecord, DeskError> {
+        let id = record.command.id;
+        let Ok(turn) = timeout_at(deadline, self.ends.turn(id)).await else { return Ok(record) };
+        drop(turn);
+        Ok(self.ledger.command(CommandKey::Id(id)).await?.unwrap_or(record))
+    }
+
     /// A record as its caller's answer. The ticket beside it is a courtesy: not to read it changes no outcome.
-    async fn answer(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
+    pub(super) async fn answer(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
         match record.end.as_ref().map(|end| &end.outcome) {
             Some(Outcome::Done | Outcome::AlreadyClosed) => {
-                let command = &record.command;
-                let state = match command.method.as_str() {
-                    "Send" => None,
-                    _ => self.log.ticket(&command.bot, &command.ticket_id).await.unwrap_or_else(|error| {
-                        tracing::warn!(command.id = %command.id, %error, "a command's ticket could not be read");
-                        None
-                    }),
-                };
-                Ok(Done { ticket: state.and_then(|state| state.ticket), record, replayed })
+                Ok(Done { ticket: self.ticket_after(&record).await, record, replayed })
             }
             Some(Outcome::Failed(_) | Outcome::Unknown(_)) | None => {
                 Err(DeskError::Ended { record: Box::new(record), replayed })
             }
         }
+    }
+
+    /// The ticket that an answer shows.
+    pub(super) async fn ticket_after(&self, record: &CommandRecord) -> Option<Ticket> {
+        let command = &record.command;
+        let ticket_id = match record.end.as_ref().and_then(|end| end.returned.as_ref()) {
+            Some(Returned::Ticket(opened)) => opened,
+            Some(Returned::Document { .. }) => return None,
+            None if matches!(command.method.as_str(), "Send" | "Transfer" | "Create") => return None,
+            None => &command.ticket_id,
+        };
+        let state = self.log.ticket(&command.bot, ticket_id).await.unwrap_or_else(|error| {
+            tracing::warn!(command.id = %command.id, %error, "a command's ticket could not be read");
+            None
+        });
+        state.and_then(|state| state.ticket)
     }
 
     /// Records an end, trying on while the store cannot: what Blip did must not be forgotten. Its caller may have
@@ -193,7 +244,37 @@ impl Inner {
     }
 }
 
-fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
+/// An action's end and its events, from what its carrier found.
+pub(super) fn carried(
+    id: Uuid,
+    request: &ActionRequest,
+    state: &TicketState,
+    carrier: Carrier<'_>,
+    outcome: Outcome,
+) -> Carried {
+    let end = carrier.end(outcome);
+    let Carrier { learnt, made, .. } = carrier;
+    let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
+    let events = match end.outcome {
+        Outcome::Done => echo(Deed { id, bot, ticket_id, action, state, made: made.as_ref() }),
+        Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
+            learnt.into_iter().map(|ticket| read_back(id, bot, ticket)).collect()
+        }
+    };
+    Carried { end, events, made }
+}
+
+/// What a request must not share with another: its bot, and the ticket or customer it is about.
+pub(super) fn lane_of(request: &ActionRequest) -> Option<(String, String)> {
+    request.action.lane(&request.ticket_id).map(|lane| (request.bot.clone(), lane))
+}
+
+/// The fault of a wait that would take longer than its caller.
+pub(super) fn no_time(why: &str) -> Fault {
+    Fault::new("QUOTA_EXCEEDED", why).with("retry_after_ms", &1000).passing()
+}
+
+pub(super) fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
     NewCommand {
         id,
         method: request.action.method().to_owned(),
@@ -202,60 +283,7 @@ fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
         principal: request.principal.clone(),
         request_id: request.request_id.clone(),
         fingerprint: request.fingerprint(),
-        memo: memo::write(&request.action),
-    }
-}
-
-/// The event that tells the log's readers what a command did.
-pub(super) fn echo(id: Uuid, bot: &str, ticket_id: &str, action: &Action, state: &TicketState) -> NewEvent {
-    let document = |status: TicketStatus| Ticket {
-        id: ticket_id.to_owned(),
-        status,
-        blip_status: status.as_blip().to_owned(),
-        ..Ticket::default()
-    };
-    let fact = match action {
-        Action::Assign { agent_identity } => {
-            Fact::Ticket(Ticket { agent_identity: agent_identity.clone(), ..document(TicketStatus::Open) })
-        }
-        Action::Close { by, tags, closed_by, without_redirect: _ } => {
-            Fact::Ticket(Ticket { tags: tags.clone(), closed_by: closed_by.clone(), ..document(by.status()) })
-        }
-        Action::Send(message) => {
-            let OutboundMessage { content, agent_identity, document: _, metadata: _ } = message.as_ref();
-            let attending =
-                || state.ticket.as_ref().map(|ticket| ticket.agent_identity.clone()).unwrap_or_default();
-            Fact::Told(Payload::AgentMessage {
-                message_id: id.to_string(),
-                content: content.clone(),
-                agent_identity: if agent_identity.is_empty() { attending() } else { agent_identity.clone() },
-                command_id: id.to_string(),
-            })
-        }
-    };
-    NewEvent { ticket_id: Some(ticket_id.to_owned()), origin: Origin::Command, ..event_of(id, bot, fact) }
-}
-
-/// The event that tells the log's readers of a ticket which Blip showed while a command asked for it.
-pub(super) fn read_back(id: Uuid, bot: &str, ticket: Ticket) -> NewEvent {
-    NewEvent {
-        ticket_id: Some(ticket.id.clone()),
-        event_time: ticket.status_time.or(ticket.close_time),
-        ..event_of(id, bot, Fact::Ticket(ticket))
-    }
-}
-
-fn event_of(id: Uuid, bot: &str, fact: Fact) -> NewEvent {
-    NewEvent {
-        bot: Arc::from(bot),
-        ticket_id: None,
-        dedup: None,
-        origin: Origin::Reconciliation,
-        event_time: None,
-        blip_id: id.to_string(),
-        traceparent: String::new(),
-        resolved_customer_identity: String::new(),
-        fact,
-        raw: Bytes::new(),
+        memo: memo::write(request),
+        accept_only: request.accept_only,
     }
 }

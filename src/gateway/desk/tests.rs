@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::blip::BlipError;
+use crate::blip::{BlipError, Caller};
 use crate::clock::{SequentialIds, SystemClock};
 use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
-use crate::lime::{Command, Reply};
+use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
-use crate::store::{Appended, Begun, Bounds, End, Health, LogId, NewCommand, Quarantined};
+use crate::store::{Appended, Begun, Bounds, End, Health, LogId, NewCommand, Quarantined, TicketsWanted};
 
 /// A store in memory that fails as told first.
 #[derive(Debug)]
@@ -59,6 +59,9 @@ impl EventLog for Faulty {
         }
         self.inner.ticket(bot, ticket_id).await
     }
+    async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, ReadError> {
+        self.inner.tickets(wanted).await
+    }
     async fn bots_of(&self, ticket_id: &str) -> Result<Vec<String>, ReadError> {
         self.inner.bots_of(ticket_id).await
     }
@@ -72,6 +75,12 @@ impl Ledger for Faulty {
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
         self.inner.begin(command).await
     }
+    async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
+        self.inner.start(id).await
+    }
+    async fn requeue(&self, id: Uuid) -> Result<(), AppendError> {
+        self.inner.requeue(id).await
+    }
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
         let fault = self.settling.lock().unwrap().pop_front();
         match fault {
@@ -84,6 +93,16 @@ impl Ledger for Faulty {
     }
     async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
         self.inner.unsettled().await
+    }
+    async fn unknown_since(
+        &self,
+        since: jiff::Timestamp,
+        count_max: usize,
+    ) -> Result<Vec<CommandRecord>, ReadError> {
+        self.inner.unknown_since(since, count_max).await
+    }
+    async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError> {
+        self.inner.commands(wanted).await
     }
 }
 
@@ -99,16 +118,22 @@ impl Blip {
 
 #[async_trait]
 impl BlipApi for Blip {
+    fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
+        self
+    }
     async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
         self.next()
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
         self.next()
     }
+    async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        self.next()
+    }
 }
 
 fn yes(resource: Value) -> Reply {
-    Reply { id: None, status: ReplyStatus::Success(resource) }
+    Reply { id: None, media_type: String::new(), status: ReplyStatus::Success(resource) }
 }
 
 struct World {
@@ -130,15 +155,16 @@ impl World {
         let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
         let blip: Arc<dyn BlipApi> = Arc::new(Blip(Mutex::new(answers.into_iter().collect())));
         let shutdown = Shutdown::new();
-        let desk = Desk::new(
-            Arc::<Faulty>::clone(&store),
-            Arc::<Faulty>::clone(&store),
-            BTreeMap::from([("suporte".to_owned(), blip)]),
+        let desk = Desk::new(DeskParts {
+            log: Arc::<Faulty>::clone(&store),
+            ledger: Arc::<Faulty>::clone(&store),
+            bots: BTreeMap::from([("suporte".to_owned(), blip)]),
             clock,
             ids,
-            shutdown.clone(),
-            CommandMetrics::register(&mut Registry::default()),
-        );
+            shutdown: shutdown.clone(),
+            metrics: CommandMetrics::register(&mut Registry::default()),
+            queue: QueueLimits::default(),
+        });
         Self { store, desk, shutdown }
     }
 
@@ -171,22 +197,13 @@ fn request() -> ActionRequest {
         principal: String::new(),
         request_id: "r".to_owned(),
         if_ticket_sequence: 0,
+        accept_only: false,
     }
 }
 
 /// A command that an earlier process began.
 fn begun() -> NewCommand {
-    let request = request();
-    NewCommand {
-        id: Uuid::from_u128(77),
-        method: "Close".to_owned(),
-        bot: request.bot.clone(),
-        ticket_id: request.ticket_id.clone(),
-        principal: String::new(),
-        request_id: "r".to_owned(),
-        fingerprint: request.fingerprint(),
-        memo: memo::write(&request.action),
-    }
+    run::new_command(Uuid::from_u128(77), &request())
 }
 
 #[tokio::test(start_paused = true)]

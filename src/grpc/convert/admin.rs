@@ -9,7 +9,7 @@ use crate::store::quarantine::{Held, HeldId, HeldMark};
 use crate::store::{Cursor, LogId};
 
 /// Webhooks in a page, unless asked otherwise.
-const PAGE_SIZE: usize = 100;
+pub(super) const PAGE_SIZE: usize = 100;
 /// The most webhooks in a page, to look at in one call, or to name in a request.
 const COUNT_MAX: usize = 1_000;
 
@@ -87,7 +87,8 @@ fn ids_of(ids: &[String]) -> Result<Option<BTreeSet<HeldId>>, InvalidField> {
     Ok((!ids.is_empty()).then_some(ids))
 }
 
-fn size_of(page_size: i32, default: usize) -> Result<usize, InvalidField> {
+/// How many items a page is to have at most.
+pub(super) fn size_of(page_size: i32, default: usize) -> Result<usize, InvalidField> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(default),
         Ok(size) => Ok(size.min(COUNT_MAX)),

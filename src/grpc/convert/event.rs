@@ -1,7 +1,7 @@
 //! Events, outward.
 
 use super::{View, content, ticket, timestamp, value};
-use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent, Successor};
+use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, SettledAs, StoredEvent, Successor};
 use crate::grpc::pb;
 use crate::store::{Cursor, LogId};
 
@@ -124,6 +124,15 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketContext(said) => {
             To::TicketContext(pb::TicketContext { content: Some(content::to_pb(said)) })
         }
+        Payload::CommandSettled { command_id, method, end, error_reason, request_id } => {
+            To::CommandSettled(pb::CommandSettled {
+                command_id: command_id.clone(),
+                method: method.clone(),
+                state: settled_to_pb(*end).into(),
+                error_reason: error_reason.clone(),
+                request_id: request_id.clone(),
+            })
+        }
         Payload::GatewayAlert { reason, description, details } => To::GatewayAlert(pb::GatewayAlert {
             reason: reason.clone(),
             description: description.clone(),
@@ -135,7 +144,16 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
     }
 }
 
-fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
+fn settled_to_pb(end: SettledAs) -> pb::CommandState {
+    match end {
+        SettledAs::Succeeded => pb::CommandState::Succeeded,
+        SettledAs::Failed => pb::CommandState::Failed,
+        SettledAs::Unknown => pb::CommandState::OutcomeUnknown,
+    }
+}
+
+/// How far a message has come, as readers see it.
+pub(super) fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
     match status {
         MessageStatus::Accepted => pb::MessageStatus::Accepted,
         MessageStatus::Dispatched => pb::MessageStatus::Dispatched,

@@ -10,7 +10,7 @@ use crate::grpc::pb;
 use crate::store::CommandKey;
 
 /// The longest name of a bot, or identity, in bytes.
-const NAME_BYTES_MAX: usize = 512;
+pub(super) const NAME_BYTES_MAX: usize = 512;
 /// The longest id of a ticket, in bytes.
 const TICKET_ID_BYTES_MAX: usize = 256;
 /// The longest request id.
@@ -87,12 +87,7 @@ pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Re
     let mut faults = Faults::default();
     check_ticket_id(&ticket_id, &mut faults);
     check_name(&closed_by, "closed_by", false, &mut faults);
-    if tags.len() > TAGS_MAX {
-        faults.add("tags", format!("must be at most {TAGS_MAX}"));
-    }
-    if let Some(index) = tags.iter().position(|tag| tag.trim().is_empty() || tag.len() > NAME_BYTES_MAX) {
-        faults.add(format!("tags[{index}]"), format!("must have 1 to {NAME_BYTES_MAX} bytes"));
-    }
+    check_tags(&tags, &mut faults);
     let by = match pb::CloseBy::try_from(by) {
         Ok(pb::CloseBy::Unspecified | pb::CloseBy::Agent) => CloseBy::Agent,
         Ok(pb::CloseBy::Customer) => CloseBy::Customer,
@@ -107,7 +102,8 @@ pub(in crate::grpc) fn close(request: pb::CloseRequest, principal: String) -> Re
     faults.done(asked)
 }
 
-fn asked(
+/// What is asked, on which ticket and under which conditions.
+pub(super) fn asked(
     ticket_id: &str,
     bot: String,
     action: Action,
@@ -115,11 +111,13 @@ fn asked(
     principal: String,
     faults: &mut Faults,
 ) -> Asked {
-    let pb::CommandOptions { request_id, if_ticket_sequence, validate_only } = options.unwrap_or_default();
+    let pb::CommandOptions { request_id, accept_only, if_ticket_sequence, validate_only } =
+        options.unwrap_or_default();
     check_name(&bot, "bot", false, faults);
     check_request_id(&request_id, "options.request_id", faults);
     let ticket_id = canonical_ticket_id(ticket_id);
-    let request = ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence };
+    let request =
+        ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence, accept_only };
     Asked { request, validate_only }
 }
 
@@ -159,7 +157,8 @@ pub(in crate::grpc) fn get_command(
     faults.done(key)
 }
 
-fn check_name(text: &str, field: &str, required: bool, faults: &mut Faults) {
+/// Checks a name, an identity or whatever else is short.
+pub(super) fn check_name(text: &str, field: &str, required: bool, faults: &mut Faults) {
     if required && text.trim().is_empty() {
         faults.add(field, "is required");
     } else if text.len() > NAME_BYTES_MAX {
@@ -170,13 +169,23 @@ fn check_name(text: &str, field: &str, required: bool, faults: &mut Faults) {
 }
 
 /// A ticket's id is the name in an address, so it must not end that name early.
-fn check_ticket_id(text: &str, faults: &mut Faults) {
+pub(super) fn check_ticket_id(text: &str, faults: &mut Faults) {
     if text.trim().is_empty() {
         faults.add("ticket_id", "is required");
     } else if text.len() > TICKET_ID_BYTES_MAX {
         faults.add("ticket_id", format!("must have at most {TICKET_ID_BYTES_MAX} bytes"));
     } else if text.chars().any(|one| matches!(one, '@' | '/') || one.is_whitespace() || one.is_control()) {
         faults.add("ticket_id", "must not have '@', '/', white space or control characters");
+    }
+}
+
+/// Checks the labels of a ticket.
+pub(super) fn check_tags(tags: &[String], faults: &mut Faults) {
+    if tags.len() > TAGS_MAX {
+        faults.add("tags", format!("must be at most {TAGS_MAX}"));
+    }
+    if let Some(index) = tags.iter().position(|tag| tag.trim().is_empty() || tag.len() > NAME_BYTES_MAX) {
+        faults.add(format!("tags[{index}]"), format!("must have 1 to {NAME_BYTES_MAX} bytes"));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::content::LEVELS_MAX as CONTENT_LEVELS_MAX;
 use crate::domain::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Fact, Fault,
     Flags, Input, Location, MediaLink, Menu, MenuOption, MessageStatus, NewEvent, Origin, Outcome, Payload,
-    Reaction, Reply, Successor, TicketStatus, WebLink,
+    Reaction, Reply, Returned, SettledAs, Successor, TicketStatus, WebLink,
 };
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -190,6 +190,10 @@ fn status() -> impl Strategy<Value = MessageStatus> {
     ])
 }
 
+fn settled_as() -> impl Strategy<Value = SettledAs> {
+    proptest::sample::select(vec![SettledAs::Succeeded, SettledAs::Failed, SettledAs::Unknown])
+}
+
 fn payload() -> impl Strategy<Value = Payload> {
     let text = any::<String>;
     prop_oneof![
@@ -213,6 +217,10 @@ fn payload() -> impl Strategy<Value = Payload> {
         text().prop_map(|message_id| Payload::MessageDeleted { message_id }),
         text().prop_map(|state| Payload::CustomerTyping { state }),
         content().prop_map(Payload::TicketContext),
+        (any::<[String; 4]>(), settled_as()).prop_map(|(texts, end)| {
+            let [command_id, method, error_reason, request_id] = texts;
+            Payload::CommandSettled { command_id, method, end, error_reason, request_id }
+        }),
         (text(), text(), members()).prop_map(|(reason, description, details)| Payload::GatewayAlert {
             reason,
             description,
@@ -271,7 +279,16 @@ fn end() -> impl Strategy<Value = End> {
         fault.clone().prop_map(Outcome::Failed),
         fault.prop_map(Outcome::Unknown),
     ];
-    (outcome, any::<u32>()).prop_map(|(outcome, attempts)| End { outcome, attempts })
+    let returned = prop_oneof![
+        any::<String>().prop_map(Returned::Ticket),
+        (any::<String>(), json_value())
+            .prop_map(|(media_type, json)| Returned::Document { media_type, json }),
+    ];
+    (outcome, any::<u32>(), proptest::option::of(returned)).prop_map(|(outcome, attempts, returned)| End {
+        outcome,
+        attempts,
+        returned,
+    })
 }
 
 fn unknown(json: Value) -> Event {

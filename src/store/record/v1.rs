@@ -124,6 +124,16 @@ enum V1Payload<'a> {
     CustomerTyping { state: Text<'a> },
     #[serde(rename = "ticket.context")]
     TicketContext(V1Content<'a>),
+    #[serde(rename = "command.settled")]
+    CommandSettled {
+        command: Text<'a>,
+        method: Text<'a>,
+        end: V1SettledAs,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        reason: Text<'a>,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        request: Text<'a>,
+    },
     #[serde(rename = "gateway.alert")]
     GatewayAlert {
         reason: Text<'a>,
@@ -141,6 +151,14 @@ enum V1Payload<'a> {
 
 fn no_texts(texts: &Metadata) -> bool {
     texts.is_empty()
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum V1SettledAs {
+    Succeeded,
+    Failed,
+    Unknown,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,6 +247,19 @@ struct V1Successor<'a> {
 pub(super) struct V1End<'a> {
     outcome: V1Outcome<'a>,
     attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    returned: Option<V1Returned<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum V1Returned<'a> {
+    Ticket(Text<'a>),
+    Document {
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        media_type: Text<'a>,
+        json: Foreign<'a>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,12 +1,11 @@
-//! What happens inside one transaction: events find their place, commands begin and end. Nothing in here
-//! commits, and nothing it changes outside the transaction outlives a rollback.
+//! What happens inside one transaction: events find their place (what becomes of commands is in `commands`). Nothing
+//! in here commits, and nothing it changes outside the transaction outlives a rollback.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, params};
-use uuid::Uuid;
 
 use super::dedup::Dedup;
 use super::failure::WriteError;
@@ -15,10 +14,9 @@ use super::{commands, int, micros};
 use crate::clock::Ids;
 use crate::domain::late::Place;
 use crate::domain::transfer::join;
-use crate::domain::{DedupKey, Fact, Kin, NewEvent, Seq, StoredEvent, TicketState, place};
+use crate::domain::{DedupKey, Kin, NewEvent, Seq, StoredEvent, TicketState, place};
 use crate::store::record::{self, Prepared};
-use crate::store::rules::{first_of, is_held};
-use crate::store::{Appended, Begun, CommandKey, CommandRecord, End, NewCommand, Quarantined};
+use crate::store::{Appended, Quarantined};
 
 /// The statements every event needs, looked up once a transaction.
 pub(super) struct Statements<'a> {
@@ -90,7 +88,7 @@ impl Batch<'_> {
             new.ticket_id = Some(ticket_id);
             prepared = None; // it told another
         }
-        let document = matches!(new.fact, Fact::Ticket(_));
+        let document = new.changes_document();
         let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
         let (event, raw) = match &new.ticket_id {
             None => place(new, &mut TicketState::default(), self.ids.next(), self.now),
@@ -159,49 +157,5 @@ impl Batch<'_> {
             .execute(params![micros(self.now), &**bot, reason, &**raw])?;
         self.held = self.held.saturating_add(1);
         Ok(())
-    }
-
-    pub(super) fn begin(&mut self, command: NewCommand) -> Result<Begun, WriteError> {
-        if let Some(known) = self.find(&CommandKey::Id(command.id))? {
-            return Ok(Begun::Known(known));
-        }
-        let principal = command.principal.clone();
-        let key = CommandKey::Request { principal, request_id: command.request_id.clone() };
-        if let Some(known) = self.find(&key)?.filter(|known| is_held(known, self.now)) {
-            let same = known.command.fingerprint == command.fingerprint;
-            return Ok(if same { Begun::Known(known) } else { Begun::Conflict(known) });
-        }
-        let state = self.tickets.look(self.db, &command.bot, &command.ticket_id)?.clone();
-        let accepted = CommandRecord {
-            command,
-            accept_time: self.now,
-            end: None,
-            settle_time: None,
-            event_seq: Seq::default(),
-        };
-        commands::insert(self.db, &accepted)?;
-        Ok(Begun::Fresh(accepted, Box::new(state)))
-    }
-
-    /// `None` if there is no such command.
-    pub(super) fn settle(
-        &mut self,
-        id: Uuid,
-        end: End,
-        events: Vec<Incoming>,
-    ) -> Result<Option<CommandRecord>, WriteError> {
-        let Some(known) = self.find(&CommandKey::Id(id))? else { return Ok(None) };
-        if known.end.is_some() {
-            return Ok(Some(known));
-        }
-        let appended = self.append(events)?;
-        let event_seq = first_of(&appended);
-        let end_record = String::from_utf8(record::encode_end(&end)?)?;
-        commands::settle(self.db, id, &end_record, micros(self.now), event_seq)?;
-        Ok(Some(CommandRecord { end: Some(end), settle_time: Some(self.now), event_seq, ..known }))
-    }
-
-    fn find(&self, key: &CommandKey) -> Result<Option<CommandRecord>, WriteError> {
-        commands::find(self.db, key)?.transpose().map_err(WriteError::Corrupt)
     }
 }

@@ -1,17 +1,86 @@
-//! Commands as rows.
+//! Commands as rows: what becomes of them inside a transaction, and how they are read.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
+use super::batch::{Batch, Incoming};
+use super::failure::WriteError;
 use super::{int, micros, seq, time};
-use crate::domain::{Fingerprint, Seq};
+use crate::domain::{Fingerprint, Seq, TicketState};
 use crate::store::record::{self, checksum};
-use crate::store::rules::SENDS;
-use crate::store::{CommandKey, CommandRecord, End, NewCommand};
+use crate::store::rules::{SENDS, first_of, is_held, replaces};
+use crate::store::{Begun, CommandKey, CommandRecord, End, NewCommand};
 
 /// The columns [`command_of`] reads.
-const COLUMNS: &str = "id, method, bot, ticket_id, principal, request_id, fingerprint, memo, accept_time,
-    settle_time, event_seq, end_version, end_checksum, end_record";
+pub(super) const COLUMNS: &str =
+    "id, method, bot, ticket_id, principal, request_id, fingerprint, memo, accept_time,
+    settle_time, event_seq, end_version, end_checksum, end_record, accept_only, start_time";
+
+/// A queued command that is about to be sent, and what is known of its ticket.
+pub(super) type Started = Option<(CommandRecord, Box<TicketState>)>;
+
+impl Batch<'_> {
+    pub(super) fn begin(&mut self, command: NewCommand) -> Result<Begun, WriteError> {
+        if let Some(known) = self.command(&CommandKey::Id(command.id))? {
+            return Ok(Begun::Known(known));
+        }
+        let principal = command.principal.clone();
+        let key = CommandKey::Request { principal, request_id: command.request_id.clone() };
+        if let Some(known) = self.command(&key)?.filter(|known| is_held(known, self.now)) {
+            let same = known.command.fingerprint == command.fingerprint;
+            return Ok(if same { Begun::Known(known) } else { Begun::Conflict(known) });
+        }
+        let state = self.tickets.look(self.db, &command.bot, &command.ticket_id)?.clone();
+        let start_time = (!command.accept_only).then_some(self.now);
+        let accepted = CommandRecord {
+            command,
+            accept_time: self.now,
+            start_time,
+            end: None,
+            settle_time: None,
+            event_seq: Seq::default(),
+        };
+        insert(self.db, &accepted)?;
+        Ok(Begun::Fresh(accepted, Box::new(state)))
+    }
+
+    /// `None` if it has an end, or there is no such command.
+    pub(super) fn start(&mut self, id: Uuid) -> Result<Started, WriteError> {
+        let Some(known) = self.command(&CommandKey::Id(id))?.filter(|known| known.end.is_none()) else {
+            return Ok(None);
+        };
+        let NewCommand { bot, ticket_id, .. } = &known.command;
+        let state = self.tickets.look(self.db, bot, ticket_id)?.clone();
+        set_start_time(self.db, id, Some(micros(self.now)))?;
+        Ok(Some((CommandRecord { start_time: Some(self.now), ..known }, Box::new(state))))
+    }
+
+    pub(super) fn requeue(&mut self, id: Uuid) -> Result<(), WriteError> {
+        Ok(set_start_time(self.db, id, None)?)
+    }
+
+    /// `None` if there is no such command.
+    pub(super) fn settle(
+        &mut self,
+        id: Uuid,
+        end: End,
+        events: Vec<Incoming>,
+    ) -> Result<Option<CommandRecord>, WriteError> {
+        let Some(known) = self.command(&CommandKey::Id(id))? else { return Ok(None) };
+        if !replaces(&end, known.end.as_ref()) {
+            return Ok(Some(known));
+        }
+        let appended = self.append(events)?;
+        let event_seq = first_of(&appended);
+        let end_record = String::from_utf8(record::encode_end(&end)?)?;
+        settle(self.db, id, &end_record, micros(self.now), event_seq)?;
+        Ok(Some(CommandRecord { end: Some(end), settle_time: Some(self.now), event_seq, ..known }))
+    }
+
+    fn command(&self, key: &CommandKey) -> Result<Option<CommandRecord>, WriteError> {
+        find(self.db, key)?.transpose().map_err(WriteError::Corrupt)
+    }
+}
 
 /// A record, or what is wrong with it.
 pub(super) type Checked = Result<CommandRecord, String>;
@@ -47,13 +116,31 @@ pub(super) fn unsettled(db: &Connection) -> rusqlite::Result<Vec<Checked>> {
     db.prepare_cached(&sql)?.query_map([], command_of)?.collect()
 }
 
+/// Those that ended in a way that is not known, the newest first.
+pub(super) fn unknown_since(db: &Connection, since: i64, count_max: usize) -> rusqlite::Result<Vec<Checked>> {
+    // A damaged end is told when its command is asked for.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM commands WHERE settle_time >= ?1 AND json_valid(end_record)
+         AND end_record ->> '$.outcome.unknown' IS NOT NULL ORDER BY settle_time DESC, n DESC LIMIT ?2"
+    );
+    let limit = i64::try_from(count_max).unwrap_or(i64::MAX);
+    db.prepare_cached(&sql)?.query_map((since, limit), command_of)?.collect()
+}
+
+fn set_start_time(db: &Connection, id: Uuid, start_time: Option<i64>) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE commands SET start_time = ?2 WHERE id = ?1 AND settle_time IS NULL")?
+        .execute(params![id.into_bytes(), start_time])?;
+    Ok(())
+}
+
 /// Writes a new one.
-pub(super) fn insert(db: &Connection, record: &CommandRecord) -> rusqlite::Result<()> {
-    let NewCommand { id, method, bot, ticket_id, principal, request_id, fingerprint, memo } = &record.command;
+fn insert(db: &Connection, record: &CommandRecord) -> rusqlite::Result<()> {
+    let NewCommand { id, method, bot, ticket_id, principal, request_id, fingerprint, memo, accept_only } =
+        &record.command;
     db.prepare_cached(
         "INSERT INTO commands
-         (id, method, bot, ticket_id, principal, request_id, fingerprint, memo, accept_time)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         (id, method, bot, ticket_id, principal, request_id, fingerprint, memo, accept_time, accept_only, start_time)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         id.into_bytes(),
@@ -64,13 +151,15 @@ pub(super) fn insert(db: &Connection, record: &CommandRecord) -> rusqlite::Resul
         request_id,
         fingerprint.0,
         memo,
-        micros(record.accept_time)
+        micros(record.accept_time),
+        accept_only,
+        record.start_time.map(micros)
     ])?;
     Ok(())
 }
 
 /// Writes how one ended.
-pub(super) fn settle(
+fn settle(
     db: &Connection,
     id: Uuid,
     end_record: &str,
@@ -93,7 +182,7 @@ pub(super) fn settle(
     Ok(())
 }
 
-fn command_of(row: &Row<'_>) -> rusqlite::Result<Checked> {
+pub(super) fn command_of(row: &Row<'_>) -> rusqlite::Result<Checked> {
     let command = NewCommand {
         id: Uuid::from_bytes(row.get(0)?),
         method: row.get(1)?,
@@ -103,6 +192,7 @@ fn command_of(row: &Row<'_>) -> rusqlite::Result<Checked> {
         request_id: row.get(5)?,
         fingerprint: Fingerprint(row.get(6)?),
         memo: row.get(7)?,
+        accept_only: row.get(14)?,
     };
     let end = match row.get::<_, Option<u8>>(11)? {
         None => None,
@@ -114,6 +204,7 @@ fn command_of(row: &Row<'_>) -> rusqlite::Result<Checked> {
     Ok(Ok(CommandRecord {
         command,
         accept_time: time(row.get(8)?),
+        start_time: row.get::<_, Option<i64>>(15)?.map(time),
         end,
         settle_time: row.get::<_, Option<i64>>(9)?.map(time),
         event_seq: seq(row.get(10)?),

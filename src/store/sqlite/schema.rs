@@ -33,7 +33,7 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -136,6 +136,12 @@ const MIGRATIONS: [&str; 4] = [
         up_to INTEGER NOT NULL              -- tickets' sequences are those of the events up to here, at least
     ) STRICT;
     INSERT INTO sequences_written SELECT 1, coalesce(max(seq), 0) FROM events;
+",
+    "
+    ALTER TABLE commands ADD COLUMN accept_only INTEGER NOT NULL DEFAULT 0; -- whether its caller does not wait
+    ALTER TABLE commands ADD COLUMN start_time INTEGER;                     -- NULL while it is queued
+    UPDATE commands SET start_time = accept_time;
+    CREATE INDEX commands_by_ticket ON commands (ticket_id);
 ",
 ];
 

@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::{
     Text, Time, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin, V1Outcome, V1Payload,
-    V1Successor, V1Ticket, V1TicketStatus,
+    V1Returned, V1SettledAs, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Content, Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Successor, Ticket, TicketStatus,
+    Content, Event, Fault, Flags, MessageStatus, Origin, Outcome, Payload, Returned, SettledAs, Successor,
+    Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -114,6 +115,13 @@ impl From<V1Payload<'_>> for Payload {
             }
             V1Payload::CustomerTyping { state } => Self::CustomerTyping { state: owned(state) },
             V1Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            V1Payload::CommandSettled { command, method, end, reason, request } => Self::CommandSettled {
+                command_id: owned(command),
+                method: owned(method),
+                end: end.into(),
+                error_reason: owned(reason),
+                request_id: owned(request),
+            },
             V1Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
                 reason: owned(reason),
                 description: owned(description),
@@ -122,6 +130,16 @@ impl From<V1Payload<'_>> for Payload {
             V1Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: owned(media_type), json: json.0.into_owned() }
             }
+        }
+    }
+}
+
+impl From<V1SettledAs> for SettledAs {
+    fn from(end: V1SettledAs) -> Self {
+        match end {
+            V1SettledAs::Succeeded => Self::Succeeded,
+            V1SettledAs::Failed => Self::Failed,
+            V1SettledAs::Unknown => Self::Unknown,
         }
     }
 }
@@ -219,14 +237,25 @@ impl From<V1Successor<'_>> for Successor {
 
 impl From<V1End<'_>> for End {
     fn from(end: V1End<'_>) -> Self {
-        let V1End { outcome, attempts } = end;
+        let V1End { outcome, attempts, returned } = end;
         let outcome = match outcome {
             V1Outcome::Done => Outcome::Done,
             V1Outcome::AlreadyClosed => Outcome::AlreadyClosed,
             V1Outcome::Failed(fault) => Outcome::Failed(fault.into()),
             V1Outcome::Unknown(fault) => Outcome::Unknown(fault.into()),
         };
-        Self { outcome, attempts }
+        Self { outcome, attempts, returned: returned.map(Returned::from) }
+    }
+}
+
+impl From<V1Returned<'_>> for Returned {
+    fn from(returned: V1Returned<'_>) -> Self {
+        match returned {
+            V1Returned::Ticket(id) => Self::Ticket(owned(id)),
+            V1Returned::Document { media_type, json } => {
+                Self::Document { media_type: owned(media_type), json: json.0.into_owned() }
+            }
+        }
     }
 }
 

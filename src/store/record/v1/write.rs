@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{
     Foreign, Members, Text, Time, V1Content, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
-    V1Outcome, V1Payload, V1Successor, V1Ticket, V1TicketStatus,
+    V1Outcome, V1Payload, V1Returned, V1SettledAs, V1Successor, V1Ticket, V1TicketStatus,
 };
 use crate::domain::{
-    Event, Fact, Fault, Flags, MessageStatus, NewEvent, Origin, Outcome, Payload, Successor, Ticket,
-    TicketStatus,
+    Event, Fact, Fault, Flags, MessageStatus, NewEvent, Origin, Outcome, Payload, Returned, SettledAs,
+    Successor, Ticket, TicketStatus,
 };
 use crate::store::End;
 
@@ -205,6 +205,15 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
             Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
             Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
             Payload::TicketContext(content) => Self::TicketContext(content.into()),
+            Payload::CommandSettled { command_id, method, end, error_reason, request_id } => {
+                Self::CommandSettled {
+                    command: text(command_id),
+                    method: text(method),
+                    end: (*end).into(),
+                    reason: text(error_reason),
+                    request: text(request_id),
+                }
+            }
             Payload::GatewayAlert { reason, description, details } => Self::GatewayAlert {
                 reason: text(reason),
                 description: text(description),
@@ -213,6 +222,16 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
             Payload::Unknown { media_type, json } => {
                 Self::Unknown { media_type: text(media_type), json: Foreign(Cow::Borrowed(json)) }
             }
+        }
+    }
+}
+
+impl From<SettledAs> for V1SettledAs {
+    fn from(end: SettledAs) -> Self {
+        match end {
+            SettledAs::Succeeded => Self::Succeeded,
+            SettledAs::Failed => Self::Failed,
+            SettledAs::Unknown => Self::Unknown,
         }
     }
 }
@@ -310,14 +329,25 @@ impl<'a> From<&'a Successor> for V1Successor<'a> {
 
 impl<'a> From<&'a End> for V1End<'a> {
     fn from(end: &'a End) -> Self {
-        let End { outcome, attempts } = end;
+        let End { outcome, attempts, returned } = end;
         let outcome = match outcome {
             Outcome::Done => V1Outcome::Done,
             Outcome::AlreadyClosed => V1Outcome::AlreadyClosed,
             Outcome::Failed(fault) => V1Outcome::Failed(fault.into()),
             Outcome::Unknown(fault) => V1Outcome::Unknown(fault.into()),
         };
-        Self { outcome, attempts: *attempts }
+        Self { outcome, attempts: *attempts, returned: returned.as_ref().map(V1Returned::from) }
+    }
+}
+
+impl<'a> From<&'a Returned> for V1Returned<'a> {
+    fn from(returned: &'a Returned) -> Self {
+        match returned {
+            Returned::Ticket(id) => Self::Ticket(text(id)),
+            Returned::Document { media_type, json } => {
+                Self::Document { media_type: text(media_type), json: Foreign(Cow::Borrowed(json)) }
+            }
+        }
     }
 }
 

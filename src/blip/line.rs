@@ -1,0 +1,261 @@
+//! Waiting for a bot's rate: who waits sleeps until its turn, its deadline or an end of the waiting, whichever is
+//! first. Only the one whose turn is next keeps the time; it wakes the others.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::policy::Caller;
+use super::policy::queue::{Place, Queue, Verdict};
+
+/// How many calls of one bot and envelope kind may wait.
+const WAITING_MAX: usize = 1_000;
+
+/// Why a call did not get its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It would come too late, or the queue is full; there is room in this much time.
+    TooLate(Duration),
+    /// Nobody is to go for now.
+    Dismissed,
+}
+
+/// The queue of one bot and envelope kind.
+#[derive(Debug)]
+pub(super) struct Line {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    waiters: BTreeMap<Place, Waiter>,
+    /// Who keeps the time.
+    keeper: Option<Place>,
+    gauge: Gauge,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    wake: Arc<Notify>,
+    end: Option<Result<(), Refused>>,
+}
+
+impl Line {
+    /// For a rate; how many wait is told to `gauge`.
+    pub(super) fn new(per_second: u32, gauge: Gauge) -> Self {
+        let queue = Queue::new(per_second, WAITING_MAX);
+        Self { state: Mutex::new(State { queue, waiters: BTreeMap::new(), keeper: None, gauge }) }
+    }
+
+    /// Waits for a turn, which comes before `deadline` or is refused as soon as that is sure. Dropping the future
+    /// leaves the queue.
+    pub(super) async fn turn(&self, caller: &Caller, deadline: Instant) -> Result<(), Refused> {
+        let (place, wake) = self.lock().enter(caller, deadline)?;
+        let waiting = Waiting { line: self, place };
+        loop {
+            let until = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                state.advance(now);
+                match state.end_of(place) {
+                    Some(end) => return end,
+                    None => state.until(place, now).map_or(deadline, |until| until.min(deadline)),
+                }
+            };
+            tokio::select! {
+                () = wake.notified() => {}
+                () = sleep_until(until) => {}
+            }
+            if Instant::now() >= deadline && self.lock().end_of(place).is_none() {
+                drop(waiting);
+                return Err(Refused::TooLate(Duration::ZERO));
+            }
+        }
+    }
+
+    /// Lets nobody go before `until`: Blip said so. Whoever cannot wait so long is told.
+    pub(super) fn pause(&self, until: Instant) {
+        let mut state = self.lock();
+        state.queue.pause(until);
+        state.sweep();
+    }
+
+    /// Halves the rate for a while; answers the new one, calls a second, if it changed.
+    pub(super) fn slow(&self) -> Option<usize> {
+        let mut state = self.lock();
+        let rate = state.queue.slow(Instant::now());
+        state.sweep();
+        rate
+    }
+
+    /// Sends everybody away who waits.
+    pub(super) fn dismiss(&self) {
+        let mut state = self.lock();
+        let places: Vec<_> = state.waiters.keys().copied().collect();
+        for place in places {
+            state.queue.leave(place);
+            state.end(place, Err(Refused::Dismissed));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<(Place, Arc<Notify>), Refused> {
+        let place = self.queue.enter(caller, Instant::now(), deadline).map_err(Refused::TooLate)?;
+        let waiter = Waiter::default();
+        let wake = Arc::clone(&waiter.wake);
+        self.waiters.insert(place, waiter);
+        self.sweep();
+        Ok((place, wake))
+    }
+
+    /// Tells those for whom it is too late now, and lets go whose turn has come.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        let late = self.queue.sweep(now);
+        self.tell(late);
+        self.advance(now);
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let told = self.queue.advance(now);
+        self.tell(told);
+        let next = self.queue.next(now).map(|(place, _)| place);
+        if next != self.keeper {
+            self.keeper = next;
+            if let Some(waiter) = next.and_then(|place| self.waiters.get(&place)) {
+                waiter.wake.notify_one();
+            }
+        }
+        self.gauge.set(i64::try_from(self.queue.waiting()).unwrap_or(i64::MAX));
+    }
+
+    fn tell(&mut self, told: Vec<(Place, Verdict)>) {
+        for (place, verdict) in told {
+            self.end(
+                place,
+                match verdict {
+                    Verdict::Go => Ok(()),
+                    Verdict::TooLate(retry_after) => Err(Refused::TooLate(retry_after)),
+                },
+            );
+        }
+    }
+
+    fn end(&mut self, place: Place, end: Result<(), Refused>) {
+        if let Some(waiter) = self.waiters.get_mut(&place) {
+            waiter.end.get_or_insert(end);
+            waiter.wake.notify_one();
+        }
+    }
+
+    fn end_of(&self, place: Place) -> Option<Result<(), Refused>> {
+        self.waiters.get(&place)?.end
+    }
+
+    /// Until when this one sleeps, if it keeps the time.
+    fn until(&mut self, place: Place, now: Instant) -> Option<Instant> {
+        self.queue.next(now).filter(|(next, _)| *next == place).map(|(_, ready)| ready)
+    }
+}
+
+/// A place in the line, given back when dropped.
+struct Waiting<'a> {
+    line: &'a Line,
+    place: Place,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.line.lock();
+        state.queue.leave(self.place);
+        state.waiters.remove(&self.place);
+        state.advance(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::blip::policy::bucket::WINDOW;
+
+    fn line(rate: u32) -> Line {
+        Line::new(rate, Gauge::default())
+    }
+
+    async fn times(line: &Line, callers: &[&str], patience: Duration) -> Vec<Result<Duration, Refused>> {
+        let start = Instant::now();
+        let turn = async |name: &&str| {
+            let end = line.turn(&Caller::client(name), start + patience).await;
+            end.map(|()| start.elapsed())
+        };
+        join_all(callers.iter().map(turn)).await
+    }
+
+    /// Timers have a grain of a millisecond.
+    fn windows(time: Duration) -> u128 {
+        time.as_millis() / WINDOW.as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_by_the_rate_and_callers_take_them_in_turn() {
+        let line = line(2);
+        let mut callers = vec!["flood"; 6];
+        callers.push("calm");
+        let times = times(&line, &callers, Duration::from_mins(1)).await;
+        let times: Vec<_> = times.into_iter().map(|time| windows(time.unwrap())).collect();
+        assert_eq!(times, [0, 0, 1, 2, 2, 3, 1]);
+        assert_eq!(line.lock().gauge.get(), 0);
+        assert!(line.lock().waiters.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_makes_room_and_the_next_one_keeps_the_time() {
+        let line = line(1);
+        line.turn(&Caller::client("a"), Instant::now() + WINDOW).await.unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let (a, b) = (Caller::client("a"), Caller::client("b"));
+        let mut first = Box::pin(line.turn(&a, deadline));
+        let mut second = Box::pin(line.turn(&b, deadline));
+        assert!(
+            futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
+        );
+        drop(first);
+        let start = Instant::now();
+        second.await.unwrap();
+        assert_eq!(windows(start.elapsed()), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_and_a_dismissal_are_told_at_once() {
+        let line = line(1);
+        line.turn(&Caller::client("a"), Instant::now() + WINDOW).await.unwrap();
+        let start = Instant::now();
+        let waiting = times(&line, &["a", "b"], Duration::from_secs(5));
+        let pausing = async {
+            tokio::task::yield_now().await;
+            line.pause(start + Duration::from_secs(9));
+        };
+        let (told, ()) = tokio::join!(waiting, pausing);
+        assert_eq!((told.iter().filter(|end| end.is_err()).count(), start.elapsed()), (2, Duration::ZERO));
+        let waiting = times(&line, &["a", "b"], Duration::from_secs(60));
+        let dismissing = async {
+            tokio::task::yield_now().await;
+            line.dismiss();
+        };
+        let (told, ()) = tokio::join!(waiting, dismissing);
+        assert_eq!(told, [Err(Refused::Dismissed); 2]);
+        assert_eq!((start.elapsed(), line.lock().waiters.len()), (Duration::ZERO, 0));
+    }
+}

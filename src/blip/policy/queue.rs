@@ -1,0 +1,290 @@
+//! Who waits for a bot's rate, and who is next. Callers take turns, each its own calls in order, so that one who
+//! floods delays the others by one call each, and only itself by more. What runs in the background goes when no
+//! command waits, and has a share of the rate at most. Pure: it grants when it is told what time it is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use super::{Caller, Urgency};
+
+/// Background calls have one part in so many of the rate, and one call a second at least.
+pub const BACKGROUND_PART: u32 = 4;
+
+/// A call that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(u64);
+
+/// What becomes of a call that waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its turn has come, and its token is taken.
+    Go,
+    /// Its turn comes too late, or it had to make room; there is room in this much time.
+    TooLate(Duration),
+}
+
+/// The calls of one caller, in order.
+#[derive(Debug)]
+struct Row {
+    principal: Arc<str>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    place: Place,
+    deadline: Instant,
+}
+
+/// The rows of one urgency; the first is next.
+#[derive(Debug, Default)]
+struct Rows(VecDeque<Row>);
+
+/// Everything that waits for one bot's rate of one envelope kind.
+#[derive(Debug)]
+pub struct Queue {
+    bucket: Bucket,
+    /// What background calls have of it.
+    share: Bucket,
+    commands: Rows,
+    background: Rows,
+    waiting: usize,
+    waiting_max: usize,
+    next_place: u64,
+    /// Whoever made room for others, and is not told yet.
+    displaced: Vec<(Place, Verdict)>,
+}
+
+impl Queue {
+    /// An empty queue for a rate, in which `waiting_max` calls may wait.
+    pub fn new(per_second: u32, waiting_max: usize) -> Self {
+        Self {
+            bucket: Bucket::new(per_second),
+            share: Bucket::new(per_second / BACKGROUND_PART),
+            commands: Rows::default(),
+            background: Rows::default(),
+            waiting: 0,
+            waiting_max,
+            next_place: 0,
+            displaced: Vec::new(),
+        }
+    }
+
+    /// Lets a call wait; or tells at once, and keeps nothing, if its turn would come at its deadline or later, or if
+    /// the queue is full: then the newest call of the longest row makes room, unless that is this caller's.
+    /// Follow it with [`advance`](Self::advance).
+    pub fn enter(&mut self, caller: &Caller, now: Instant, deadline: Instant) -> Result<Place, Duration> {
+        let Caller { principal, urgency } = caller;
+        let ready = self.ready(principal, *urgency, now);
+        let wait = ready.saturating_duration_since(now);
+        if ready >= deadline || (self.waiting >= self.waiting_max && !self.make_room(caller, wait)) {
+            return Err(wait);
+        }
+        let place = Place(self.next_place);
+        self.next_place = self.next_place.wrapping_add(1);
+        self.waiting = self.waiting.saturating_add(1);
+        self.rows(*urgency).push(principal, Waiting { place, deadline });
+        Ok(place)
+    }
+
+    /// Takes out a call that no longer wants its turn; nothing if it had it.
+    pub fn leave(&mut self, place: Place) {
+        let left = self.commands.remove(&[place]).saturating_add(self.background.remove(&[place]));
+        self.waiting = self.waiting.saturating_sub(left);
+    }
+
+    /// What time brings: every call whose turn has come, or for whom it comes too late by now.
+    pub fn advance(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
+        let mut told = std::mem::take(&mut self.displaced);
+        while let Some((urgency, ready)) = self.head(now)
+            && ready <= now
+        {
+            let Some(Waiting { place, deadline }) = self.rows(urgency).pop() else { break };
+            self.waiting = self.waiting.saturating_sub(1);
+            if deadline <= now {
+                told.push((place, Verdict::TooLate(Duration::ZERO)));
+                continue;
+            }
+            self.bucket.grant(now);
+            if urgency == Urgency::Background {
+                self.share.grant(now);
+            }
+            told.push((place, Verdict::Go));
+        }
+        told
+    }
+
+    /// Tells those for whom it is too late as things stand: others entered before them, or Blip wants a pause.
+    pub fn sweep(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
+        let (ahead, mut late) = self.commands.late(now, |ahead| self.bucket.ready(now, ahead));
+        let (_, background) = self.background.late(now, |order| {
+            self.bucket.ready(now, ahead.saturating_add(order)).max(self.share.ready(now, order))
+        });
+        late.extend(background);
+        if late.is_empty() {
+            return late;
+        }
+        let mut places: Vec<_> = late.iter().map(|(place, _)| *place).collect();
+        places.sort_unstable();
+        let left = self.commands.remove(&places).saturating_add(self.background.remove(&places));
+        self.waiting = self.waiting.saturating_sub(left);
+        late
+    }
+
+    /// The call whose turn is next, and when it comes.
+    pub fn next(&mut self, now: Instant) -> Option<(Place, Instant)> {
+        let (urgency, ready) = self.head(now)?;
+        self.rows(urgency).first().map(|place| (place, ready))
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Grants nothing before `until`: Blip said so.
+    pub fn pause(&mut self, until: Instant) {
+        self.bucket.pause(until);
+    }
+
+    /// Halves the rate for a while; answers the new one, if it changed.
+    pub fn slow(&mut self, now: Instant) -> Option<usize> {
+        self.share.slow(now);
+        self.bucket.slow(now).then(|| self.bucket.rate(now))
+    }
+
+    /// Whose turn is next, and when.
+    fn head(&self, now: Instant) -> Option<(Urgency, Instant)> {
+        let ready = self.bucket.ready(now, 0);
+        if self.commands.first().is_some() {
+            return Some((Urgency::Command, ready));
+        }
+        self.background.first().map(|_| (Urgency::Background, ready.max(self.share.ready(now, 0))))
+    }
+
+    /// When one more call of this caller would have its turn, as things stand.
+    fn ready(&self, principal: &str, urgency: Urgency, now: Instant) -> Instant {
+        match urgency {
+            Urgency::Command => self.bucket.ready(now, self.commands.ahead_of(principal)),
+            Urgency::Background => {
+                let ahead = self.background.ahead_of(principal);
+                let all = ahead.saturating_add(self.commands.len());
+                self.bucket.ready(now, all).max(self.share.ready(now, ahead))
+            }
+        }
+    }
+
+    /// Makes room for a call of `caller`, at the cost of who has the most waiting: of the background first.
+    fn make_room(&mut self, caller: &Caller, wait: Duration) -> bool {
+        // A row is longer only if it still is when the newcomer has joined its own.
+        let longer = |rows: &Rows| rows.len_of(&caller.principal).saturating_add(2);
+        let displaced = match caller.urgency {
+            Urgency::Command if self.background.first().is_some() => self.background.displace(1),
+            Urgency::Command => self.commands.displace(longer(&self.commands)),
+            Urgency::Background => self.background.displace(longer(&self.background)),
+        };
+        let Some(place) = displaced else { return false };
+        self.waiting = self.waiting.saturating_sub(1);
+        self.displaced.push((place, Verdict::TooLate(wait)));
+        true
+    }
+
+    fn rows(&mut self, urgency: Urgency) -> &mut Rows {
+        match urgency {
+            Urgency::Command => &mut self.commands,
+            Urgency::Background => &mut self.background,
+        }
+    }
+}
+
+impl Rows {
+    fn push(&mut self, principal: &Arc<str>, waiting: Waiting) {
+        match self.0.iter_mut().find(|row| row.principal == *principal) {
+            Some(row) => row.waiting.push_back(waiting),
+            None => self.0.push_back(Row { principal: Arc::clone(principal), waiting: [waiting].into() }),
+        }
+    }
+
+    /// Takes the first call of the first row, which then is the last.
+    fn pop(&mut self) -> Option<Waiting> {
+        let mut row = self.0.pop_front()?;
+        let waiting = row.waiting.pop_front();
+        if !row.waiting.is_empty() {
+            self.0.push_back(row);
+        }
+        waiting
+    }
+
+    fn first(&self) -> Option<Place> {
+        Some(self.0.front()?.waiting.front()?.place)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|row| row.waiting.len()).sum()
+    }
+
+    fn len_of(&self, principal: &str) -> usize {
+        self.0.iter().find(|row| &*row.principal == principal).map_or(0, |row| row.waiting.len())
+    }
+
+    /// How many calls go before one more of this caller: its own, and of each other's as many, or one more where
+    /// the other's turn is before.
+    fn ahead_of(&self, principal: &str) -> usize {
+        let own = self.len_of(principal);
+        let mut before = 1;
+        let others = self.0.iter().map(|row| {
+            if &*row.principal == principal {
+                before = 0;
+                return own;
+            }
+            row.waiting.len().min(own.saturating_add(before))
+        });
+        others.sum()
+    }
+
+    /// Takes out the newest call of the longest row, if that has so many at least.
+    fn displace(&mut self, len_min: usize) -> Option<Place> {
+        let longest = self.0.iter_mut().max_by_key(|row| row.waiting.len());
+        let row = longest.filter(|row| row.waiting.len() >= len_min)?;
+        let place = row.waiting.pop_back().map(|waiting| waiting.place);
+        self.0.retain(|row| !row.waiting.is_empty());
+        place
+    }
+
+    /// Those whose turn comes at their deadline or later, if the `n`th of all goes out at `ready(n)`; and how many
+    /// others there are.
+    fn late(&self, now: Instant, ready: impl Fn(usize) -> Instant) -> (usize, Vec<(Place, Verdict)>) {
+        let mut order = 0_usize;
+        let mut late = Vec::new();
+        let mut rows: VecDeque<_> = self.0.iter().map(|row| row.waiting.iter()).collect();
+        while let Some(mut row) = rows.pop_front() {
+            for waiting in row.by_ref() {
+                let ready = ready(order);
+                if ready < waiting.deadline {
+                    order = order.saturating_add(1);
+                    rows.push_back(row);
+                    break;
+                }
+                late.push((waiting.place, Verdict::TooLate(ready.saturating_duration_since(now))));
+            }
+        }
+        (order, late)
+    }
+
+    /// Takes out what is at these places, which are sorted; answers how many there were.
+    fn remove(&mut self, places: &[Place]) -> usize {
+        let before = self.len();
+        for row in &mut self.0 {
+            row.waiting.retain(|waiting| places.binary_search(&waiting.place).is_err());
+        }
+        self.0.retain(|row| !row.waiting.is_empty());
+        before.saturating_sub(self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

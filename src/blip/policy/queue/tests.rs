@@ -1,0 +1,282 @@
+//! Never over the rate, nobody starved, nobody told later than need be.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::blip::policy::bucket::WINDOW;
+
+fn far(now: Instant) -> Instant {
+    now + Duration::from_hours(1)
+}
+
+/// A queue, and who has which place.
+struct World {
+    queue: Queue,
+    callers: BTreeMap<Place, String>,
+    now: Instant,
+}
+
+impl World {
+    fn new(rate: u32, waiting_max: usize) -> Self {
+        Self { queue: Queue::new(rate, waiting_max), callers: BTreeMap::new(), now: Instant::now() }
+    }
+
+    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<Place, Duration> {
+        let place = self.queue.enter(caller, self.now, deadline)?;
+        self.callers.insert(place, caller.principal.to_string());
+        Ok(place)
+    }
+
+    fn client(&mut self, principal: &str) -> Result<Place, Duration> {
+        self.enter(&Caller::client(principal), far(self.now))
+    }
+
+    /// Who may go now.
+    fn go(&mut self) -> Vec<String> {
+        let told = self.queue.advance(self.now);
+        let gone = told.into_iter().filter(|(_, verdict)| *verdict == Verdict::Go);
+        gone.map(|(place, _)| self.callers[&place].clone()).collect()
+    }
+
+    /// Goes on to the next turn; who may go then.
+    fn next(&mut self) -> Vec<String> {
+        let Some((_, ready)) = self.queue.next(self.now) else { return Vec::new() };
+        self.now = self.now.max(ready);
+        self.go()
+    }
+}
+
+#[test]
+fn a_flood_delays_others_by_one_call() {
+    let mut world = World::new(2, 1_000);
+    for _ in 0..500 {
+        world.client("flood").unwrap();
+    }
+    assert_eq!(world.go(), ["flood", "flood"]);
+    for _ in 0..2 {
+        world.client("calm").unwrap();
+    }
+    assert_eq!(world.next(), ["flood", "calm"]);
+    assert_eq!(world.next(), ["flood", "calm"]);
+    assert_eq!(world.next(), ["flood", "flood"]);
+}
+
+#[test]
+fn a_full_queue_makes_room_at_the_cost_of_the_longest_row() {
+    let mut world = World::new(1, 4);
+    world.client("flood").unwrap();
+    assert_eq!(world.go(), ["flood"]);
+    let places: Vec<_> = (0..4).map(|_| world.client("flood").unwrap()).collect();
+    assert_eq!(world.client("flood"), Err(WINDOW * 5), "its own flood, and when there would be room");
+    world.client("calm").unwrap();
+    let told = world.queue.advance(world.now);
+    let expected = places.last().map(|last| (*last, Verdict::TooLate(WINDOW * 2))).unwrap();
+    assert_eq!((told, world.queue.waiting()), (vec![expected], 4));
+    world.client("calm").unwrap();
+    world.client("calm").unwrap_err();
+    let order: Vec<_> = (0..5).flat_map(|_| world.next()).collect();
+    assert_eq!(order, ["flood", "calm", "flood", "calm"]);
+
+    let mut world = World::new(1, 3);
+    world.client("a").unwrap();
+    world.go();
+    for name in ["a", "b", "c"] {
+        world.client(name).unwrap();
+    }
+    world.client("d").unwrap_err(); // everybody has one: nobody has to go
+}
+
+#[test]
+fn background_never_goes_before_a_command_and_has_its_share() {
+    let mut world = World::new(8, 1_000);
+    let background = Caller::background();
+    for _ in 0..20 {
+        world.enter(&background, far(world.now)).unwrap();
+    }
+    assert_eq!(world.go().len(), 2, "a fourth of the rate, although nobody else calls");
+    for _ in 0..13 {
+        world.client("human").unwrap();
+    }
+    assert_eq!(world.go(), ["human"; 6]);
+    let second = world.next();
+    assert_eq!(second, ["human", "human", "human", "human", "human", "human", "human", ""]);
+    let mut slow = World::new(1, 10);
+    slow.enter(&background, far(slow.now)).unwrap();
+    assert_eq!(slow.go(), [""], "one a second at least");
+}
+
+#[test]
+fn background_makes_room_for_commands() {
+    let mut world = World::new(1, 2);
+    let background = Caller::background();
+    world.client("a").unwrap();
+    world.go();
+    world.enter(&background, far(world.now)).unwrap();
+    world.enter(&background, far(world.now)).unwrap();
+    world.enter(&background, far(world.now)).unwrap_err();
+    world.client("a").unwrap();
+    world.client("b").unwrap();
+    world.enter(&background, far(world.now)).unwrap_err();
+    assert_eq!((world.next(), world.next(), world.next()), (vec!["a".into()], vec!["b".into()], vec![]));
+}
+
+#[test]
+fn who_would_be_late_is_told_at_once() {
+    let mut world = World::new(1, 10);
+    world.client("a").unwrap();
+    world.go();
+    let soon = world.now + WINDOW * 2;
+    assert_eq!(world.enter(&Caller::client("a"), world.now + WINDOW), Err(WINDOW));
+    assert_eq!(world.queue.waiting(), 0, "and takes no place");
+    world.enter(&Caller::client("a"), soon).unwrap();
+    let pushed = world.client("a").unwrap();
+    assert_eq!(world.enter(&Caller::client("a"), soon), Err(WINDOW * 3));
+    let in_time = world.enter(&Caller::client("b"), world.now + WINDOW * 3).unwrap();
+    assert!(world.queue.sweep(world.now).is_empty());
+    world.queue.pause(world.now + WINDOW * 4);
+    let told: Vec<_> = world.queue.sweep(world.now).into_iter().map(|(place, _)| place).collect();
+    assert!(!told.contains(&pushed) && told.contains(&in_time) && told.len() == 2, "{told:?}");
+    assert_eq!(world.next(), ["a"]);
+    assert_eq!(world.queue.waiting(), 0);
+}
+
+#[test]
+fn who_is_overtaken_is_told_at_once() {
+    let mut world = World::new(1, 10);
+    world.client("a").unwrap();
+    world.go();
+    world.client("a").unwrap();
+    let second = world.enter(&Caller::client("a"), world.now + WINDOW * 3).unwrap();
+    world.client("b").unwrap();
+    assert_eq!(world.queue.sweep(world.now), [(second, Verdict::TooLate(WINDOW * 3))]);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Enter { caller: u8, background: bool, patience: u64 },
+    Leave(usize),
+    Wait(u64),
+    Pause(u64),
+    Slow,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0_u8..4, prop::bool::weighted(0.2), 0_u64..9_000)
+            .prop_map(|(caller, background, patience)| Op::Enter { caller, background, patience }),
+        1 => any::<prop::sample::Index>().prop_map(|index| Op::Leave(index.index(1_000))),
+        3 => (0_u64..900).prop_map(Op::Wait),
+        1 => (0_u64..2_000).prop_map(Op::Pause),
+        1 => Just(Op::Slow),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: no window has more than the rate, background its share, no call goes at its deadline or
+    /// later, each is told once, a caller's calls keep their order, and the bound holds.
+    #[test]
+    fn the_promises_hold(rate in 1_u32..6, waiting_max in 1_usize..12, ops in vec(op(), 1..120)) {
+        let (mut queue, mut now) = (Queue::new(rate, waiting_max), Instant::now());
+        let mut waiting: BTreeMap<Place, (u8, bool, Instant)> = BTreeMap::new();
+        let (mut gone, mut background_gone) = (Vec::new(), Vec::new());
+        for op in ops {
+            let mut told = Vec::new();
+            match op {
+                Op::Enter { caller, background, patience } => {
+                    let deadline = now + Duration::from_millis(patience);
+                    let urgency = if background { Urgency::Background } else { Urgency::Command };
+                    let who = Caller { principal: caller.to_string().into(), urgency };
+                    if let Ok(place) = queue.enter(&who, now, deadline) {
+                        waiting.insert(place, (caller, background, deadline));
+                    }
+                }
+                Op::Leave(index) => {
+                    if let Some(place) = waiting.keys().nth(index % waiting.len().max(1)).copied() {
+                        waiting.remove(&place);
+                        queue.leave(place);
+                    }
+                }
+                Op::Wait(millis) => now += Duration::from_millis(millis),
+                Op::Pause(millis) => queue.pause(now + Duration::from_millis(millis)),
+                Op::Slow => _ = queue.slow(now),
+            }
+            told.extend(queue.sweep(now));
+            told.extend(queue.advance(now));
+            for (place, verdict) in told {
+                let (caller, background, deadline) = waiting.remove(&place).expect("told once");
+                if verdict == Verdict::Go {
+                    prop_assert!(now < deadline);
+                    let earlier = |(other, (who, kind, _)): (&Place, &(u8, bool, Instant))| {
+                        *other < place && (*who, *kind) == (caller, background)
+                    };
+                    prop_assert!(!waiting.iter().any(earlier));
+                    if background {
+                        prop_assert!(waiting.values().all(|(_, background, _)| *background));
+                        background_gone.push(now);
+                    }
+                    gone.push(now);
+                }
+            }
+            prop_assert_eq!(queue.waiting(), waiting.len());
+            prop_assert!(waiting.len() <= waiting_max);
+            // Nobody waits who could go.
+            prop_assert!(queue.next(now).is_none_or(|(_, ready)| ready > now));
+        }
+        for (times, rate) in [(gone, rate), (background_gone, (rate / BACKGROUND_PART).max(1))] {
+            let rate = usize::try_from(rate).unwrap();
+            for (earlier, later) in times.iter().zip(times.iter().skip(rate)) {
+                prop_assert!(later.duration_since(*earlier) >= WINDOW);
+            }
+        }
+    }
+
+    /// However many each has waiting, callers are served alike for as long as they have something waiting.
+    #[test]
+    fn callers_share_alike(rate in 1_u32..8, loads in vec(1_usize..40, 2..6)) {
+        let mut world = World::new(rate, 1_000);
+        for _ in 0..rate {
+            world.client("first").unwrap(); // what is free at once is nobody's share
+        }
+        world.go();
+        for (caller, load) in loads.iter().enumerate() {
+            for _ in 0..*load {
+                world.client(&caller.to_string()).unwrap();
+            }
+        }
+        let mut served = vec![0_usize; loads.len()];
+        for caller in std::iter::from_fn(|| Some(world.next()).filter(|gone| !gone.is_empty())).flatten() {
+            served[caller.parse::<usize>().unwrap()] += 1;
+            let unserved = |caller: usize| served[caller] < loads[caller];
+            let most = served.iter().max().unwrap();
+            for caller in (0..loads.len()).filter(|caller| unserved(*caller)) {
+                prop_assert!(served[caller] + 1 >= *most, "{served:?} of {loads:?}");
+            }
+        }
+        prop_assert_eq!(served, loads);
+    }
+
+    /// What a refusal foretells is when the call would have gone.
+    #[test]
+    fn a_wait_is_foretold(rate in 1_u32..5, others in vec(0_u8..4, 0..30), caller in 0_u8..4) {
+        let mut world = World::new(rate, 1_000);
+        for other in others {
+            world.client(&other.to_string()).unwrap();
+            world.go();
+        }
+        let caller = Caller::client(&caller.to_string());
+        let foretold = world.queue.enter(&caller, world.now, world.now).unwrap_err();
+        let place = world.queue.enter(&caller, world.now, far(world.now)).unwrap();
+        let start = world.now;
+        loop {
+            let told = world.queue.advance(world.now);
+            if told.iter().any(|(told, _)| *told == place) {
+                break;
+            }
+            world.now = world.queue.next(world.now).unwrap().1;
+        }
+        prop_assert_eq!(foretold, world.now.duration_since(start));
+    }
+}

@@ -1,0 +1,262 @@
+//! Commands whose callers do not wait. They are durable when accepted, wait while Blip cannot be reached, go out one after
+//! the other on each ticket, and say by `command.settled` how they ended. None is marked as perhaps sent before it is
+//! about to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::domain::{ActionRequest, Fault, Outcome, TicketState};
+use crate::store::{AppendError, Begun, CommandKey, CommandRecord};
+
+use super::super::lanes::{Place, Turn};
+use super::echo::settled;
+use super::run::{Carried, lane_of, new_command, no_time};
+use super::{Bot, DeskError, Done, Inner, memo, unknown};
+
+/// How long one try may take: a little more than Blip's own limit.
+const TRY_TIMEOUT: Duration = Duration::from_secs(70);
+/// The pause after a try that failed without an effect; doubles with each.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What a queued command holds until it has its end.
+pub(super) struct Queued {
+    pub(super) id: Uuid,
+    /// Its place among its ticket's commands.
+    pub(super) place: Option<Place>,
+    /// Held for those who wait for its end.
+    pub(super) ended: Turn,
+    /// None for what an earlier process took in.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// What to do with a queued command next.
+enum Next {
+    /// It has its end, or the process stops.
+    Leave,
+    /// Nothing was sent: try again so much later.
+    Again(Duration),
+}
+
+impl Inner {
+    /// Records a command, and leaves it to be done.
+    pub(super) async fn accept(
+        self: Arc<Self>,
+        request: ActionRequest,
+        deadline: Instant,
+    ) -> Result<Done, DeskError> {
+        if let Some(earlier) = self.earlier(&request).await? {
+            self.metrics.replayed();
+            return self.accepted(earlier, true).await;
+        }
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            let most = self.queue.commands_max;
+            let why = format!("{most} commands wait already, as many as commands.queue_max allows");
+            return Err(DeskError::Fault(no_time(&why)));
+        };
+        let lane = lane_of(&request);
+        let (_door, place) = match lane {
+            None => (None, None),
+            Some(lane) => {
+                let Ok(door) = timeout_at(deadline, self.doors.turn(lane.clone())).await else {
+                    return Err(DeskError::Fault(no_time(
+                        "earlier commands of this ticket are still being recorded",
+                    )));
+                };
+                (Some(door), Some(self.tickets.place(lane).await))
+            }
+        };
+        let (record, state) = match self.ledger.begin(new_command(self.ids.next(), &request)).await? {
+            Begun::Fresh(record, state) => (record, *state),
+            Begun::Known(record) => return self.accepted(record, true).await,
+            Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
+        };
+        let id = record.command.id;
+        // What is sure to fail is told at once, by the answer.
+        if let Some(outcome) = request.judge(&state) {
+            let Carried { end, .. } = Carried::at_once(outcome);
+            let record = self.settle(id, end, Vec::new()).await?;
+            return self.answer(record, false).await;
+        }
+        let ended = self.ends.turn(id).await;
+        let queued = Queued { id, place, ended, room: Some(room) };
+        drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
+        self.accepted(record, false).await
+    }
+
+    /// The answer to a caller that does not wait: whatever there is.
+    async fn accepted(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
+        if record.end.is_some() {
+            return self.answer(record, replayed).await;
+        }
+        Ok(Done { ticket: self.ticket_after(&record).await, record, replayed })
+    }
+
+    /// Carries a queued command out, however often that takes. Ends early when the process stops: the next one goes on.
+    pub(super) async fn post(self: Arc<Self>, queued: Queued) {
+        let Queued { id, place, ended, room } = queued;
+        self.metrics.waits(1);
+        let turn = match place {
+            None => Some(None),
+            Some(place) => tokio::select! {
+                turn = place.turn() => Some(Some(turn)),
+                () = self.shutdown.soft().cancelled() => None,
+            },
+        };
+        if let Some(turn) = turn {
+            self.post_in_turn(id).await;
+            drop(turn);
+        }
+        drop((ended, room));
+        self.metrics.waits(-1);
+    }
+
+    async fn post_in_turn(self: &Arc<Self>, id: Uuid) {
+        let mut pause = PAUSE_MIN;
+        while !self.shutdown.is_draining() {
+            match self.try_post(id).await {
+                Ok(Next::Leave) => return,
+                Ok(Next::Again(at_least)) => self.wait(pause.max(at_least)).await,
+                Err(error) => {
+                    tracing::warn!(command.id = %id, %error, "a queued command could not be taken up; trying on");
+                    self.wait(pause).await;
+                }
+            }
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits, but not past a stop.
+    async fn wait(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.shutdown.soft().cancelled() => {}
+        }
+    }
+
+    /// One try of a queued command.
+    async fn try_post(self: &Arc<Self>, id: Uuid) -> Result<Next, DeskError> {
+        let Some(record) = self.ledger.command(CommandKey::Id(id)).await?.filter(|it| it.end.is_none())
+        else {
+            return Ok(Next::Leave);
+        };
+        let Some(request) = memo::request_of(&record.command) else {
+            let fault = unknown("its record is of another version, which alone can send it");
+            return self.end_queued(&record, Carried::at_once(Outcome::Failed(fault))).await;
+        };
+        let Ok(bot) = self.bot(&request.bot) else {
+            let what = format!("the bot {} is not configured any more", request.bot);
+            let fault = Fault::new("BOT_UNKNOWN", what).with("bot", &request.bot);
+            return self.end_queued(&record, Carried::at_once(Outcome::Failed(fault))).await;
+        };
+        let left = self.left_of(&record);
+        let passed = tokio::select! {
+            permit = self.pass(bot) => permit,
+            () = tokio::time::sleep(left) => return self.expire(&record).await,
+            () = self.shutdown.soft().cancelled() => return Ok(Next::Leave),
+        };
+        if self.left_of(&record).is_zero() {
+            return self.expire(&record).await;
+        }
+        let Some((record, state)) = self.ledger.start(id).await? else { return Ok(Next::Leave) };
+        let next = self.send_queued(bot, &record, &request, &state).await;
+        drop(passed);
+        next
+    }
+
+    /// Waits for the bot's turn, and until its Blip answers.
+    async fn pass<'a>(&self, bot: &'a Bot) -> Option<tokio::sync::SemaphorePermit<'a>> {
+        let permit = bot.at_once.acquire().await.ok();
+        bot.gate.pass(bot.api.as_ref(), || self.ids.next().to_string()).await;
+        permit
+    }
+
+    async fn send_queued(
+        self: &Arc<Self>,
+        bot: &Bot,
+        record: &CommandRecord,
+        request: &ActionRequest,
+        state: &TicketState,
+    ) -> Result<Next, DeskError> {
+        let carried = match request.judge(state) {
+            Some(outcome) => Carried::at_once(outcome),
+            None => self.carry_out(record, request, state, Instant::now() + TRY_TIMEOUT).await?,
+        };
+        let silent =
+            |fault: &Fault| matches!(fault.reason.as_str(), "BLIP_UNAVAILABLE" | "BLIP_CIRCUIT_OPEN");
+        match &carried.end.outcome {
+            Outcome::Failed(fault) if fault.frees_request_id => {
+                if silent(fault) {
+                    bot.gate.silent();
+                }
+                self.requeue(record.command.id).await?;
+                Ok(Next::Again(retry_after(fault)))
+            }
+            Outcome::Unknown(_) => {
+                bot.gate.silent();
+                self.end_queued(record, carried).await
+            }
+            Outcome::Done | Outcome::AlreadyClosed | Outcome::Failed(_) => {
+                bot.gate.answered();
+                self.end_queued(record, carried).await
+            }
+        }
+    }
+
+    /// Notes that nothing was sent, trying on while the store cannot: else a restart would not dare to send it.
+    async fn requeue(&self, id: Uuid) -> Result<(), DeskError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.ledger.requeue(id).await {
+                Ok(()) => return Ok(()),
+                Err(AppendError::Busy | AppendError::Full) if !self.shutdown.hard().is_cancelled() => {
+                    tokio::time::sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// How much of its time a queued command has left.
+    fn left_of(&self, record: &CommandRecord) -> Duration {
+        let age = self.clock.now().duration_since(record.accept_time).max(SignedDuration::ZERO);
+        self.queue.expiry.saturating_sub(age.unsigned_abs())
+    }
+
+    async fn expire(self: &Arc<Self>, record: &CommandRecord) -> Result<Next, DeskError> {
+        let after = self.queue.expiry.as_secs();
+        let message = format!("Blip could not be asked within {after} s of its acceptance; nothing was sent");
+        let fault = Fault::new("COMMAND_EXPIRED", message).passing();
+        self.end_queued(record, Carried::at_once(Outcome::Failed(fault))).await
+    }
+
+    /// Records a queued command's end, and tells it.
+    async fn end_queued(
+        self: &Arc<Self>,
+        record: &CommandRecord,
+        carried: Carried,
+    ) -> Result<Next, DeskError> {
+        let Carried { end, mut events, made } = carried;
+        events.push(settled(record, &end, made.as_ref()));
+        let record = self.settle(record.command.id, end, events).await?;
+        if let Some(end) = &record.end {
+            let took = self.clock.now().duration_since(record.accept_time).max(SignedDuration::ZERO);
+            self.metrics.settled(&record.command.method, &end.outcome, took.unsigned_abs());
+        }
+        self.follow(&record);
+        Ok(Next::Leave)
+    }
+}
+
+/// How long a fault says to wait.
+fn retry_after(fault: &Fault) -> Duration {
+    let told = fault.metadata.iter().find(|(key, _)| key == "retry_after_ms");
+    Duration::from_millis(told.and_then(|(_, millis)| millis.parse().ok()).unwrap_or_default())
+}

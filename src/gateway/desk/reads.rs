@@ -1,0 +1,247 @@
+//! What is read of tickets, from the log or from Blip; and what is told Blip that leaves nothing behind: that an agent
+//! types, that a message was read.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::blip::BlipError;
+use crate::domain::action::{RawCommand, closed};
+use crate::domain::translate::{self, ITEMS_MAX, Listed, Order, ThreadMessage};
+use crate::domain::{Fault, Payload, Seq, StoredEvent, Ticket};
+use crate::lime::{Command, LimeUri, Reply, ReplyStatus, canonical_id};
+use crate::store::{Page, TicketsWanted};
+
+use super::{Desk, DeskError, carry};
+
+/// Lists of Blip's that are joined into one of our pages, at most.
+const LISTS_MAX: usize = 16;
+/// Events that are looked through for a customer's message, and how many at once.
+const EVENTS_LOOKED_AT_MAX: usize = 16_384;
+const EVENTS_AT_ONCE: usize = 1_024;
+
+/// A ticket, and how we know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TicketView {
+    /// The document.
+    pub ticket: Ticket,
+    /// Its newest event; 0 for a ticket we never saw.
+    pub ticket_sequence: u64,
+    /// Blip was asked.
+    pub fresh: bool,
+}
+
+/// A part of a list that Blip has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AtBlip<T> {
+    /// In Blip's order.
+    pub items: Vec<T>,
+    /// How many of Blip's to pass over for the next part; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// A part of a ticket's conversation.
+pub type Messages = AtBlip<ThreadMessage>;
+
+impl Desk {
+    /// A ticket as the log knows it, or as Blip does if `fresh` or never seen. `None` if neither knows it.
+    pub async fn ticket(
+        &self,
+        bot: &str,
+        ticket_id: &str,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Option<TicketView>, DeskError> {
+        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+        let ticket_sequence = state.last_sequence;
+        if let Some(ticket) = state.ticket.filter(|_| !fresh) {
+            return Ok(Some(TicketView { ticket, ticket_sequence, fresh: false }));
+        }
+        let command = translate::get_ticket(&self.inner.ids.next().to_string(), ticket_id);
+        match self.ask(bot, "GetTicket", &command, deadline).await {
+            Ok(reply) => Ok(resource_of(&reply).as_object().map(|object| TicketView {
+                ticket: translate::ticket_of(object),
+                ticket_sequence,
+                fresh: true,
+            })),
+            Err(DeskError::Fault(fault)) if has_code(&fault, "67") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of the tickets that the log knows.
+    pub async fn tickets(&self, wanted: TicketsWanted) -> Result<Page<(String, Ticket)>, DeskError> {
+        if !wanted.bot.is_empty() {
+            self.inner.bot(&wanted.bot)?;
+        }
+        Ok(self.inner.log.tickets(wanted).await?)
+    }
+
+    /// A part of the tickets that Blip has: at most `count`, after the first `skip`.
+    pub async fn tickets_at_blip(
+        &self,
+        bot: &str,
+        listed: &Listed,
+        (skip, count): (u64, usize),
+        deadline: Instant,
+    ) -> Result<AtBlip<Ticket>, DeskError> {
+        let command = |id: &str, page| translate::list_tickets(id, listed, page);
+        let read =
+            self.part(bot, "ListTickets", (skip, count), command, translate::tickets_in, deadline).await;
+        read.map_err(|error| match error {
+            DeskError::Fault(fault) => DeskError::Fault(translate::elsewhere(fault)),
+            other => other,
+        })
+    }
+
+    /// A part of a ticket's conversation, oldest first: at most `count` messages, after the first `skip`.
+    pub async fn messages(
+        &self,
+        bot: &str,
+        ticket_id: &str,
+        (skip, count): (u64, usize),
+        deadline: Instant,
+    ) -> Result<Messages, DeskError> {
+        let command = |id: &str, page| translate::messages(id, ticket_id, Order::OldestFirst, page);
+        self.part(bot, "ListMessages", (skip, count), command, translate::messages_in, deadline).await
+    }
+
+    /// Part of a list, gathered from as many of Blip's own pages as it takes: they end where one is not full.
+    async fn part<T>(
+        &self,
+        bot: &str,
+        method: &str,
+        (skip, count): (u64, usize),
+        command: impl Fn(&str, (usize, usize)) -> Command,
+        read: impl Fn(&Value) -> Vec<T>,
+        deadline: Instant,
+    ) -> Result<AtBlip<T>, DeskError> {
+        let mut at = usize::try_from(skip).unwrap_or(usize::MAX);
+        let mut items = Vec::new();
+        for _ in 0..LISTS_MAX {
+            let take = count.saturating_sub(items.len()).min(ITEMS_MAX);
+            let command = command(&self.inner.ids.next().to_string(), (at, take));
+            let reply = self.ask(bot, method, &command, deadline).await?;
+            let resource = resource_of(&reply);
+            let got = translate::items_in(resource);
+            items.extend(read(resource));
+            at = at.saturating_add(got);
+            if got < take {
+                return Ok(AtBlip { items, next: None });
+            }
+            if items.len() >= count {
+                break;
+            }
+        }
+        Ok(AtBlip { items, next: u64::try_from(at).ok() })
+    }
+
+    /// The answer to a caller's own LIME command that only reads: a type and a document, or nothing and null.
+    pub async fn read(
+        &self,
+        bot: &str,
+        raw: RawCommand,
+        deadline: Instant,
+    ) -> Result<(String, Value), DeskError> {
+        let RawCommand { method, to, uri, resource } = raw;
+        let command =
+            Command { id: self.inner.ids.next().to_string(), to, method, uri: LimeUri(uri), resource };
+        let asked = self.ask(bot, "ExecuteCommand", &command, deadline).await;
+        let reply = asked.map_err(|error| match error {
+            DeskError::Fault(fault) => DeskError::Fault(translate::elsewhere(fault)),
+            other => other,
+        })?;
+        Ok((reply.media_type.clone(), resource_of(&reply).clone()))
+    }
+
+    /// Tells a ticket's customer whether an agent is typing.
+    pub async fn set_typing(
+        &self,
+        bot: &str,
+        ticket_id: &str,
+        composing: bool,
+        deadline: Instant,
+    ) -> Result<(), DeskError> {
+        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+        if state.is_closed() {
+            return Err(DeskError::Fault(closed(ticket_id, &state)));
+        }
+        let api = self.inner.api(bot)?;
+        let answer = api.message(translate::typing(ticket_id, composing), deadline).await;
+        judge("SetTyping", "/messages", answer).map(drop)
+    }
+
+    /// Tells Blip that a customer's message was read.
+    pub async fn mark_read(
+        &self,
+        bot: &str,
+        ticket_id: &str,
+        message_id: &str,
+        deadline: Instant,
+    ) -> Result<(), DeskError> {
+        let api = self.inner.api(bot)?;
+        let envelope_id = self.envelope_id(bot, ticket_id, message_id);
+        let receipt = translate::read_receipt(ticket_id, &envelope_id);
+        judge("MarkRead", "/notifications", api.notification(receipt, deadline).await).map(drop)
+    }
+
+    /// The id that a customer's message came with, where it is among the newest events; else as the channel's sample
+    /// has it (R§2.4, R§3.3).
+    fn envelope_id(&self, bot: &str, ticket_id: &str, message_id: &str) -> String {
+        let canonical = canonical_id(message_id);
+        if canonical != message_id {
+            return message_id.to_owned();
+        }
+        let log = &self.inner.log;
+        let is_it = |stored: &StoredEvent| {
+            *stored.event.bot == *bot
+                && stored.event.ticket_id == ticket_id
+                && matches!(&stored.event.payload, Payload::CustomerMessage { message_id, .. } if message_id == canonical)
+        };
+        let (mut end, mut looked_at) = (log.tail().borrow().0, 0_usize);
+        while end > 0 && looked_at < EVENTS_LOOKED_AT_MAX {
+            let start = end.saturating_sub(u64::try_from(EVENTS_AT_ONCE).unwrap_or(u64::MAX));
+            let Some(events) = log.recent(Seq(start), EVENTS_AT_ONCE) else { break };
+            let raw = events.iter().rev().find(|stored| is_it(stored)).map(|stored| &stored.raw);
+            if let Some(id) = raw.and_then(|raw| translate::envelope_id(raw)) {
+                return id;
+            }
+            end = start;
+            looked_at = looked_at.saturating_add(EVENTS_AT_ONCE);
+        }
+        format!("fwd:fwd:{canonical}")
+    }
+
+    async fn ask(
+        &self,
+        bot: &str,
+        method: &str,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Reply, DeskError> {
+        let api = self.inner.api(bot)?;
+        judge(method, &command.uri.0, api.command(command, deadline).await)
+    }
+}
+
+/// An answer that is success, or the fault that it is.
+fn judge(method: &str, uri: &str, answer: Result<Reply, BlipError>) -> Result<Reply, DeskError> {
+    let reply = answer.map_err(|error| DeskError::Fault(carry::unread(&error, uri)))?;
+    match &reply.status {
+        ReplyStatus::Success(_) => Ok(reply),
+        ReplyStatus::Failure(reason) => Err(DeskError::Fault(translate::refusal(method, uri, reason))),
+        ReplyStatus::Pending => {
+            Err(DeskError::Fault(Fault::new("BLIP_UNAVAILABLE", "Blip did not answer").passing()))
+        }
+    }
+}
+
+fn resource_of(reply: &Reply) -> &Value {
+    match &reply.status {
+        ReplyStatus::Success(resource) => resource,
+        ReplyStatus::Failure(_) | ReplyStatus::Pending => &Value::Null,
+    }
+}
+
+fn has_code(fault: &Fault, code: &str) -> bool {
+    fault.metadata.iter().any(|(key, value)| key == "blip_code" && value == code)
+}

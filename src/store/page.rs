@@ -1,0 +1,68 @@
+//! Where the page of a list ends, as callers carry it: printable, with a check and the log's id, and of use for no other
+//! list.
+
+use std::fmt;
+
+use super::{LogId, MalformedCursor, seal, unseal};
+
+/// The lists that are read in pages. What they are called is part of what callers carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// Tickets, as the log knows them.
+    Tickets,
+    /// Tickets, as Blip has them: a count.
+    TicketsAtBlip,
+    /// A ticket's conversation, as Blip has it: a count.
+    Messages,
+    /// Commands.
+    Commands,
+}
+
+impl List {
+    /// No cursor, and no mark of the quarantine, begins so.
+    fn version(self) -> u8 {
+        match self {
+            Self::Tickets => 0x61,
+            Self::TicketsAtBlip => 0x62,
+            Self::Messages => 0x63,
+            Self::Commands => 0x64,
+        }
+    }
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageMark {
+    /// Of which list.
+    pub list: List,
+    /// Whose list.
+    pub log: LogId,
+    /// The store's or Blip's own number.
+    pub number: u64,
+}
+
+impl PageMark {
+    /// Reads a mark of `list` as [`Display`](fmt::Display) wrote it.
+    pub fn parse(list: List, text: &str) -> Result<Self, MalformedCursor> {
+        let (log, number) = unseal(list.version(), text)?;
+        Ok(Self { list, log, number })
+    }
+}
+
+impl fmt::Display for PageMark {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&seal(self.list.version(), self.log, self.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_of_its_own_list() {
+        let mark = PageMark { list: List::Tickets, log: LogId([7; 8]), number: 9 };
+        assert_eq!(PageMark::parse(List::Tickets, &mark.to_string()), Ok(mark));
+        assert_eq!(PageMark::parse(List::Commands, &mark.to_string()), Err(MalformedCursor));
+    }
+}
