@@ -13,7 +13,7 @@ use crate::blip::BlipApi;
 use crate::blip::policy::{Next, chance, next_step};
 use crate::clock::Ids;
 use crate::domain::translate::directory::{self as wire, List, TAKE_MAX};
-use crate::domain::translate::refusal;
+use crate::domain::translate::{elsewhere, refusal};
 use crate::domain::{Agent, CustomReply, Customer, CustomerCard, Event, Fault, Seq, Team};
 use crate::lime::{Command, Identity, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -345,13 +345,9 @@ impl Inner {
         }
     }
 
-    /// The same for what is always there: that Blip does not find it is a refusal like others.
+    /// The same for what is always there: what Blip does not find is no ticket.
     async fn read(&self, api: &dyn BlipApi, command: &Command, deadline: Instant) -> Result<Value, Fault> {
-        let asked = self.ask(api, command, deadline).await;
-        asked.map_err(|fault| match fault.reason.as_str() {
-            NOT_FOUND => Fault { reason: "BLIP_REJECTED".to_owned(), ..fault },
-            _ => fault,
-        })
+        self.ask(api, command, deadline).await.map_err(elsewhere)
     }
 
     /// The same for what may not be there.
