@@ -70,9 +70,7 @@ pub enum MediaError {
     #[error("{0}")]
     NotAllowed(String),
     /// The host does not give it.
-    #[error(
-        "the host does not give the file (HTTP {status}): it is gone, or the link has expired; RefreshMedia tells a new one"
-    )]
+    #[error("the host does not give the file (HTTP {status}): {}", meaning(*status))]
     NotFound {
         /// The HTTP status.
         status: u16,
@@ -94,6 +92,14 @@ pub enum MediaError {
     /// The host could not be asked, or broke off.
     #[error("the file's host {0}")]
     Unavailable(String),
+}
+
+/// What a refusal of a host's means.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        401 => "it asks for a key, and is not among those that may have the bot's (media.key_hosts)",
+        _ => "it is gone, or the link has expired; RefreshMedia tells a new one",
+    }
 }
 
 /// A client that goes to checked addresses only; for any number of bots.

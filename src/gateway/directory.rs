@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::blip::BlipApi;
 use crate::blip::policy::{Next, chance, next_step};
 use crate::clock::Ids;
-use crate::domain::translate::directory::{self as wire, List, TAKE_MAX};
+use crate::domain::translate::directory::{self as wire, List};
 use crate::domain::translate::{elsewhere, refusal};
 use crate::domain::{Agent, CustomReply, Customer, CustomerCard, Event, Fault, Seq, Team};
 use crate::lime::{Command, Identity, ReplyStatus};
@@ -23,13 +23,19 @@ use super::desk::{DeskError, unread};
 use super::notice::Notice;
 
 mod cache;
+mod page;
+
+pub use page::{Listed, Page};
 
 use cache::{Asked, Cache, Kept};
+use page::paged;
 
 /// Events looked through, newest first, for who a customer behind a router is.
-const LOOK_BACK_EVENTS_MAX: u64 = 10_000;
+const LOOK_BACK_EVENTS_MAX: u64 = 4_000;
 /// Events read at once.
 const LOOK_BACK_PAGE: u64 = 1_000;
+/// How long a question that was begun may go on when the process stops.
+const DRAIN: Duration = Duration::from_secs(5);
 /// What LIME's codes for "not found" are called of tickets, most of what is asked for.
 const NOT_FOUND: &str = "TICKET_NOT_FOUND";
 
@@ -58,31 +64,6 @@ pub struct Lines {
     pub router: Option<Arc<dyn BlipApi>>,
     /// Who keeps the contacts at Blip.
     pub crm: String,
-}
-
-/// A list, or a page of one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// How long ago Blip told them.
-    pub age: Duration,
-    /// How many items of the list come before the next page; `None` after the last.
-    pub next_skip: Option<usize>,
-}
-
-/// Which part of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// Items before it.
-    pub skip: usize,
-    /// Its items, 1 to 100.
-    pub take: usize,
-}
-
-impl Page {
-    /// As much of the beginning as Blip tells at a time.
-    const FIRST: Self = Self { skip: 0, take: TAKE_MAX };
 }
 
 /// Why there is no answer; the kinds are the desk's own.
@@ -280,7 +261,14 @@ impl Directory {
             let (inner, api, uri) = (Arc::clone(&self.inner), Arc::clone(&api), uri.clone());
             let command = wire::list_command(&inner.id(), &uri);
             let asking = async move {
-                let resource = inner.read(api.as_ref(), &command, until).await?;
+                let stopped = async {
+                    inner.shutdown.soft().cancelled().await;
+                    tokio::time::sleep(DRAIN).await;
+                };
+                let resource = tokio::select! {
+                    resource = inner.read(api.as_ref(), &command, until) => resource?,
+                    () = stopped => return Err(draining()),
+                };
                 Ok(Kept { items: Arc::new(wire::items_of(resource)), at: Instant::now() })
             };
             // A task of its own: whoever asked first may hang up.
@@ -295,16 +283,8 @@ impl Directory {
     }
 }
 
-/// A page of a list, where Blip kept to the page that was asked for, and where it told the whole list instead.
-fn paged<T>(listed: &Kept, page: Page, read: impl Fn(&[Value]) -> Vec<T>) -> Listed<T> {
-    let Page { skip, take } = page;
-    let all = listed.items.as_slice();
-    let whole = all.len() > take;
-    let items = if whole { all.get(skip..).unwrap_or_default() } else { all };
-    let items = items.get(..take).unwrap_or(items);
-    // Counted as Blip does, whatever could be read of it. Totals are often missing, and not always those of the list.
-    let next_skip = (items.len() >= take).then(|| skip.saturating_add(take));
-    Listed { items: read(items), age: listed.at.elapsed(), next_skip }
+fn draining() -> Fault {
+    Fault::new("STREAM_DRAINING", "the gateway is stopping; ask again in a moment").passing()
 }
 
 impl Inner {
@@ -422,41 +402,5 @@ impl Inner {
             }
         }
         Ok(Some(told))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn kept(count: usize) -> Kept {
-        let items = (0..count).map(|number| json!({"identity": format!("{number}@blip.ai")})).collect();
-        Kept { items: Arc::new(items), at: Instant::now() }
-    }
-
-    fn page(count: usize, skip: usize, take: usize) -> (Vec<String>, Option<usize>) {
-        let listed = paged(&kept(count), Page { skip, take }, wire::agents_of);
-        (listed.items.into_iter().map(|agent| agent.identity).collect(), listed.next_skip)
-    }
-
-    fn names(numbers: std::ops::Range<usize>) -> Vec<String> {
-        numbers.map(|number| format!("{number}@blip.ai")).collect()
-    }
-
-    #[tokio::test]
-    async fn pages_are_counted() {
-        assert_eq!(page(2, 0, 2), (names(0..2), Some(2)));
-        assert_eq!(page(1, 2, 2), (names(0..1), None));
-        assert_eq!(page(0, 4, 2), (names(0..0), None));
-    }
-
-    #[tokio::test]
-    async fn a_list_that_ignores_pages_is_paged_here() {
-        assert_eq!(page(5, 0, 2), (names(0..2), Some(2)));
-        assert_eq!(page(5, 2, 2), (names(2..4), Some(4)));
-        assert_eq!(page(5, 4, 2), (names(4..5), None));
-        assert_eq!(page(5, 9, 2), (names(0..0), None));
     }
 }

@@ -152,6 +152,7 @@ async fn everything(State(shared): App) -> Response {
         "notifications": state.desk.notifications,
         "delivery_totals": state.delivery_totals,
         "requests": state.requests,
+        "file_requests": state.file_requests,
         "deliveries": state.deliveries,
     }))
 }
@@ -212,8 +213,12 @@ async fn settings(State(shared): App) -> Response {
 async fn set_settings(State(shared): App, body: Bytes) -> Result<Response, ControlError> {
     let changes = parse(&body)?;
     let mut state = shared.state();
+    let before = state.settings.weather.is_some();
     state.settings.apply(changes).map_err(ControlError::BadRequest)?;
     state.buckets.clear();
+    if before && state.settings.weather.is_none() {
+        release_held(&shared, &mut state);
+    }
     let Inner { settings, desk, .. } = &mut *state;
     settings.tell(desk);
     Ok(answer(&state.settings))

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::connection::Cutter;
 use super::faults::{Facts, Kind, On};
 use super::media::{Denied, File, Media};
-use super::shared::{Shared, State as Inner, now};
+use super::shared::{FileRequest, Shared, State as Inner, now, now_text};
 
 /// A file that is uploaded, at most: as large as a document may be on the channels.
 const UPLOAD_BYTES_MAX: usize = 100 << 20;
@@ -48,17 +48,29 @@ impl IntoResponse for Denied {
     }
 }
 
-async fn open(State(shared): App, connection: Connection, uri: Uri, Path(name): Path<String>) -> Response {
+async fn open(
+    State(shared): App,
+    connection: Connection,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Response {
     let id = name.trim_start_matches("Media_").to_owned();
-    answer(&shared, connection, Method::GET, &uri.to_string(), |state| serve(state.desk.media.open(&id)))
+    answer(&shared, connection, (&Method::GET, &uri, &headers), |state| serve(state.desk.media.open(&id)))
         .await
 }
 
-async fn signed(State(shared): App, connection: Connection, uri: Uri, Path(name): Path<String>) -> Response {
+async fn signed(
+    State(shared): App,
+    connection: Connection,
+    uri: Uri,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Response {
     let (se, sig) = (part(&uri, "se"), part(&uri, "sig"));
     let id = name.trim_start_matches("Media_").to_owned();
     let find = |state: &mut Inner| serve(state.desk.media.signed(&id, &se, &sig, now()));
-    answer(&shared, connection, Method::GET, &uri.to_string(), find).await
+    answer(&shared, connection, (&Method::GET, &uri, &headers), find).await
 }
 
 async fn keyed(
@@ -70,7 +82,7 @@ async fn keyed(
 ) -> Response {
     let has_key = shared.account(&headers).is_some();
     let find = |state: &mut Inner| serve(state.desk.media.keyed(&token, has_key));
-    answer(&shared, connection, Method::GET, &uri.to_string(), find).await
+    answer(&shared, connection, (&Method::GET, &uri, &headers), find).await
 }
 
 async fn upload(
@@ -96,7 +108,7 @@ async fn upload(
         let body = json!({ "mediaUri": uri }).to_string();
         (StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     };
-    let response = answer(&shared, connection, method, &uri.to_string(), take).await;
+    let response = answer(&shared, connection, (&method, &uri, &headers), take).await;
     shared.changed();
     response
 }
@@ -116,15 +128,25 @@ fn serve(found: Result<&File, Denied>) -> Response {
 async fn answer(
     shared: &Arc<Shared>,
     ConnectInfo(cutter): Connection,
-    method: Method,
-    uri: &str,
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
     act: impl Fn(&mut Inner) -> Response,
 ) -> Response {
     if let Some(response) = shared.turned_away(&cutter).await {
         return response;
     }
-    let facts = Facts { method: method.as_str(), uri, ..Facts::default() };
-    let fault = shared.state().faults.take(On::Media, facts);
+    let uri = uri.to_string();
+    let request = FileRequest {
+        at: now_text(),
+        method: method.to_string(),
+        uri: uri.clone(),
+        by: shared.account(headers),
+        has_authorization: headers.contains_key(header::AUTHORIZATION),
+    };
+    let fault = {
+        let mut state = shared.state();
+        state.record_file_request(request);
+        state.faults.take(On::Media, Facts { method: method.as_str(), uri: &uri, ..Facts::default() })
+    };
     let act = || act(&mut shared.state());
     let cut = || {
         cutter.cut();

@@ -65,6 +65,14 @@ pub(crate) struct Habits {
     pub(crate) agent_distribution: bool,
     /// A close that says who closed is refused.
     pub(crate) refuse_closed_by: bool,
+    /// The code of a command on a ticket that is closed already: 64 was seen.
+    pub(crate) closed_code: i64,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { agent_distribution: true, refuse_closed_by: false, closed_code: 64 }
+    }
 }
 
 /// The whole of Blip Desk for one bot.
@@ -94,7 +102,7 @@ impl Desk {
             bot,
             router,
             ids: Ids::new(seed),
-            habits: Habits { agent_distribution: true, refuse_closed_by: false },
+            habits: Habits::default(),
             people: People::new(),
             rules: Rules::default(),
             contacts: Contacts::default(),
@@ -227,7 +235,7 @@ impl Desk {
     /// Moves a ticket that is not closed to another status. A closed one answers 64, whatever is asked.
     pub(crate) fn change_status(&mut self, change: StatusChange, now: Timestamp) -> Result<(), Refusal> {
         if self.ticket(&change.ticket_id)?.closed {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         if self.habits.refuse_closed_by && change.closed_by.is_some() {
             return Err(Refusal::new(66, "The ticket can not be closed by the requested identity"));
@@ -284,7 +292,7 @@ impl Desk {
     ) -> Result<(), Refusal> {
         let ticket = self.ticket(ticket_id)?;
         if ticket.is_frozen() {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         if ticket.status != Status::ClosedClient {
             return Err(Refusal::new(66, "Only a ticket closed by the customer can be finished"));
@@ -308,7 +316,7 @@ impl Desk {
     ) -> Result<Ticket, Refusal> {
         let old = self.ticket(ticket_id)?.clone();
         if old.closed {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         self.check_agent(agent.as_deref())?;
         let team = match (team, &agent) {
@@ -338,9 +346,13 @@ impl Desk {
     /// Replaces the ticket's tags.
     pub(crate) fn set_tags(&mut self, ticket_id: &str, tags: Vec<String>) -> Result<(), Refusal> {
         if self.ticket(ticket_id)?.is_frozen() {
-            return Err(Refusal::already_closed());
+            return Err(self.already_closed());
         }
         self.update(ticket_id, |ticket, _| ticket.tags = tags)
+    }
+
+    fn already_closed(&self) -> Refusal {
+        Refusal::new(self.habits.closed_code, "Invalid argument")
     }
 
     /// A ticket for one agent needs a bot with agent distribution.

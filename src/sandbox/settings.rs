@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) agent_distribution: bool,
     /// A close with `closedBy` is refused.
     pub(crate) refuse_closed_by: bool,
+    /// The code of a command on a ticket that is closed already.
+    pub(crate) closed_code: i64,
     /// How long a signed media link lives.
     pub(crate) media_link_ms: u64,
     /// Blip's throughput limit; `null` is none.
@@ -42,14 +44,16 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let Habits { agent_distribution, refuse_closed_by, closed_code } = Habits::default();
         Self {
             announce_new: true,
             announce_changes: false,
             announce_receipts: false,
             deliver_while_waiting: true,
             odd_shapes: false,
-            agent_distribution: true,
-            refuse_closed_by: false,
+            agent_distribution,
+            refuse_closed_by,
+            closed_code,
             media_link_ms: u64::try_from(LINK_LIFE.as_millis()).unwrap_or(u64::MAX),
             quota: None,
             weather: None,
@@ -73,8 +77,11 @@ impl Settings {
 
     /// Lets the desk know what concerns it.
     pub(crate) fn tell(&self, desk: &mut Desk) {
-        desk.habits =
-            Habits { agent_distribution: self.agent_distribution, refuse_closed_by: self.refuse_closed_by };
+        desk.habits = Habits {
+            agent_distribution: self.agent_distribution,
+            refuse_closed_by: self.refuse_closed_by,
+            closed_code: self.closed_code,
+        };
         desk.media.link_life = Duration::from_millis(self.media_link_ms);
     }
 }

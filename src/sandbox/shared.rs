@@ -46,6 +46,18 @@ pub(crate) struct Request {
     pub(crate) http_status: Option<u16>,
 }
 
+/// A file that was asked for, or sent.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FileRequest {
+    pub(crate) at: String,
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    /// Whose key it brought, if it was one of ours.
+    pub(crate) by: Option<Account>,
+    /// Whether it brought any, also where none was wanted.
+    pub(crate) has_authorization: bool,
+}
+
 /// What changes while the sandbox runs.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -60,6 +72,7 @@ pub(crate) struct State {
     /// How many webhooks fared how, also of those whose records are gone.
     pub(crate) delivery_totals: BTreeMap<&'static str, u64>,
     pub(crate) requests: VecDeque<Request>,
+    pub(crate) file_requests: VecDeque<FileRequest>,
 }
 
 impl State {
@@ -83,6 +96,10 @@ impl State {
         if let Some(request) = recorded {
             request.http_status = Some(http_status);
         }
+    }
+
+    pub(crate) fn record_file_request(&mut self, request: FileRequest) {
+        bounded_push(&mut self.file_requests, request);
     }
 
     pub(crate) fn record_delivery(&mut self, delivery: Delivery) {
@@ -132,6 +149,7 @@ impl Shared {
             deliveries: VecDeque::new(),
             delivery_totals: BTreeMap::new(),
             requests: VecDeque::new(),
+            file_requests: VecDeque::new(),
         };
         Self {
             bot,

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod files;
+mod invariants;
 mod live;
 mod matrix;
 mod outage;

@@ -265,11 +265,6 @@ impl Refusal {
         Self { code: Some(code), description: Some(description.into()) }
     }
 
-    /// 64, what Blip answers about a ticket that is already closed.
-    pub(crate) fn already_closed() -> Self {
-        Self::new(64, "Invalid argument")
-    }
-
     pub(crate) fn not_found() -> Self {
         Self::new(67, "The requested resource was not found")
     }

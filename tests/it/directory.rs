@@ -296,6 +296,27 @@ async fn faults_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_list() {
+    let mut world = World::start().await;
+    let fault = json!({"on": "commands", "match": {"uri_contains": "/attendants"}, "kind": "hang"});
+    world.desk("/faults", fault).await;
+    let mut directory = world.directory().await;
+    let asking = tokio::spawn(async move { directory.list_agents(pb::ListAgentsRequest::default()).await });
+    while world.asked("/attendants").await == 0 {
+        let revision = world.desk_state().await["revision"].clone();
+        if world.asked("/attendants").await == 0 {
+            world.http.get(world.desk_url(&format!("/changes/{revision}"))).send().await.unwrap();
+        }
+    }
+    world.gateway.signal("TERM");
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), reason_of(&error).0.as_str()), (Code::Unavailable, "STREAM_DRAINING"));
+    assert!(world.gateway.wait().success());
+    let log = world.gateway.rest_of_log();
+    assert!(log.contains("stopped") && !log.contains("abandoned"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_commands_show_people() {
     let world = World::start().await;
     let run = |args: &[&str]| {

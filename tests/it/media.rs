@@ -300,6 +300,7 @@ async fn the_key_goes_to_blip_alone() {
         for realm in ["blip", ""] {
             let error = world.fetch(bot, &uri, realm).await.unwrap_err();
             assert_eq!(reason_of(&error).0, "MEDIA_NOT_FOUND", "{bot} {uri} {realm}: {error:?}");
+            assert!(error.message().contains("media.key_hosts"), "{error:?}");
         }
     }
     assert_eq!(other.keys(), vec![None; 6], "whoever is not Blip saw no key");

@@ -87,7 +87,7 @@ async fn documents_are_spelled_oddly_when_the_settings_say_so() {
 async fn contracts_differ_where_the_settings_say_so() {
     let world = World::start().await;
     let (_, ticket) = world.open().await;
-    let settings = json!({"agent_distribution": false, "refuse_closed_by": true});
+    let settings = json!({"agent_distribution": false, "refuse_closed_by": true, "closed_code": 61});
     world.lever("PUT", "/settings", &settings).await;
     let refused = |answer: Value| assert_eq!(answer["reason"]["code"], 66, "{answer}");
     let agent = "joao.lima%40example.com@blip.ai";
@@ -107,7 +107,10 @@ async fn contracts_differ_where_the_settings_say_so() {
     let mut close = json!({"id": ticket, "status": "ClosedAttendant", "closedBy": agent});
     refused(world.command(desk, "set", "/tickets/change-status", &close).await);
     close.as_object_mut().unwrap().remove("closedBy");
+    let again = close.clone();
     assert_eq!(world.command(desk, "set", "/tickets/change-status", &close).await["status"], "success");
+    let again = world.command(desk, "set", "/tickets/change-status", &again).await;
+    assert_eq!(again["reason"]["code"], 61);
     world.stop().await;
 }
 

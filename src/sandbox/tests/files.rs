@@ -83,6 +83,12 @@ async fn some_files_want_the_bots_key() {
     assert_eq!(fetch(&world, uri(&content), Some("other")).await.unwrap().0, 401);
     let (status, kind, bytes) = fetch(&world, uri(&content), Some("secret")).await.unwrap();
     assert_eq!((status, kind.as_str(), bytes), (200, "audio/ogg", vec![0, 1, 2]));
+    let state = world.lever("GET", "/state", &Value::Null).await;
+    let asked = state["file_requests"].as_array().unwrap().iter();
+    let keys: Vec<_> =
+        asked.map(|request| (request["by"].clone(), request["has_authorization"].clone())).collect();
+    let nobody = Value::Null;
+    assert_eq!(keys, [(nobody.clone(), json!(false)), (nobody, json!(true)), (json!("desk"), json!(true))]);
     world.stop().await;
 }
 

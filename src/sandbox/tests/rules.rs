@@ -195,6 +195,44 @@ fn messages_keep_both_directions_under_the_ids_of_blip() {
 }
 
 #[test]
+fn behind_a_router_messages_must_be_asked_for_and_end_with_the_month() {
+    let mut desk = desk();
+    let customer = "2bdcd8d0@tunnel.msging.net";
+    let id = desk.open(NewTicket { customer_identity: customer.into(), ..NewTicket::default() }, now()).id;
+    let said = |number: usize, ticket_id: Option<String>| Incoming {
+        id: Some(format!("m{number}")),
+        ticket_id,
+        media_type: "text/plain".into(),
+        content: json!("oi"),
+        metadata: None,
+    };
+    for number in 0..150 {
+        desk.hear(customer, said(number, (number >= 10).then(|| id.clone())), now());
+    }
+    let uri = format!("/tickets/{id}/messages?$take=100");
+    assert_eq!(items(&get(&mut desk, &uri)).len(), 0);
+    let asked = format!("{uri}&getFromOwnerIfTunnel=true");
+    let first = get(&mut desk, &asked);
+    assert_eq!((items(&first).len(), &first["resource"]["total"]), (100, &json!(151)));
+    assert_eq!(items(&first)[0]["id"], "m149");
+    assert_eq!(items(&get(&mut desk, &format!("{asked}&$skip=100"))).len(), 51);
+    let own = format!("{asked}&attendanceTranscriptionOnly=true&$skip=100");
+    assert_eq!(items(&get(&mut desk, &own)).len(), 41);
+    assert_eq!(
+        items(&get(&mut desk, &format!("/tickets/{id}/messages?getFromOwnerIfTunnel=true"))).len(),
+        20
+    );
+    desk.edit(&id, |ticket| ticket.storage_date = "2019-10-01T00:00:00.000Z".into());
+    assert_eq!(items(&get(&mut desk, &asked)).len(), 0);
+    let thread =
+        json!({"id": "t", "method": "get", "uri": format!("/threads/{customer}?$take=100&direction=asc")});
+    let thread = run(&mut desk, &thread);
+    assert_eq!((&items(&thread)[0]["id"], &thread["resource"]["total"]), (&json!("m0"), &json!(150)));
+    let merged = get(&mut desk, "/tickets/history-merged/2bdcd8d0%40tunnel.msging.net");
+    assert_eq!(items(&merged)[0]["id"], json!(id));
+}
+
+#[test]
 fn an_assigned_ticket_opens_when_the_message_is_read() {
     let mut desk = desk();
     let id = open(&mut desk);
