@@ -17,6 +17,7 @@ pub mod media;
 pub mod metrics;
 pub mod policy;
 
+use policy::Next;
 pub use policy::{Caller, Urgency};
 
 /// One bot's way to Blip, on behalf of one caller. What Blip refuses for its own quota is an error, however it says
@@ -99,8 +100,85 @@ impl BlipError {
 }
 
 fn throttled(reason: Option<&Reason>) -> String {
-    match reason.and_then(|reason| reason.code) {
-        Some(code) => format!("code {code}"),
+    match reason {
         None => "HTTP 429".to_owned(),
+        Some(Reason { code, description }) => {
+            let code = code.map(|code| format!("code {code}")).unwrap_or_default();
+            if description.is_empty() { code } else { format!("{description}, {code}") }
+        }
+    }
+}
+
+/// Asks for what may be asked twice: a read, or what only sets a state. After a failure it is asked again, where that
+/// is safe and there is time.
+pub async fn ask(api: &dyn BlipApi, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
+    let mut attempt = 0_u32;
+    loop {
+        attempt = attempt.saturating_add(1);
+        let error = match api.command(command, deadline).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match policy::next_step(&error, attempt, true, left, policy::chance(&command.id, attempt)) {
+            Next::Repeat(pause) => tokio::time::sleep(pause).await,
+            Next::Look | Next::GiveUp => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Mutex, PoisonError};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::lime::{LimeUri, Method, ReplyStatus};
+
+    /// A Blip that fails in these ways, then answers.
+    #[derive(Debug)]
+    struct Failing(Mutex<VecDeque<BlipError>>);
+
+    #[async_trait]
+    impl BlipApi for Failing {
+        fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
+            self
+        }
+        async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
+            let failure = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            failure.map_or(
+                Ok(Reply { id: None, media_type: String::new(), status: ReplyStatus::Success(Value::Null) }),
+                Err,
+            )
+        }
+        async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+            unreachable!()
+        }
+        async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+            unreachable!()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_asked_twice_is_asked_again_while_there_is_time() {
+        let lost = || BlipError::Unknown("reset".to_owned());
+        let refused = || BlipError::Refused { status: 400, text: String::new() };
+        let uri = LimeUri("/tickets".to_owned());
+        let command =
+            Command { id: "1".to_owned(), to: String::new(), method: Method::Get, uri, resource: None };
+        let cases: [(&[BlipError], u64, bool); 5] = [
+            (&[], 60, true),
+            (&[lost(), BlipError::NotSent(String::new())], 60, true),
+            (&[lost(), lost(), lost()], 60, false),
+            (&[refused()], 60, false),
+            (&[lost()], 0, false),
+        ];
+        for (failures, patience, answered) in cases {
+            let api = Failing(Mutex::new(failures.to_vec().into()));
+            let deadline = Instant::now() + Duration::from_secs(patience);
+            assert_eq!(ask(&api, &command, deadline).await.is_ok(), answered, "{failures:?}");
+        }
     }
 }

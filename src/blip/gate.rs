@@ -36,7 +36,7 @@ impl Gate {
 
     /// Lets a call out, or answers when to ask again.
     pub(super) fn admit(&self) -> Result<Pass<'_>, Duration> {
-        let pass = self.change(|breaker, now| breaker.admit(now)).0?;
+        let pass = self.change(Breaker::admit).0?;
         Ok(Pass { gate: self, pass: Some(pass) })
     }
 

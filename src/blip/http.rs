@@ -306,12 +306,11 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Bl
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let told = text(RETRY_AFTER)?.trim();
-    let wait = match told.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = |text: &str| rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
-            Duration::try_from(date(told)?.duration_since(date(text(DATE)?)?)).unwrap_or_default()
-        }
+    let date = |text: &str| rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    let wait = if let Ok(seconds) = told.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        Duration::try_from(date(told)?.duration_since(date(text(DATE)?)?)).unwrap_or_default()
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }

@@ -55,7 +55,7 @@ impl Line {
     /// Waits for a turn, which comes before `deadline` or is refused as soon as that is sure. Dropping the future
     /// leaves the queue.
     pub(super) async fn turn(&self, caller: &Caller, deadline: Instant) -> Result<(), Refused> {
-        let (place, wake) = self.lock().enter(caller, deadline)?;
+        let Some((place, wake)) = self.lock().enter(caller, deadline)? else { return Ok(()) };
         let waiting = Waiting { line: self, place };
         loop {
             let until = {
@@ -109,13 +109,15 @@ impl Line {
 }
 
 impl State {
-    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<(Place, Arc<Notify>), Refused> {
-        let place = self.queue.enter(caller, Instant::now(), deadline).map_err(Refused::TooLate)?;
+    /// `None` for a call that goes at once.
+    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<Option<(Place, Arc<Notify>)>, Refused> {
+        let entered = self.queue.enter(caller, Instant::now(), deadline).map_err(Refused::TooLate)?;
+        let Some(place) = entered else { return Ok(None) };
         let waiter = Waiter::default();
         let wake = Arc::clone(&waiter.wake);
         self.waiters.insert(place, waiter);
         self.sweep();
-        Ok((place, wake))
+        Ok(Some((place, wake)))
     }
 
     /// Tells those for whom it is too late now, and lets go whose turn has come.
@@ -164,7 +166,7 @@ impl State {
 
     /// Until when this one sleeps, if it keeps the time.
     fn until(&mut self, place: Place, now: Instant) -> Option<Instant> {
-        self.queue.next(now).filter(|(next, _)| *next == place).map(|(_, ready)| ready)
+        self.queue.next(now).filter(|(next, _)| *next == place).map(|(_, turn)| turn)
     }
 }
 
@@ -203,9 +205,9 @@ mod tests {
         join_all(callers.iter().map(turn)).await
     }
 
-    /// Timers have a grain of a millisecond.
-    fn windows(time: Duration) -> u128 {
-        time.as_millis() / WINDOW.as_millis()
+    /// In halves of a window, as timers have a grain of a millisecond.
+    fn halves(time: Duration) -> u128 {
+        time.as_millis() / (WINDOW.as_millis() / 2)
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,8 +216,8 @@ mod tests {
         let mut callers = vec!["flood"; 6];
         callers.push("calm");
         let times = times(&line, &callers, Duration::from_mins(1)).await;
-        let times: Vec<_> = times.into_iter().map(|time| windows(time.unwrap())).collect();
-        assert_eq!(times, [0, 0, 1, 2, 2, 3, 1]);
+        let times: Vec<_> = times.into_iter().map(|time| halves(time.unwrap())).collect();
+        assert_eq!(times, [0, 0, 2, 4, 5, 6, 3]);
         assert_eq!(line.lock().gauge.get(), 0);
         assert!(line.lock().waiters.is_empty());
     }
@@ -234,7 +236,37 @@ mod tests {
         drop(first);
         let start = Instant::now();
         second.await.unwrap();
-        assert_eq!(windows(start.elapsed()), 1);
+        assert_eq!(halves(start.elapsed()), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_line_refuses_at_once_and_says_when_there_is_room() {
+        let line = line(1);
+        let (flood, calm) = (Caller::client("flood"), Caller::client("calm"));
+        let deadline = Instant::now() + Duration::from_hours(10);
+        let mut waiting = Vec::new();
+        let mut refused = 0;
+        for _ in 0..WAITING_MAX + 100 {
+            let mut turn = Box::pin(line.turn(&flood, deadline));
+            match futures_util::poll!(&mut turn) {
+                std::task::Poll::Pending => waiting.push(turn),
+                std::task::Poll::Ready(Ok(())) => {}
+                std::task::Poll::Ready(Err(Refused::TooLate(wait))) => {
+                    assert!(wait > Duration::from_secs(1_000), "{wait:?}");
+                    refused += 1;
+                }
+                std::task::Poll::Ready(end) => panic!("{end:?}"),
+            }
+        }
+        assert_eq!((waiting.len(), refused), (WAITING_MAX, 99));
+        assert_eq!(line.lock().gauge.get(), 1_000);
+        let newest = waiting.pop().unwrap();
+        tokio::select! {
+            turn = line.turn(&calm, deadline) => turn.unwrap(),
+            _ = join_all(waiting) => panic!("the flood went first"),
+        }
+        let newest = newest.await;
+        assert!(matches!(newest, Err(Refused::TooLate(_))), "it made room: {newest:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,7 +281,7 @@ mod tests {
         };
         let (told, ()) = tokio::join!(waiting, pausing);
         assert_eq!((told.iter().filter(|end| end.is_err()).count(), start.elapsed()), (2, Duration::ZERO));
-        let waiting = times(&line, &["a", "b"], Duration::from_secs(60));
+        let waiting = times(&line, &["a", "b"], Duration::from_mins(1));
         let dismissing = async {
             tokio::task::yield_now().await;
             line.dismiss();

@@ -8,11 +8,8 @@ use tokio::time::Instant;
 
 use super::alerts::{Alerts, Mistake};
 use crate::blip::{BlipApi, BlipError, Caller};
+use crate::domain::translate::refusal;
 use crate::lime::{Command, Reply, ReplyStatus};
-
-/// The reason codes by which Blip refuses who we are, or what we may do: session authentication failed, authorization
-/// error, may not write to the destination, permission required (R§9).
-const CREDENTIAL_CODES: [i64; 4] = [13, 31, 32, 35];
 
 /// A way to Blip, watched for refusals of the key.
 #[derive(Debug)]
@@ -32,8 +29,8 @@ impl Watched {
         let said = match &result {
             Err(BlipError::Credential { status }) => Some(("http_status", i64::from(*status))),
             Ok(Reply { status: ReplyStatus::Failure(reason), .. }) => {
-                let code = reason.code.filter(|code| CREDENTIAL_CODES.contains(code));
-                code.map(|code| ("blip_code", code))
+                let of_key = refusal("", "", reason).reason == "BLIP_CREDENTIAL_REJECTED";
+                reason.code.filter(|_| of_key).map(|code| ("blip_code", code))
             }
             Ok(_) | Err(_) => None,
         };

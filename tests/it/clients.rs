@@ -98,6 +98,39 @@ async fn the_readmes_lines_send_every_kind_of_content() {
     assert_eq!(received[3]["content"]["type"], "template");
 }
 
+/// The lines of the README that leave a message while Blip is off, and those that follow them, run as they stand there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_lines_leave_a_message_to_be_sent() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("Olá").await;
+    let path = format!("{}:{}", tool("bin").display(), std::env::var("PATH").unwrap());
+    let readme = include_str!("../../README.md");
+    let desk = world.desk_url("").replace("http://", "");
+    let mut said = Vec::new();
+    for line in readme.lines().skip_while(|line| !line.contains("/power")).take_while(|line| *line != "```") {
+        let line = line
+            .replace("127.0.0.1:50051", &world.gateway.address("grpc"))
+            .replace("127.0.0.1:8090", &desk)
+            .replace('…', &ticket_id);
+        let output = Command::new("sh").args(["-c", &line]).env("PATH", &path).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {stderr}");
+        said.push(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let signs =
+        ["\"on\": false", "COMMAND_STATE_QUEUED", "\"on\": true", "newTicket", "TICKET_STATUS_WAITING"];
+    assert_eq!(said.len(), signs.len(), "{said:?}");
+    assert!(said.iter().zip(signs).all(|(said, sign)| said.contains(sign)), "{said:?}");
+    let types: Vec<_> = world
+        .all_events()
+        .await
+        .into_iter()
+        .filter(|event| event.ticket_id == ticket_id)
+        .map(|event| event.r#type)
+        .collect();
+    assert_eq!(types, ["ticket.created", "message.agent", "command.settled", "ticket.transferred"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn python_subscribes_and_answers() {
     let world = World::start().await;

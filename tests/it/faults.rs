@@ -188,7 +188,8 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         assert_eq!((receipt.state(), applied), expected);
     }
     let types: Vec<_> = world.all_events().await.into_iter().map(|event| event.r#type).collect();
-    assert_eq!(types, ["ticket.created", "message.agent"]);
+    // Neither caller got an end, so both are told.
+    assert_eq!(types, ["ticket.created", "message.agent", "command.settled", "command.settled"]);
 }
 
 /// A small file system of its own, where that is permitted.

@@ -13,14 +13,17 @@
 )]
 
 mod alerts;
+mod blip;
 mod clients;
 mod commands;
 mod configuration;
+mod desk;
 mod directory;
 mod events;
 mod faults;
 mod media;
 mod metrics;
+mod outbox;
 mod quarantine;
 mod sandbox;
 mod shutdown;

@@ -143,17 +143,27 @@ impl World {
     pub(crate) async fn with(more: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
-        let desk = Process::start(
-            folder.path(),
-            &["sandbox", "--desk-only", "--desk-listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0"],
-            &[("DESKGATE_SANDBOX_KEY", KEY), ("DESKGATE_SANDBOX_IDENTITY", "suporte@msging.net")],
-        );
+        let desk = Self::stand_in(folder.path(), "127.0.0.1:0");
         fs::write(folder.path().join("deskgate.toml"), configuration(&desk.address("desk"), more)).unwrap();
         let gateway = Self::serve(folder.path());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let world = Self { folder, desk, gateway, http };
         world.point_desk_at_gateway().await;
         world
+    }
+
+    fn stand_in(folder: &Path, address: &str) -> Process {
+        Process::start(
+            folder,
+            &["sandbox", "--desk-only", "--desk-listen", address, "--control-listen", "127.0.0.1:0"],
+            &[("DESKGATE_SANDBOX_KEY", KEY), ("DESKGATE_SANDBOX_IDENTITY", "suporte@msging.net")],
+        )
+    }
+
+    /// Starts an empty stand-in Desk where an earlier one listened, after it was killed.
+    pub(crate) async fn restart_desk(&mut self, address: &str) {
+        self.desk = Self::stand_in(self.folder.path(), address);
+        self.point_desk_at_gateway().await;
     }
 
     fn serve(folder: &Path) -> Process {

@@ -74,13 +74,16 @@ impl Mode {
 impl Breaker {
     /// Lets a call out, or answers when to ask again.
     pub fn admit(&mut self, now: Instant) -> Result<Pass, Duration> {
-        let (from, pause) = match self.mode {
+        let (from, pause, ask_again) = match self.mode {
             Mode::Closed { .. } => return Ok(Pass { probe: false }),
-            Mode::Open { until, pause } => (until, pause),
-            Mode::Probing { since, pause } => (since.checked_add(PROBE_PATIENCE).unwrap_or(since), pause),
+            Mode::Open { until, pause } => (until, pause, PAUSE_MAX),
+            // Most likely the probe ends sooner than its time is up.
+            Mode::Probing { since, pause } => {
+                (since.checked_add(PROBE_PATIENCE).unwrap_or(since), pause, PAUSE_MIN)
+            }
         };
         if now < from {
-            return Err(from.saturating_duration_since(now));
+            return Err(from.saturating_duration_since(now).min(ask_again));
         }
         self.mode = Mode::Probing { since: now, pause };
         Ok(Pass { probe: true })
@@ -178,7 +181,7 @@ mod tests {
             now += pause;
             let probe = breaker.admit(now).unwrap();
             assert_eq!(breaker.circuit(), Circuit::HalfOpen);
-            assert_eq!(breaker.refusal(now), Some(PROBE_PATIENCE));
+            assert_eq!(breaker.refusal(now), Some(PAUSE_MIN));
             breaker.ended(FREE, Sign::Dead, now);
             assert_eq!(breaker.circuit(), Circuit::HalfOpen, "a call from before says nothing of the probe");
             breaker.ended(probe, Sign::Dead, now);

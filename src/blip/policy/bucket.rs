@@ -1,5 +1,6 @@
 //! The rate of one bot and envelope kind: a sliding window that grants at most so many calls in any second, the
-//! first ones at once; and what Blip's own refusals do to it.
+//! first ones at once. What has to wait goes out evenly, so that a whole second's calls do not go to whoever has
+//! most of them waiting. And what Blip's own refusals do to it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub const WINDOW: Duration = Duration::from_millis(1_050);
 const EASE_AFTER: Duration = Duration::from_secs(30);
 /// How often the rate is halved at most: to a sixteenth.
 const HALVINGS_MAX: u32 = 4;
+/// How late a timer may wake us and the calls of that time still go out, so that lateness does not add up.
+const GRAIN: Duration = Duration::from_millis(10);
 
 /// Grants calls, never more than the rate in any window.
 #[derive(Debug, Clone)]
@@ -20,8 +23,10 @@ pub struct Bucket {
     per_window: usize,
     /// The newest grants, oldest first, at most a window's worth.
     granted: VecDeque<Instant>,
+    /// When the newest one was due.
+    due: Option<Instant>,
     paused_until: Option<Instant>,
-    /// How often the rate was halved, and when last.
+    /// How often the rate was halved, and from when on the last time counts.
     slowed: Option<(u32, Instant)>,
 }
 
@@ -29,25 +34,34 @@ impl Bucket {
     /// A bucket that grants `per_second` calls a second; 0 counts as 1.
     pub fn new(per_second: u32) -> Self {
         let per_window = usize::try_from(per_second.max(1)).unwrap_or(usize::MAX);
-        Self { per_window, granted: VecDeque::new(), paused_until: None, slowed: None }
+        Self { per_window, granted: VecDeque::new(), due: None, paused_until: None, slowed: None }
     }
 
-    /// When one more call may go out after `ahead` others did, as soon as each may: `now` or later. Exact while
-    /// nothing but these calls changes the bucket and a slowed rate does not ease.
-    pub fn ready(&self, now: Instant, ahead: usize) -> Instant {
-        let start = self.paused_until.map_or(now, |until| until.max(now));
-        let rate = self.rate(now);
-        // A grant frees its place a window later: that of the call itself if `rate` are ahead, and so on.
-        let windows = u32::try_from(ahead.checked_div(rate).unwrap_or_default()).unwrap_or(u32::MAX);
-        let within = ahead.checked_rem(rate).unwrap_or_default();
-        let place = self.granted.len().saturating_add(within).checked_sub(rate);
-        let freed = place.and_then(|place| self.granted.get(place)).and_then(|at| at.checked_add(WINDOW));
-        let first = freed.map_or(start, |freed| freed.max(start));
-        first.checked_add(WINDOW.saturating_mul(windows)).unwrap_or(first)
+    /// Whether a call may go out now, before which none waits.
+    pub fn is_free(&self, now: Instant) -> bool {
+        self.freed(self.rate(now), 0).is_none_or(|freed| freed <= now)
     }
 
-    /// Takes one call's token now; the caller has asked [`ready`](Self::ready).
-    pub fn grant(&mut self, now: Instant) {
+    /// When the first, second, … of those that wait may go out: `now` or later. Exact while nothing but these calls
+    /// changes the bucket and a slowed rate does not ease.
+    pub fn turns(&self, now: Instant) -> impl Iterator<Item = Instant> + '_ {
+        self.due_times(now).map(move |due| due.max(now))
+    }
+
+    /// Takes the token of a call that is free to go.
+    pub fn grant_free(&mut self, now: Instant) {
+        self.due = Some(now);
+        self.note(now);
+    }
+
+    /// Takes the token of a call that waited, and whose turn has come.
+    pub fn grant_turn(&mut self, now: Instant) {
+        let due = self.due_times(now).next().map(|due| due.min(now));
+        self.due = due;
+        self.note(now);
+    }
+
+    fn note(&mut self, now: Instant) {
         if self.granted.len() >= self.per_window {
             self.granted.pop_front();
         }
@@ -55,19 +69,42 @@ impl Bucket {
         self.granted.push_back(self.granted.back().map_or(now, |newest| now.max(*newest)));
     }
 
+    /// The same as [`turns`](Self::turns), also where they are just past.
+    fn due_times(&self, now: Instant) -> impl Iterator<Item = Instant> + '_ {
+        let rate = self.rate(now);
+        let gap = WINDOW.checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default();
+        let earliest = now.checked_sub(GRAIN).unwrap_or(now);
+        let mut last = self.due;
+        (0_usize..).map(move |ahead| {
+            let even = last.and_then(|last| last.checked_add(gap));
+            let due = self.freed(rate, ahead).max(even).map_or(earliest, |due| due.max(earliest));
+            last = Some(due);
+            due
+        })
+    }
+
+    /// When there is room for a call before which `ahead` go: a grant frees its place a window later. (From `rate`
+    /// calls on, going evenly is enough.)
+    fn freed(&self, rate: usize, ahead: usize) -> Option<Instant> {
+        let place = self.granted.len().saturating_add(ahead).checked_sub(rate);
+        let freed = place.and_then(|place| self.granted.get(place)).and_then(|at| at.checked_add(WINDOW));
+        freed.max(self.paused_until)
+    }
+
     /// Grants nothing before `until`: Blip said so.
     pub fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
     }
 
-    /// Halves the rate, as Blip refused for its own quota; it doubles again step by step. What calls of one
-    /// window hear counts once. Answers whether it changed.
+    /// Halves the rate, as Blip refused for its own quota; it doubles again step by step, once a pause is over. What
+    /// calls of one window hear, or those under way when a pause began, counts once. Answers whether it changed.
     pub fn slow(&mut self, now: Instant) -> bool {
         let (halvings, at) = (self.halvings(now), self.slowed.map(|(_, at)| at));
         if at.is_some_and(|at| now.saturating_duration_since(at) < WINDOW) {
             return false;
         }
-        self.slowed = Some((halvings.saturating_add(1).min(HALVINGS_MAX), now));
+        let from = self.paused_until.map_or(now, |until| until.max(now));
+        self.slowed = Some((halvings.saturating_add(1).min(HALVINGS_MAX), from));
         true
     }
 
@@ -93,28 +130,43 @@ mod tests {
 
     /// Takes one call as soon as it may go.
     fn take(bucket: &mut Bucket, now: Instant) -> Instant {
-        let ready = bucket.ready(now, 0);
-        bucket.grant(ready);
-        ready
+        if bucket.is_free(now) {
+            bucket.grant_free(now);
+            return now;
+        }
+        let turn = bucket.turns(now).next().unwrap();
+        bucket.grant_turn(turn);
+        turn
     }
 
     #[test]
-    fn a_window_grants_its_rate_at_once_and_no_more() {
+    fn a_window_grants_its_rate_at_once_and_then_evenly() {
         let start = Instant::now();
         let mut bucket = Bucket::new(3);
-        let granted: Vec<_> = (0..7).map(|_| take(&mut bucket, start).duration_since(start)).collect();
-        let (none, once, twice) = (Duration::ZERO, WINDOW, WINDOW * 2);
-        assert_eq!(granted, [none, none, none, once, once, once, twice]);
+        for _ in 0..3 {
+            assert!(bucket.is_free(start));
+            bucket.grant_free(start);
+        }
+        assert!(!bucket.is_free(start));
+        let turns: Vec<_> = bucket.turns(start).take(5).map(|turn| (turn - start).as_millis()).collect();
+        assert_eq!(turns, [1_050, 1_400, 1_750, 2_100, 2_450]);
+        // Woken a little late, it catches up.
+        bucket.grant_turn(start + Duration::from_millis(1_053));
+        let next = bucket.turns(start).next().unwrap();
+        assert_eq!((next - start).as_millis(), 1_400);
     }
 
     proptest! {
         #[test]
         fn no_second_has_more_grants_than_the_rate(
             rate in 1_u32..9,
-            calls in vec((0_u64..700, prop::option::weighted(0.1, 0_u64..3_000), prop::bool::weighted(0.1)), 1..80),
+            calls in vec(
+                (0_u64..700, prop::option::weighted(0.1, 0_u64..3_000), prop::bool::weighted(0.1), any::<bool>()),
+                1..80,
+            ),
         ) {
             let (mut bucket, mut now, mut granted) = (Bucket::new(rate), Instant::now(), Vec::new());
-            for (wait, pause, slow) in calls {
+            for (wait, pause, slow, waited) in calls {
                 now += Duration::from_millis(wait);
                 if let Some(pause) = pause {
                     bucket.pause(now + Duration::from_millis(pause));
@@ -122,10 +174,13 @@ mod tests {
                 if slow {
                     bucket.slow(now);
                 }
-                let ready = bucket.ready(now, 0);
-                prop_assert!(ready >= now);
-                if ready == now {
-                    bucket.grant(now);
+                let turn = bucket.turns(now).next().unwrap();
+                prop_assert!(turn >= now);
+                if waited && turn == now {
+                    bucket.grant_turn(now);
+                    granted.push(now);
+                } else if !waited && bucket.is_free(now) {
+                    bucket.grant_free(now);
                     granted.push(now);
                 }
             }
@@ -140,22 +195,22 @@ mod tests {
             rate in 1_u32..6,
             before in vec(0_u64..900, 0..20),
             pause in prop::option::of(0_u64..3_000),
-            ahead in 0_usize..20,
         ) {
             let (mut bucket, mut now) = (Bucket::new(rate), Instant::now());
             for wait in before {
-                now = bucket.ready(now + Duration::from_millis(wait), 0);
-                bucket.grant(now);
+                now = take(&mut bucket, now + Duration::from_millis(wait));
             }
             if let Some(pause) = pause {
                 bucket.pause(now + Duration::from_millis(pause));
             }
-            let foretold = bucket.ready(now, ahead);
-            let mut at = now;
-            for _ in 0..ahead {
-                at = take(&mut bucket, at);
+            let foretold: Vec<_> = bucket.turns(now).take(20).collect();
+            for turn in foretold {
+                let next = bucket.turns(now).next().unwrap();
+                let (late, early) = (next.duration_since(turn), turn.duration_since(next));
+                prop_assert!(late <= GRAIN && early <= GRAIN, "{late:?} late, {early:?} early");
+                now = next;
+                bucket.grant_turn(now);
             }
-            prop_assert_eq!(foretold, bucket.ready(at, 0));
         }
     }
 
@@ -173,6 +228,14 @@ mod tests {
             bucket.slow(after(step * 2));
         }
         assert_eq!(bucket.rate(after(218)), 3, "never to a standstill");
+        let mut paused = Bucket::new(50);
+        paused.pause(after(120));
+        assert!(paused.slow(start) && !paused.slow(after(60)));
+        assert_eq!(
+            (paused.rate(after(149)), paused.rate(after(150))),
+            (25, 50),
+            "counted from the pause's end"
+        );
         let mut one = Bucket::new(1);
         one.slow(start);
         assert_eq!(one.rate(start), 1);

@@ -3,6 +3,7 @@
 //! command waits, and has a share of the rate at most. Pure: it grants when it is told what time it is.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,21 +75,30 @@ impl Queue {
         }
     }
 
-    /// Lets a call wait; or tells at once, and keeps nothing, if its turn would come at its deadline or later, or if
-    /// the queue is full: then the newest call of the longest row makes room, unless that is this caller's.
-    /// Follow it with [`advance`](Self::advance).
-    pub fn enter(&mut self, caller: &Caller, now: Instant, deadline: Instant) -> Result<Place, Duration> {
+    /// Lets a call go at once, if nobody waits before it and the rate allows it: `None`. Else it waits; or is told at
+    /// once, and nothing is kept, if its turn would come at its deadline or later, or if the queue is full: then the
+    /// newest call of the longest row makes room, unless that is this caller's.
+    /// Follow it with [`sweep`](Self::sweep).
+    pub fn enter(
+        &mut self,
+        caller: &Caller,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Option<Place>, Duration> {
         let Caller { principal, urgency } = caller;
-        let ready = self.ready(principal, *urgency, now);
-        let wait = ready.saturating_duration_since(now);
-        if ready >= deadline || (self.waiting >= self.waiting_max && !self.make_room(caller, wait)) {
+        if now < deadline && self.goes_at_once(*urgency, now) {
+            return Ok(None);
+        }
+        let wait = self.turn_of(principal, *urgency, now).saturating_duration_since(now);
+        let late = now.checked_add(wait).is_none_or(|turn| turn >= deadline);
+        if late || (self.waiting >= self.waiting_max && !self.make_room(caller, wait)) {
             return Err(wait);
         }
         let place = Place(self.next_place);
         self.next_place = self.next_place.wrapping_add(1);
         self.waiting = self.waiting.saturating_add(1);
         self.rows(*urgency).push(principal, Waiting { place, deadline });
-        Ok(place)
+        Ok(Some(place))
     }
 
     /// Takes out a call that no longer wants its turn; nothing if it had it.
@@ -100,8 +110,8 @@ impl Queue {
     /// What time brings: every call whose turn has come, or for whom it comes too late by now.
     pub fn advance(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
         let mut told = std::mem::take(&mut self.displaced);
-        while let Some((urgency, ready)) = self.head(now)
-            && ready <= now
+        while let Some((urgency, turn)) = self.head(now)
+            && turn <= now
         {
             let Some(Waiting { place, deadline }) = self.rows(urgency).pop() else { break };
             self.waiting = self.waiting.saturating_sub(1);
@@ -109,9 +119,9 @@ impl Queue {
                 told.push((place, Verdict::TooLate(Duration::ZERO)));
                 continue;
             }
-            self.bucket.grant(now);
+            self.bucket.grant_turn(now);
             if urgency == Urgency::Background {
-                self.share.grant(now);
+                self.share.grant_turn(now);
             }
             told.push((place, Verdict::Go));
         }
@@ -120,11 +130,7 @@ impl Queue {
 
     /// Tells those for whom it is too late as things stand: others entered before them, or Blip wants a pause.
     pub fn sweep(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
-        let (ahead, mut late) = self.commands.late(now, |ahead| self.bucket.ready(now, ahead));
-        let (_, background) = self.background.late(now, |order| {
-            self.bucket.ready(now, ahead.saturating_add(order)).max(self.share.ready(now, order))
-        });
-        late.extend(background);
+        let late = self.late(now);
         if late.is_empty() {
             return late;
         }
@@ -137,8 +143,8 @@ impl Queue {
 
     /// The call whose turn is next, and when it comes.
     pub fn next(&mut self, now: Instant) -> Option<(Place, Instant)> {
-        let (urgency, ready) = self.head(now)?;
-        self.rows(urgency).first().map(|place| (place, ready))
+        let (urgency, turn) = self.head(now)?;
+        self.rows(urgency).first().map(|place| (place, turn))
     }
 
     /// How many wait.
@@ -157,25 +163,49 @@ impl Queue {
         self.bucket.slow(now).then(|| self.bucket.rate(now))
     }
 
+    /// Takes the token of a call that need not wait.
+    fn goes_at_once(&mut self, urgency: Urgency, now: Instant) -> bool {
+        let waiting =
+            self.commands.first().or(self.background.first().filter(|_| urgency == Urgency::Background));
+        let shared = urgency == Urgency::Command || self.share.is_free(now);
+        let free = waiting.is_none() && shared && self.bucket.is_free(now);
+        if free {
+            self.bucket.grant_free(now);
+            if urgency == Urgency::Background {
+                self.share.grant_free(now);
+            }
+        }
+        free
+    }
+
     /// Whose turn is next, and when.
     fn head(&self, now: Instant) -> Option<(Urgency, Instant)> {
-        let ready = self.bucket.ready(now, 0);
+        let turn = self.bucket.turns(now).next()?;
         if self.commands.first().is_some() {
-            return Some((Urgency::Command, ready));
+            return Some((Urgency::Command, turn));
         }
-        self.background.first().map(|_| (Urgency::Background, ready.max(self.share.ready(now, 0))))
+        self.background.first()?;
+        Some((Urgency::Background, self.share.turns(now).next()?.max(turn)))
+    }
+
+    fn late(&self, now: Instant) -> Vec<(Place, Verdict)> {
+        let mut turns = self.bucket.turns(now).peekable();
+        let mut late = self.commands.late(now, &mut turns);
+        let turns = turns.zip(self.share.turns(now)).map(|(turn, share)| turn.max(share));
+        late.extend(self.background.late(now, &mut turns.peekable()));
+        late
     }
 
     /// When one more call of this caller would have its turn, as things stand.
-    fn ready(&self, principal: &str, urgency: Urgency, now: Instant) -> Instant {
-        match urgency {
-            Urgency::Command => self.bucket.ready(now, self.commands.ahead_of(principal)),
+    fn turn_of(&self, principal: &str, urgency: Urgency, now: Instant) -> Instant {
+        let (ahead, shared) = match urgency {
+            Urgency::Command => (self.commands.ahead_of(principal), None),
             Urgency::Background => {
                 let ahead = self.background.ahead_of(principal);
-                let all = ahead.saturating_add(self.commands.len());
-                self.bucket.ready(now, all).max(self.share.ready(now, ahead))
+                (ahead.saturating_add(self.commands.len()), self.share.turns(now).nth(ahead))
             }
-        }
+        };
+        self.bucket.turns(now).nth(ahead).max(shared).unwrap_or(now)
     }
 
     /// Makes room for a call of `caller`, at the cost of who has the most waiting: of the background first.
@@ -255,24 +285,25 @@ impl Rows {
         place
     }
 
-    /// Those whose turn comes at their deadline or later, if the `n`th of all goes out at `ready(n)`; and how many
-    /// others there are.
-    fn late(&self, now: Instant, ready: impl Fn(usize) -> Instant) -> (usize, Vec<(Place, Verdict)>) {
-        let mut order = 0_usize;
+    /// Those whose turn comes at their deadline or later; the others take one of the `turns` each.
+    fn late(
+        &self,
+        now: Instant,
+        turns: &mut Peekable<impl Iterator<Item = Instant>>,
+    ) -> Vec<(Place, Verdict)> {
         let mut late = Vec::new();
         let mut rows: VecDeque<_> = self.0.iter().map(|row| row.waiting.iter()).collect();
         while let Some(mut row) = rows.pop_front() {
             for waiting in row.by_ref() {
-                let ready = ready(order);
-                if ready < waiting.deadline {
-                    order = order.saturating_add(1);
+                if turns.next_if(|turn| *turn < waiting.deadline).is_some() {
                     rows.push_back(row);
                     break;
                 }
-                late.push((waiting.place, Verdict::TooLate(ready.saturating_duration_since(now))));
+                let turn = turns.peek().copied().unwrap_or(now);
+                late.push((waiting.place, Verdict::TooLate(turn.saturating_duration_since(now))));
             }
         }
-        (order, late)
+        late
     }
 
     /// Takes out what is at these places, which are sorted; answers how many there were.

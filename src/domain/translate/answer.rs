@@ -88,7 +88,7 @@ pub fn ticket_in_reply(resource: &Value) -> Option<Ticket> {
 mod tests {
     use super::super::outbound::{Step, steps_of};
     use super::*;
-    use crate::domain::action::{CloseBy, NewTicket};
+    use crate::domain::action::CloseBy;
 
     fn refused(code: i64) -> Reply {
         let reason = Reason { code: Some(code), description: String::new() };
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_not_found_of_a_new_ticket_is_no_ticket() {
-        let create = Action::Create(Box::new(NewTicket::default()));
+        let create = Action::Create(Box::default());
         let judgement = outcome_of(&create, "/tickets", &refused(67));
         assert!(matches!(judgement, Judgement::Refused(fault) if fault.reason == "BLIP_NOT_FOUND"));
     }

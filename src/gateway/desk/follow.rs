@@ -63,7 +63,7 @@ impl Inner {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(command.id = %id, %error, "an unknown end could not be looked for")
+                    tracing::warn!(command.id = %id, %error, "an unknown end could not be looked for");
                 }
             }
             let ended = record.settle_time.unwrap_or(record.accept_time);

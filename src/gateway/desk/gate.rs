@@ -51,7 +51,7 @@ impl Gate {
             match api.command(&ping, Instant::now() + PING_TIMEOUT).await {
                 Err(BlipError::NotSent(_) | BlipError::Unknown(_)) => {}
                 Err(BlipError::OverQuota { retry_after } | BlipError::CircuitOpen { retry_after }) => {
-                    pause = pause.max(retry_after.min(PAUSE_MAX))
+                    pause = pause.max(retry_after.min(PAUSE_MAX));
                 }
                 // Whatever it says, it is there.
                 Ok(_)

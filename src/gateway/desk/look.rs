@@ -96,11 +96,10 @@ impl Carrier<'_> {
     async fn shown_by(&mut self, step: Option<&Step>, ticket: Ticket) -> Seen {
         self.learn(&ticket);
         if let Action::Transfer { .. } = self.action {
-            return match ticket.status {
-                TicketStatus::Transferred => self.went_on(&ticket).await,
-                status if status.is_terminal() => Seen::Closed,
-                _ => Seen::Nothing,
-            };
+            if ticket.status == TicketStatus::Transferred {
+                return self.went_on(&ticket).await;
+            }
+            return if ticket.status.is_terminal() { Seen::Closed } else { Seen::Nothing };
         }
         let labels = step.is_some_and(Step::is_labels);
         let done = if labels {

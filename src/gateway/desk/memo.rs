@@ -108,25 +108,22 @@ fn read(kind: &str, body: &Value) -> Option<Action> {
             customer_identity: text("customer"),
             team: text("team"),
             agent_identity: text("agent"),
-            input: typed(body.get("input")?)?,
+            input: typed(body.get("input")),
         }))),
         "execute" => Some(Action::Execute(Box::new(RawCommand {
             method: Method::parse(&text("method"))?,
             to: text("to"),
             uri: text("uri"),
-            resource: typed(body.get("resource")?)?,
+            resource: typed(body.get("resource")),
         }))),
         _ => None,
     }
 }
 
-/// A document with its type, or null.
-fn typed(value: &Value) -> Option<Option<(String, Value)>> {
-    if value.is_null() {
-        return Some(None);
-    }
-    let [media_type, document] = value.as_array()?.as_slice() else { return None };
-    Some(Some((media_type.as_str()?.to_owned(), document.clone())))
+/// A document with its type, where there is one.
+fn typed(value: Option<&Value>) -> Option<(String, Value)> {
+    let [media_type, document] = value?.as_array()?.as_slice() else { return None };
+    Some((media_type.as_str()?.to_owned(), document.clone()))
 }
 
 #[cfg(test)]

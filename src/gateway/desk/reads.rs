@@ -87,10 +87,7 @@ impl Desk {
         let command = |id: &str, page| translate::list_tickets(id, listed, page);
         let read =
             self.part(bot, "ListTickets", (skip, count), command, translate::tickets_in, deadline).await;
-        read.map_err(|error| match error {
-            DeskError::Fault(fault) => DeskError::Fault(translate::elsewhere(fault)),
-            other => other,
-        })
+        read.map_err(elsewhere)
     }
 
     /// A part of a ticket's conversation, oldest first: at most `count` messages, after the first `skip`.
@@ -146,10 +143,7 @@ impl Desk {
         let command =
             Command { id: self.inner.ids.next().to_string(), to, method, uri: LimeUri(uri), resource };
         let asked = self.ask(bot, "ExecuteCommand", &command, deadline).await;
-        let reply = asked.map_err(|error| match error {
-            DeskError::Fault(fault) => DeskError::Fault(translate::elsewhere(fault)),
-            other => other,
-        })?;
+        let reply = asked.map_err(elsewhere)?;
         Ok((reply.media_type.clone(), resource_of(&reply).clone()))
     }
 
@@ -233,6 +227,11 @@ fn judge(method: &str, uri: &str, answer: Result<Reply, BlipError>) -> Result<Re
             Err(DeskError::Fault(Fault::new("BLIP_UNAVAILABLE", "Blip did not answer").passing()))
         }
     }
+}
+
+/// The same error of what is about no ticket.
+fn elsewhere(error: DeskError) -> DeskError {
+    if let DeskError::Fault(fault) = error { DeskError::Fault(translate::elsewhere(fault)) } else { error }
 }
 
 fn resource_of(reply: &Reply) -> &Value {

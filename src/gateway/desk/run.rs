@@ -83,13 +83,11 @@ impl Inner {
     /// Waits until what an earlier process left has its places before all that comes now.
     async fn until_ready(&self, deadline: Instant) -> Result<(), DeskError> {
         let mut ready = self.ready.subscribe();
-        match timeout_at(deadline, ready.wait_for(|ready| *ready)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                let what = "what was recorded before the start could not be read yet";
-                Err(DeskError::Store(AppendError::Unavailable(what.to_owned())))
-            }
+        if let Ok(Ok(_)) = timeout_at(deadline, ready.wait_for(|ready| *ready)).await {
+            return Ok(());
         }
+        let what = "what was recorded before the start could not be read yet";
+        Err(DeskError::Store(AppendError::Unavailable(what.to_owned())))
     }
 
     /// Waits while another call of the same request id runs, unless it is already known to ask something else.

@@ -1,7 +1,9 @@
 //! Events, outward.
 
 use super::{View, content, ticket, timestamp, value};
-use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, SettledAs, StoredEvent, Successor};
+use crate::domain::{
+    Event, Flags, MessageStatus, Origin, Payload, SettledAs, StoredEvent, Successor, Ticket,
+};
 use crate::grpc::pb;
 use crate::store::{Cursor, LogId};
 
@@ -75,16 +77,7 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketAssigned(document) => {
             To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
         }
-        Payload::TicketTransferred(document) => {
-            let Successor { ticket_id, team, agent_identity } =
-                document.successor.clone().unwrap_or_default();
-            To::TicketTransferred(pb::TicketTransferred {
-                ticket: Some(ticket::to_pb(document, bot)),
-                new_ticket_id: ticket_id,
-                to_team: team,
-                to_agent_identity: agent_identity,
-            })
-        }
+        Payload::TicketTransferred(document) => To::TicketTransferred(transferred(document, bot)),
         Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
             ticket: Some(ticket::to_pb(document, bot)),
             closed_by: document.closed_by.clone(),
@@ -141,6 +134,16 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::Unknown { media_type, json } => {
             To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
         }
+    }
+}
+
+fn transferred(document: &Ticket, bot: &str) -> pb::TicketTransferred {
+    let Successor { ticket_id, team, agent_identity } = document.successor.clone().unwrap_or_default();
+    pb::TicketTransferred {
+        ticket: Some(ticket::to_pb(document, bot)),
+        new_ticket_id: ticket_id,
+        to_team: team,
+        to_agent_identity: agent_identity,
     }
 }
 

@@ -20,56 +20,70 @@ struct World {
 }
 
 impl World {
-    fn new(rate: u32, waiting_max: usize) -> Self {
+    /// With the first window's calls gone, all from one caller, so that everybody waits.
+    fn busy(rate: u32, waiting_max: usize) -> Self {
+        let mut world = Self::idle(rate, waiting_max);
+        for _ in 0..rate {
+            assert_eq!(world.client("first"), Ok(None));
+        }
+        world
+    }
+
+    fn idle(rate: u32, waiting_max: usize) -> Self {
         Self { queue: Queue::new(rate, waiting_max), callers: BTreeMap::new(), now: Instant::now() }
     }
 
-    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<Place, Duration> {
+    fn enter(&mut self, caller: &Caller, deadline: Instant) -> Result<Option<Place>, Duration> {
         let place = self.queue.enter(caller, self.now, deadline)?;
-        self.callers.insert(place, caller.principal.to_string());
+        self.callers.extend(place.map(|place| (place, caller.principal.to_string())));
         Ok(place)
     }
 
-    fn client(&mut self, principal: &str) -> Result<Place, Duration> {
+    fn client(&mut self, principal: &str) -> Result<Option<Place>, Duration> {
         self.enter(&Caller::client(principal), far(self.now))
     }
 
-    /// Who may go now.
-    fn go(&mut self) -> Vec<String> {
+    fn background(&mut self) -> Result<Option<Place>, Duration> {
+        self.enter(&Caller::background(), far(self.now))
+    }
+
+    /// Goes on to the next turn; who may go then.
+    fn next(&mut self) -> Vec<String> {
+        let Some((_, turn)) = self.queue.next(self.now) else { return Vec::new() };
+        self.now = self.now.max(turn);
         let told = self.queue.advance(self.now);
         let gone = told.into_iter().filter(|(_, verdict)| *verdict == Verdict::Go);
         gone.map(|(place, _)| self.callers[&place].clone()).collect()
     }
 
-    /// Goes on to the next turn; who may go then.
-    fn next(&mut self) -> Vec<String> {
-        let Some((_, ready)) = self.queue.next(self.now) else { return Vec::new() };
-        self.now = self.now.max(ready);
-        self.go()
+    /// Who goes in the next `turns` turns.
+    fn order(&mut self, turns: usize) -> Vec<String> {
+        (0..turns).flat_map(|_| self.next()).collect()
     }
 }
 
 #[test]
 fn a_flood_delays_others_by_one_call() {
-    let mut world = World::new(2, 1_000);
+    let mut world = World::busy(2, 1_000);
     for _ in 0..500 {
         world.client("flood").unwrap();
     }
-    assert_eq!(world.go(), ["flood", "flood"]);
+    assert_eq!(world.order(2), ["flood", "flood"]);
     for _ in 0..2 {
         world.client("calm").unwrap();
     }
-    assert_eq!(world.next(), ["flood", "calm"]);
-    assert_eq!(world.next(), ["flood", "calm"]);
-    assert_eq!(world.next(), ["flood", "flood"]);
+    assert_eq!(world.order(5), ["flood", "calm", "flood", "calm", "flood"]);
+    // Nor does it matter that he asks only when he was answered.
+    for _ in 0..50 {
+        world.client("calm").unwrap();
+        assert_eq!(world.order(2), ["flood", "calm"]);
+    }
 }
 
 #[test]
 fn a_full_queue_makes_room_at_the_cost_of_the_longest_row() {
-    let mut world = World::new(1, 4);
-    world.client("flood").unwrap();
-    assert_eq!(world.go(), ["flood"]);
-    let places: Vec<_> = (0..4).map(|_| world.client("flood").unwrap()).collect();
+    let mut world = World::busy(1, 4);
+    let places: Vec<_> = (0..4).map(|_| world.client("flood").unwrap().unwrap()).collect();
     assert_eq!(world.client("flood"), Err(WINDOW * 5), "its own flood, and when there would be room");
     world.client("calm").unwrap();
     let told = world.queue.advance(world.now);
@@ -77,12 +91,9 @@ fn a_full_queue_makes_room_at_the_cost_of_the_longest_row() {
     assert_eq!((told, world.queue.waiting()), (vec![expected], 4));
     world.client("calm").unwrap();
     world.client("calm").unwrap_err();
-    let order: Vec<_> = (0..5).flat_map(|_| world.next()).collect();
-    assert_eq!(order, ["flood", "calm", "flood", "calm"]);
+    assert_eq!(world.order(5), ["flood", "calm", "flood", "calm"]);
 
-    let mut world = World::new(1, 3);
-    world.client("a").unwrap();
-    world.go();
+    let mut world = World::busy(1, 3);
     for name in ["a", "b", "c"] {
         world.client(name).unwrap();
     }
@@ -91,65 +102,69 @@ fn a_full_queue_makes_room_at_the_cost_of_the_longest_row() {
 
 #[test]
 fn background_never_goes_before_a_command_and_has_its_share() {
-    let mut world = World::new(8, 1_000);
-    let background = Caller::background();
-    for _ in 0..20 {
-        world.enter(&background, far(world.now)).unwrap();
+    let mut world = World::idle(8, 1_000);
+    let start = world.now;
+    let at_once = (0..20).filter(|_| world.background().unwrap().is_none()).count();
+    assert_eq!(at_once, 2, "a fourth of the rate, although nobody else calls");
+    for _ in 0..6 {
+        assert_eq!(world.client("human"), Ok(None), "the rest is for commands");
     }
-    assert_eq!(world.go().len(), 2, "a fourth of the rate, although nobody else calls");
-    for _ in 0..13 {
-        world.client("human").unwrap();
+    for _ in 0..8 {
+        world.client("human").unwrap().unwrap();
     }
-    assert_eq!(world.go(), ["human"; 6]);
-    let second = world.next();
-    assert_eq!(second, ["human", "human", "human", "human", "human", "human", "human", ""]);
-    let mut slow = World::new(1, 10);
-    slow.enter(&background, far(slow.now)).unwrap();
-    assert_eq!(slow.go(), [""], "one a second at least");
+    assert_eq!(world.order(9), ["human", "human", "human", "human", "human", "human", "human", "human", ""]);
+    world.order(1);
+    let took = (world.now - start).as_millis();
+    assert!(took.abs_diff((WINDOW * 5 / 2).as_millis()) <= 10, "evenly, as the share allows: {took} ms");
+    let mut slow = World::idle(1, 10);
+    assert_eq!(slow.background(), Ok(None), "one a second at least");
 }
 
 #[test]
 fn background_makes_room_for_commands() {
-    let mut world = World::new(1, 2);
-    let background = Caller::background();
-    world.client("a").unwrap();
-    world.go();
-    world.enter(&background, far(world.now)).unwrap();
-    world.enter(&background, far(world.now)).unwrap();
-    world.enter(&background, far(world.now)).unwrap_err();
+    let mut world = World::busy(1, 2);
+    world.background().unwrap();
+    world.background().unwrap();
+    world.background().unwrap_err();
     world.client("a").unwrap();
     world.client("b").unwrap();
-    world.enter(&background, far(world.now)).unwrap_err();
-    assert_eq!((world.next(), world.next(), world.next()), (vec!["a".into()], vec!["b".into()], vec![]));
+    world.background().unwrap_err();
+    assert_eq!(world.order(3), ["a", "b"]);
 }
 
 #[test]
 fn who_would_be_late_is_told_at_once() {
-    let mut world = World::new(1, 10);
-    world.client("a").unwrap();
-    world.go();
+    let mut world = World::busy(1, 10);
     let soon = world.now + WINDOW * 2;
     assert_eq!(world.enter(&Caller::client("a"), world.now + WINDOW), Err(WINDOW));
     assert_eq!(world.queue.waiting(), 0, "and takes no place");
     world.enter(&Caller::client("a"), soon).unwrap();
-    let pushed = world.client("a").unwrap();
+    let pushed = world.client("a").unwrap().unwrap();
     assert_eq!(world.enter(&Caller::client("a"), soon), Err(WINDOW * 3));
-    let in_time = world.enter(&Caller::client("b"), world.now + WINDOW * 3).unwrap();
+    let in_time = world.enter(&Caller::client("b"), world.now + WINDOW * 3).unwrap().unwrap();
     assert!(world.queue.sweep(world.now).is_empty());
     world.queue.pause(world.now + WINDOW * 4);
     let told: Vec<_> = world.queue.sweep(world.now).into_iter().map(|(place, _)| place).collect();
     assert!(!told.contains(&pushed) && told.contains(&in_time) && told.len() == 2, "{told:?}");
-    assert_eq!(world.next(), ["a"]);
+    assert_eq!(world.order(1), ["a"]);
     assert_eq!(world.queue.waiting(), 0);
+    let woken_late = world.enter(&Caller::client("a"), world.now + WINDOW * 3 / 2).unwrap().unwrap();
+    world.now += WINDOW * 2;
+    assert_eq!(world.queue.advance(world.now), [(woken_late, Verdict::TooLate(Duration::ZERO))]);
+    let past = world.now;
+    world.now += WINDOW * 9;
+    assert_eq!(
+        world.enter(&Caller::client("a"), past),
+        Err(Duration::ZERO),
+        "nothing goes past its deadline"
+    );
 }
 
 #[test]
 fn who_is_overtaken_is_told_at_once() {
-    let mut world = World::new(1, 10);
+    let mut world = World::busy(1, 10);
     world.client("a").unwrap();
-    world.go();
-    world.client("a").unwrap();
-    let second = world.enter(&Caller::client("a"), world.now + WINDOW * 3).unwrap();
+    let second = world.enter(&Caller::client("a"), world.now + WINDOW * 3).unwrap().unwrap();
     world.client("b").unwrap();
     assert_eq!(world.queue.sweep(world.now), [(second, Verdict::TooLate(WINDOW * 3))]);
 }
@@ -189,8 +204,16 @@ proptest! {
                     let deadline = now + Duration::from_millis(patience);
                     let urgency = if background { Urgency::Background } else { Urgency::Command };
                     let who = Caller { principal: caller.to_string().into(), urgency };
-                    if let Ok(place) = queue.enter(&who, now, deadline) {
-                        waiting.insert(place, (caller, background, deadline));
+                    match queue.enter(&who, now, deadline) {
+                        Ok(Some(place)) => _ = waiting.insert(place, (caller, background, deadline)),
+                        Ok(None) => {
+                            prop_assert!(now < deadline);
+                            let overtaken = |(_, other, _): &(u8, bool, Instant)| background || !other;
+                            prop_assert!(!waiting.values().any(overtaken));
+                            gone.push(now);
+                            background_gone.extend(background.then_some(now));
+                        }
+                        Err(_) => {}
                     }
                 }
                 Op::Leave(index) => {
@@ -223,7 +246,7 @@ proptest! {
             prop_assert_eq!(queue.waiting(), waiting.len());
             prop_assert!(waiting.len() <= waiting_max);
             // Nobody waits who could go.
-            prop_assert!(queue.next(now).is_none_or(|(_, ready)| ready > now));
+            prop_assert!(queue.next(now).is_none_or(|(_, turn)| turn > now));
         }
         for (times, rate) in [(gone, rate), (background_gone, (rate / BACKGROUND_PART).max(1))] {
             let rate = usize::try_from(rate).unwrap();
@@ -236,11 +259,7 @@ proptest! {
     /// However many each has waiting, callers are served alike for as long as they have something waiting.
     #[test]
     fn callers_share_alike(rate in 1_u32..8, loads in vec(1_usize..40, 2..6)) {
-        let mut world = World::new(rate, 1_000);
-        for _ in 0..rate {
-            world.client("first").unwrap(); // what is free at once is nobody's share
-        }
-        world.go();
+        let mut world = World::busy(rate, 1_000);
         for (caller, load) in loads.iter().enumerate() {
             for _ in 0..*load {
                 world.client(&caller.to_string()).unwrap();
@@ -261,22 +280,18 @@ proptest! {
     /// What a refusal foretells is when the call would have gone.
     #[test]
     fn a_wait_is_foretold(rate in 1_u32..5, others in vec(0_u8..4, 0..30), caller in 0_u8..4) {
-        let mut world = World::new(rate, 1_000);
+        let mut world = World::busy(rate, 1_000);
         for other in others {
             world.client(&other.to_string()).unwrap();
-            world.go();
         }
         let caller = Caller::client(&caller.to_string());
-        let foretold = world.queue.enter(&caller, world.now, world.now).unwrap_err();
-        let place = world.queue.enter(&caller, world.now, far(world.now)).unwrap();
         let start = world.now;
-        loop {
-            let told = world.queue.advance(world.now);
-            if told.iter().any(|(told, _)| *told == place) {
-                break;
-            }
+        let foretold = world.queue.enter(&caller, start, start).unwrap_err();
+        let place = world.queue.enter(&caller, start, far(start)).unwrap().unwrap();
+        while !world.queue.advance(world.now).iter().any(|(told, _)| *told == place) {
             world.now = world.queue.next(world.now).unwrap().1;
         }
-        prop_assert_eq!(foretold, world.now.duration_since(start));
+        let took = world.now.duration_since(start);
+        prop_assert!(took.abs_diff(foretold) < Duration::from_micros(1), "{took:?}, not {foretold:?}");
     }
 }
