@@ -235,7 +235,7 @@ fn welcome(addresses: &Addresses, demo: bool, temporary: bool, folder: &std::pat
     }
     writeln!(
         out,
-        "\nWho works there, in which teams: deskgate agents --server http://{grpc}; deskgate teams"
+        "\nWho works there: deskgate agents --server http://{grpc}; in which teams: deskgate teams --server http://{grpc}"
     )?;
     writeln!(out, "\nAll there is: grpcurl -plaintext {grpc} list; deskgate tail --server http://{grpc}")?;
     if demo {

@@ -13,7 +13,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::clients::tool;
-use crate::support::{KEY, Process, TOKEN, World, reason_of};
+use crate::support::{KEY, Process, TOKEN, World, reason_of, ticket};
 
 /// The router's key, as the stand-in Desk has it.
 const ROUTER_KEY: &str = "cm91dGVyOnJvdXRlcg==";
@@ -229,9 +229,19 @@ async fn without_a_router_the_contact_tells_and_else_the_log() {
     assert_eq!(customer.resolved_identity, "", "nobody told yet");
     let saying = json!({"text": "sou eu", "metadata": {"#tunnel.originator": by_contact}});
     world.desk(&format!("/customers/{tunnel}/messages"), saying).await;
-    let (_, _) = world.customer("outra pessoa").await;
+    world.customer("outra pessoa").await;
     let customer = world.customer_of(tunnel).await.unwrap();
     assert_eq!(customer.resolved_identity, by_contact, "a message told it");
+
+    // Whom Blip has no contact of is known by its ticket.
+    let unmet = "0f3c@tunnel.msging.net";
+    let document = ticket("t-9", "Waiting").replace("c@0mn.io", unmet);
+    let mut document: Value = serde_json::from_str(&document).unwrap();
+    document["content"]["routingCustomerIdentity"] = json!("5531988887777@wa.gw.msging.net");
+    assert_eq!(world.post(document.to_string()).await, 200);
+    let customer = world.customer_of(unmet).await.unwrap();
+    let resolved = "5531988887777@wa.gw.msging.net";
+    assert_eq!((customer.resolved_identity.as_str(), customer.contact), (resolved, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
