@@ -115,6 +115,36 @@ async fn a_request_id_is_one_effect_and_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_calls_of_ten_request_ids_are_ten_effects() {
+    let world = World::start().await;
+    let mut tickets_of = Vec::new();
+    for _ in 0..10 {
+        tickets_of.push(world.customer("oi").await.1);
+    }
+    let tickets = world.tickets().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..1_000 {
+        let (mut tickets, which) = (tickets.clone(), number % 10);
+        let request = send(&tickets_of[which], "uma vez", &format!("r-{which}"));
+        calls.spawn(async move { (which, tickets.send(request).await.unwrap().into_inner()) });
+    }
+    let mut answers = vec![Vec::new(); 10];
+    for (which, answer) in calls.join_all().await {
+        answers[which].push(answer);
+    }
+    let state = world.desk_state().await;
+    for answers in &answers {
+        assert_eq!(answers.len(), 100);
+        let first = answers.iter().filter(|answer| !answer.receipt.as_ref().unwrap().replayed).count();
+        assert_eq!(first, 1, "one is answered by the doing, the others by the record");
+        assert!(answers.iter().all(|answer| answer.message_id == answers[0].message_id));
+        assert_eq!(effects(&state, &answers[0].message_id), 1);
+    }
+    let said = world.all_events().await.into_iter().filter(|event| event.r#type == "message.agent").count();
+    assert_eq!(said, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conditions_and_trials_change_nothing() {
     let world = World::start().await;
     let (_, ticket_id) = world.customer("oi").await;
@@ -273,6 +303,8 @@ async fn a_refusal_does_not_hide_the_doubt_before_it() {
     let mut tickets = world.tickets().await;
     for applied in [true, false] {
         let (_, ticket_id) = world.customer("oi").await;
+        // What took effect is found before it is asked for again: then the refusal is left over.
+        world.http.delete(world.desk_url("/faults")).send().await.unwrap();
         lay(&world, "change-status", json!({"status": {"code": 500, "applied": applied}})).await;
         lay(&world, "change-status", json!({"failure": {"code": 34, "description": "Muitas"}})).await;
         let request =

@@ -173,7 +173,7 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
         world.gateway.kill();
         call.await.unwrap().unwrap_err();
         world.restart().await;
-        world.gateway.wait_for_log("settled a command in doubt");
+        world.gateway.logged("settled a command in doubt");
         let key = pb::get_command_request::Key::RequestId(format!("r-{number}"));
         let found =
             world.tickets().await.get_command(pb::GetCommandRequest { key: Some(key) }).await.unwrap();

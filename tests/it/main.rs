@@ -21,6 +21,7 @@ mod desk;
 mod directory;
 mod events;
 mod faults;
+mod matrix;
 mod media;
 mod metrics;
 mod outbox;

@@ -83,6 +83,13 @@ impl Process {
         }
     }
 
+    /// Waits for a log line that contains `text`, unless there was one already.
+    pub(crate) fn logged(&mut self, text: &str) {
+        if !self.seen.iter().any(|line| line.contains(text)) {
+            self.wait_for_log(text);
+        }
+    }
+
     /// Everything it has logged, once it has ended.
     pub(crate) fn rest_of_log(&mut self) -> String {
         self.seen.extend(self.lines.iter());

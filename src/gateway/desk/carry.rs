@@ -13,7 +13,7 @@ use crate::domain::{Action, ActionRequest, Fault, Outcome, Returned, Ticket, Tic
 use crate::lime::{Reply, ReplyStatus};
 use crate::store::{CommandRecord, End};
 
-use super::look::Seen;
+use super::look::{LOOKS_MAX, Seen};
 use super::unknown;
 
 /// The longest one attempt may wait: Blip itself gives up after 60 s and says so.
@@ -132,7 +132,17 @@ impl<'a> Carrier<'a> {
             tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
             tracing::debug!(command.id = id, %error, "what Blip said");
             match next_step(&error, attempt, sets_state, self.left(), chance(self.id, attempt)) {
-                Next::Repeat(pause) => tokio::time::sleep(pause).await,
+                Next::Repeat(pause) => {
+                    tokio::time::sleep(pause).await;
+                    // What was perhaps done already need not be done again, harmless as that would be.
+                    if matches!(error, BlipError::Unknown(_)) {
+                        match self.seen(Some(step), 1).await {
+                            Seen::Effect => return Ok(()),
+                            Seen::Closed => return Err(self.found_closed()),
+                            Seen::Nothing | Seen::Unasked(_) => {}
+                        }
+                    }
+                }
                 Next::Look => return self.look(step, &error.to_string()).await,
                 Next::GiveUp if in_doubt => return self.look(step, &error.to_string()).await,
                 Next::GiveUp => return Err(Outcome::Failed(fault_of(&error, step.uri()))),
@@ -171,7 +181,7 @@ impl<'a> Carrier<'a> {
 
     /// Looks what became of a step that was perhaps done: its effect, or an unknown end.
     async fn look(&mut self, step: &Step, why: &str) -> Result<(), Outcome> {
-        match self.seen(Some(step)).await {
+        match self.seen(Some(step), LOOKS_MAX).await {
             Seen::Effect => return Ok(()),
             Seen::Closed => return Err(self.found_closed()),
             Seen::Nothing | Seen::Unasked(_) => {}
@@ -189,7 +199,7 @@ impl<'a> Carrier<'a> {
         let fault = match judgement {
             Judgement::Done => return Ok(()),
             Judgement::AlreadyClosed(fault) => {
-                return match self.seen(Some(step)).await {
+                return match self.seen(Some(step), LOOKS_MAX).await {
                     Seen::Effect => Ok(()),
                     // The refusal says as much.
                     Seen::Closed | Seen::Unasked(_) => Err(Outcome::AlreadyClosed),

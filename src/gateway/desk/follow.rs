@@ -13,7 +13,7 @@ use crate::store::{CommandRecord, Progress};
 
 use super::carry::Carrier;
 use super::echo::settled;
-use super::look::Seen;
+use super::look::{LOOKS_MAX, Seen};
 use super::run::{Carried, carried};
 use super::{DeskError, Inner, memo};
 
@@ -83,7 +83,7 @@ impl Inner {
         let deadline = Instant::now() + LOOK_TIMEOUT;
         let mut carrier = Carrier::new(api.as_ref(), &id, request, &state, record, deadline);
         carrier.attempts = record.end.as_ref().map_or(0, |end| end.attempts);
-        let outcome = match carrier.seen(None).await {
+        let outcome = match carrier.seen(None, LOOKS_MAX).await {
             Seen::Effect => Outcome::Done,
             Seen::Closed => carrier.found_closed(),
             Seen::Nothing | Seen::Unasked(_) => return Ok(false),

@@ -11,7 +11,7 @@ use crate::lime::{Command, ReplyStatus};
 use super::carry::Carrier;
 
 /// How often something is looked for, one time after the other.
-const LOOKS_MAX: u32 = 3;
+pub(super) const LOOKS_MAX: u32 = 3;
 /// The pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,13 +29,13 @@ pub(super) enum Seen {
 }
 
 impl Carrier<'_> {
-    /// What Blip shows of the step, or of the whole action where none is named.
-    pub(super) async fn seen(&mut self, step: Option<&Step>) -> Seen {
+    /// What Blip shows of the step, or of the whole action where none is named; asked so many times at most.
+    pub(super) async fn seen(&mut self, step: Option<&Step>, looks_max: u32) -> Seen {
         let Some(command) = translate::read_back(self.id, self.ticket_id, self.action) else {
             return Seen::Nothing;
         };
         let mut seen = Seen::Unasked("there was no time left".to_owned());
-        for look in 0..LOOKS_MAX {
+        for look in 0..looks_max {
             if look > 0 {
                 if self.left() <= LOOK_PAUSE {
                     break;

@@ -13,7 +13,7 @@ use super::super::lanes::{Place, Turn};
 use super::carry::Carrier;
 use super::echo::settled;
 use super::follow::{FOLLOW_FOR, FOLLOWED_MAX};
-use super::look::Seen;
+use super::look::{LOOKS_MAX, Seen};
 use super::queue::Queued;
 use super::run::{Carried, carried, lane_of};
 use super::{DeskError, Inner, memo, unknown};
@@ -154,7 +154,7 @@ impl Inner {
             let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
             carrier.attempts = 1;
             let looking = self.looks.acquire().await;
-            let seen = carrier.seen(None).await;
+            let seen = carrier.seen(None, LOOKS_MAX).await;
             drop(looking);
             let outcome = match seen {
                 Seen::Effect => Outcome::Done,
