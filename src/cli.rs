@@ -5,18 +5,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod bulk;
 mod check;
 mod client;
+mod commands;
 mod directory;
 mod quarantine;
 mod sandbox;
 mod serve;
 mod tail;
+mod tickets;
 
 /// The gRPC gateway between Take Blip's Desk and your own contact-center systems.
 ///
 /// Blip posts a custom attendance channel's webhooks to deskgate; your software subscribes to them as typed gRPC
-/// events, and answers with Assign, Send and Close. Nothing that Blip heard 200 for is lost.
+/// events, and acts on its tickets. Nothing that Blip heard 200 for is lost.
 #[derive(Debug, Parser)]
 #[command(name = "deskgate", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
@@ -37,6 +40,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Follow the events of a running gateway.
     Tail(tail::TailArgs),
+    /// Tickets: list them, look at one, assign, answer, close, transfer, tag.
+    Tickets(tickets::TicketsArgs),
+    /// What was asked of Desk, and what became of it.
+    Commands(commands::CommandsArgs),
     /// Who attends a bot's customers, and who of them is online.
     Agents(directory::AgentsArgs),
     /// The teams of a bot, and how many are online in each.
@@ -77,6 +84,8 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Tickets(args) => tickets::run(args).await,
+            Command::Commands(args) => commands::run(args).await,
             Command::Agents(args) => directory::agents(args).await,
             Command::Teams(args) => directory::teams(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,

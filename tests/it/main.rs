@@ -24,6 +24,7 @@ mod faults;
 mod matrix;
 mod media;
 mod metrics;
+mod operator;
 mod outbox;
 mod quarantine;
 mod sandbox;

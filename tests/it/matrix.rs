@@ -40,7 +40,7 @@ impl Mutation {
     }
 
     /// The fault, on what this sends and on nothing else.
-    fn fault(self, kind: Value) -> Value {
+    fn fault(self, kind: &Value) -> Value {
         let on = if self == Send { "messages" } else { "commands" };
         let matching = match self {
             Send => json!({}),
@@ -145,7 +145,7 @@ async fn under(name: &str, kind: Value, timeout: Duration) -> Vec<Row> {
     let mut rows = Vec::new();
     for mutation in ALL {
         let ticket_id = ticket_for(&world, mutation).await;
-        world.desk("/faults", mutation.fault(kind.clone())).await;
+        world.desk("/faults", mutation.fault(&kind)).await;
         let answer = mutation.call(world.tickets().await, ticket_id.clone(), timeout).await;
         let told = answer.map_or_else(|status| reason_of(&status).0, |_| "OK".to_owned());
         rows.push(row(&world, mutation, &ticket_id, told).await);
@@ -260,7 +260,7 @@ async fn kill_9_while_blip_is_asked() {
         let mut rows = Vec::new();
         for mutation in ALL {
             let ticket_id = ticket_for(&world, mutation).await;
-            world.desk("/faults", mutation.fault(json!({"hang": {"applied": applied}}))).await;
+            world.desk("/faults", mutation.fault(&json!({"hang": {"applied": applied}}))).await;
             let tickets = world.tickets().await;
             let asked = ticket_id.clone();
             let call = tokio::spawn(async move { mutation.call(tickets, asked, PATIENT).await });

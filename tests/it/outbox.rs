@@ -2,6 +2,8 @@
 //! they end. And ends that were unknown, until a later look.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deskgate::grpc::pb;
@@ -20,7 +22,10 @@ fn messages() -> usize {
     std::env::var_os("DESKGATE_TEST_OUTBOX").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(120)
 }
 
-const TICKETS: usize = 12;
+/// Over how many tickets these go.
+fn tickets() -> usize {
+    (messages() / 10).clamp(1, 200)
+}
 
 fn send(ticket_id: &str, text: &str, accept_only: bool) -> pb::SendRequest {
     pb::SendRequest {
@@ -117,18 +122,19 @@ async fn a_caller_that_does_not_wait_is_told_by_an_event() {
 async fn an_outage_loses_nothing_doubles_nothing_and_keeps_the_order() {
     let mut world = World::start().await;
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for _ in 0..TICKETS {
+    for _ in 0..tickets() {
         expected.insert(world.customer("oi").await.1, Vec::new());
     }
     power(&world, false, "reset").await;
     let ids: Vec<String> = expected.keys().cloned().collect();
-    let total = messages();
+    let each = messages() / tickets();
     for (round, killed) in [(0, true), (1, true), (2, false)] {
         let mut accepting = JoinSet::new();
         for ticket_id in ids.clone() {
             let mut tickets = world.tickets().await;
-            let texts: Vec<String> =
-                (0..total / TICKETS / 3).map(|n| format!("{ticket_id} {round} {n}")).collect();
+            let texts: Vec<String> = (0..each / 3 + usize::from(round < each % 3))
+                .map(|n| format!("{ticket_id} {round} {n}"))
+                .collect();
             accepting.spawn(async move {
                 for text in &texts {
                     let receipt =
@@ -310,4 +316,78 @@ async fn a_stop_leaves_what_waits_to_the_next_start() {
     world.restart().await;
     assert!(settled(&world, 2).await.iter().all(|(_, told)| told.state() == pb::CommandState::Succeeded));
     assert_eq!(received(&world).await[&ticket_id], ["um", "dois"]);
+}
+
+/// How often the gateway is killed; `DESKGATE_TEST_KILLS` asks for more.
+fn kills() -> usize {
+    std::env::var_os("DESKGATE_TEST_KILLS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(4)
+}
+
+/// Leaves messages on one ticket, one after the other, each until it is accepted; goes on where it was.
+async fn leave(world: &World, ticket_id: &str, next: usize, accepted: &AtomicUsize) -> usize {
+    let mut tickets = world.tickets().await;
+    for number in next.. {
+        let text = format!("{ticket_id} {number}");
+        match tickets.send(send(ticket_id, &text, true)).await {
+            Ok(_) => accepted.fetch_add(1, Ordering::SeqCst),
+            // The gateway is gone: the same is left again in the next round.
+            Err(_) => return number,
+        };
+    }
+    unreachable!("it is killed before")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_instant_doubles_nothing_and_forgets_nothing() {
+    let mut world = World::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(world.customer("oi").await.1);
+    }
+    let mut next = vec![0; ids.len()];
+    for round in 0..kills() {
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let world_now = &world;
+        let leaving = ids.iter().zip(&next).map(|(id, next)| leave(world_now, id, *next, &accepted));
+        // Another instant of the commands' lives each round.
+        let until = 60 + round * 13;
+        let killer = async {
+            while accepted.load(Ordering::SeqCst) < until {
+                tokio::task::yield_now().await;
+            }
+            world_now.gateway.signal("KILL");
+        };
+        next = futures_util::future::join(futures_util::future::join_all(leaving), killer).await.0;
+        world.gateway.wait();
+        world.restart().await;
+    }
+    // What was being accepted when the gateway died may have been: ask for it once more, and wait for every end.
+    let mut tickets = world.tickets().await;
+    let mut ends = BTreeMap::new();
+    for (id, next) in ids.iter().zip(&next) {
+        for number in 0..=*next {
+            let text = format!("{id} {number}");
+            let told = match tickets.send(send(id, &text, false)).await {
+                Ok(_) => "OK".to_owned(),
+                Err(status) => reason_of(&status).0,
+            };
+            ends.insert((id.clone(), number), told);
+        }
+    }
+    let got = received(&world).await;
+    let count = |told: &str| ends.values().filter(|end| *end == told).count();
+    let (done, unknown) = (count("OK"), count("OUTCOME_UNKNOWN"));
+    println!("kills {}, commands {}, done {done}, unknown {unknown}", kills(), ends.len());
+    assert_eq!(done + unknown, ends.len(), "{ends:?}");
+    for id in &ids {
+        let numbers: Vec<usize> =
+            got[id].iter().map(|text| text.rsplit_once(' ').unwrap().1.parse().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|one, other| one < other), "{id}: twice, or out of order: {numbers:?}");
+        for ((of, number), told) in ends.iter().filter(|((of, _), _)| of == id) {
+            let there = numbers.contains(number);
+            assert!(there || told == "OUTCOME_UNKNOWN", "{of} {number} was told {told}, and is not there");
+        }
+    }
+    let said = world.all_events().await.into_iter().filter(|event| event.r#type == "message.agent").count();
+    assert_eq!(said, done, "an event for each that was done");
 }

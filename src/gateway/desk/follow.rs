@@ -56,7 +56,11 @@ impl Inner {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shutdown.soft().cancelled() => return,
             }
-            match self.look_once(&record, &request).await {
+            let looked = tokio::select! {
+                looked = self.look_once(&record, &request) => looked,
+                () = self.shutdown.soft().cancelled() => return,
+            };
+            match looked {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::info!(command.id = %id, method = %record.command.method, "an unknown end is known now");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::domain::translate::{self, ITEMS_MAX, Listed, Step};
 use crate::domain::{Action, Ticket, TicketStatus};
@@ -12,6 +13,8 @@ use super::carry::Carrier;
 
 /// How often something is looked for, one time after the other.
 pub(super) const LOOKS_MAX: u32 = 3;
+/// How long one look may take: some of the time is for what it shows.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -60,7 +63,8 @@ impl Carrier<'_> {
 
     /// The answer to a look; nothing where Blip refuses it for good. `Err` says why Blip could not be asked.
     async fn ask(&self, command: &Command) -> Result<Option<Value>, String> {
-        let reply = self.api.command(command, self.deadline).await.map_err(|error| error.to_string())?;
+        let deadline = self.deadline.min(Instant::now() + LOOK_TIMEOUT);
+        let reply = self.api.command(command, deadline).await.map_err(|error| error.to_string())?;
         match reply.status {
             ReplyStatus::Success(resource) => Ok(Some(resource)),
             ReplyStatus::Failure(reason) => {

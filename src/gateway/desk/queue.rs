@@ -16,7 +16,7 @@ use crate::store::{AppendError, Begun, CommandKey, CommandRecord};
 use super::super::lanes::{Place, Turn};
 use super::echo::settled;
 use super::run::{Carried, lane_of, new_command, no_time};
-use super::{Bot, DeskError, Done, Inner, memo, unknown};
+use super::{Bot, DeskError, Done, Inner, memo};
 
 /// How long one try may take: a little more than Blip's own limit.
 const TRY_TIMEOUT: Duration = Duration::from_secs(70);
@@ -142,12 +142,12 @@ impl Inner {
 
     /// One try of a queued command.
     async fn try_post(self: &Arc<Self>, id: Uuid) -> Result<Next, DeskError> {
-        let Some(record) = self.ledger.command(CommandKey::Id(id)).await?.filter(|it| it.end.is_none())
-        else {
+        let waits = |it: &CommandRecord| it.end.is_none() && it.start_time.is_none();
+        let Some(record) = self.ledger.command(CommandKey::Id(id)).await?.filter(waits) else {
             return Ok(Next::Leave);
         };
         let Some(request) = memo::request_of(&record.command) else {
-            let fault = unknown("its record is of another version, which alone can send it");
+            let fault = Fault::new("INTERNAL", "its record is of another version, and was not sent");
             return self.end_queued(&record, Carried::at_once(Outcome::Failed(fault))).await;
         };
         let Ok(bot) = self.bot(&request.bot) else {
@@ -165,9 +165,13 @@ impl Inner {
             return self.expire(&record).await;
         }
         let Some((record, state)) = self.ledger.start(id).await? else { return Ok(Next::Leave) };
-        let next = self.send_queued(bot, &record, &request, &state).await;
+        let sent = self.send_queued(bot, &record, &request, &state).await;
         drop(passed);
-        next
+        // From here on it was perhaps sent: only a look after the next start may say what became of it.
+        sent.or_else(|error| {
+            tracing::error!(command.id = %id, %error, "what became of a queued command could not be recorded");
+            Ok(Next::Leave)
+        })
     }
 
     /// Waits for the bot's turn, and until its Blip answers.

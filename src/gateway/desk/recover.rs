@@ -154,7 +154,10 @@ impl Inner {
             let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
             carrier.attempts = 1;
             let looking = self.looks.acquire().await;
-            let seen = carrier.seen(None, LOOKS_MAX).await;
+            let seen = tokio::select! {
+                seen = carrier.seen(None, LOOKS_MAX) => seen,
+                () = self.shutdown.soft().cancelled() => return None,
+            };
             drop(looking);
             let outcome = match seen {
                 Seen::Effect => Outcome::Done,

@@ -15,7 +15,9 @@ use crate::clock::{SequentialIds, SystemClock};
 use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
-use crate::store::{Appended, Begun, Bounds, End, Health, LogId, NewCommand, Quarantined, TicketsWanted};
+use crate::store::{
+    Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted,
+};
 
 /// A store in memory that fails as told first.
 #[derive(Debug)]
@@ -106,9 +108,9 @@ impl Ledger for Faulty {
     }
 }
 
-/// A Blip that gives these answers, then says yes to all.
+/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked.
 #[derive(Debug, Default)]
-struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>);
+struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>);
 
 impl Blip {
     fn next(&self) -> Result<Reply, BlipError> {
@@ -121,7 +123,8 @@ impl BlipApi for Blip {
     fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
         self
     }
-    async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
+    async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
+        self.1.lock().unwrap().push(command.uri.0.clone());
         self.next()
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
@@ -138,6 +141,7 @@ fn yes(resource: Value) -> Reply {
 
 struct World {
     store: Arc<Faulty>,
+    blip: Arc<Blip>,
     desk: Desk,
     shutdown: Shutdown,
 }
@@ -153,19 +157,20 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
         let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
-        let blip: Arc<dyn BlipApi> = Arc::new(Blip(Mutex::new(answers.into_iter().collect())));
+        let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default()));
+        let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
         let desk = Desk::new(DeskParts {
             log: Arc::<Faulty>::clone(&store),
             ledger: Arc::<Faulty>::clone(&store),
-            bots: BTreeMap::from([("suporte".to_owned(), blip)]),
+            bots: BTreeMap::from([("suporte".to_owned(), api)]),
             clock,
             ids,
             shutdown: shutdown.clone(),
             metrics: CommandMetrics::register(&mut Registry::default()),
             queue: QueueLimits::default(),
         });
-        Self { store, desk, shutdown }
+        Self { store, blip, desk, shutdown }
     }
 
     async fn close(&self, within: Duration) -> Result<Done, DeskError> {
@@ -213,6 +218,40 @@ async fn an_end_is_recorded_however_long_the_disk_is_full() {
     assert!(matches!(told, DeskError::Fault(fault) if fault.reason == "OUTCOME_UNKNOWN"));
     assert_eq!(world.end().await, Outcome::Done);
     assert!(world.store.ticket("suporte", "t").await.unwrap().unwrap().is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_queued_is_sent_once_even_if_its_end_cannot_be_recorded() {
+    let broken = AppendError::Unavailable("told to fail".to_owned());
+    let world = World::new(vec![broken], false, []);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    let done = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!(done.record.progress(), Progress::Queued);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(*world.blip.1.lock().unwrap(), ["/ping", "/tickets/change-status"]);
+    let left = world.store.unsettled().await.unwrap().remove(0);
+    assert_eq!(left.progress(), Progress::Running, "the next start looks for it");
+    world.desk.recover();
+    assert!(matches!(world.end().await, Outcome::Unknown(_)), "never sent again by guess");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_goes_on_after_what_passes() {
+    let silence = || Err(BlipError::NotSent("no route".to_owned()));
+    let slow = Err(BlipError::OverQuota { retry_after: Duration::from_secs(20) });
+    // A ping without an answer, then with one; the close not sent thrice; a ping; the close late; the close done.
+    let pong = || Ok(yes(Value::Null));
+    let answers = [silence(), pong(), silence(), silence(), silence(), pong(), slow];
+    let world = World::new(Vec::new(), false, answers);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!(world.end().await, Outcome::Done);
+    let asked = world.blip.1.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|uri| *uri == "/tickets/change-status").count(), 5, "{asked:?}");
+    assert!(asked.iter().filter(|uri| *uri == "/ping").count() >= 3, "{asked:?}");
+    let events = world.store.read(Seq(0), 9).await.unwrap();
+    let types: Vec<_> = events.iter().map(|stored| stored.event.payload.type_name()).collect();
+    assert_eq!(types, ["ticket.closed", "command.settled"]);
 }
 
 #[tokio::test(start_paused = true)]
