@@ -13,11 +13,11 @@ use crate::blip::BlipApi;
 use crate::blip::policy::{Next, chance, next_step};
 use crate::clock::Ids;
 use crate::domain::translate::directory::{self as wire, List};
-use crate::domain::translate::refusal;
+use crate::domain::translate::{elsewhere, refusal};
 use crate::domain::{Agent, CustomReply, Customer, CustomerCard, Event, Fault, Seq, Team};
 use crate::lime::{Command, Identity, ReplyStatus};
 use crate::shutdown::Shutdown;
-use crate::store::{EventLog, ReadError};
+use crate::store::{EventLog, ReadError, TicketsWanted};
 
 use super::desk::{DeskError, unread};
 use super::notice::Notice;
@@ -30,6 +30,8 @@ pub use page::{Listed, Page};
 use cache::{Asked, Cache, Kept};
 use page::paged;
 
+/// Tickets looked at, newest first, for who a customer behind a router is.
+const TICKETS_MAX: usize = 16;
 /// Events looked through, newest first, for who a customer behind a router is.
 const LOOK_BACK_EVENTS_MAX: u64 = 4_000;
 /// Events read at once.
@@ -325,13 +327,9 @@ impl Inner {
         }
     }
 
-    /// The same for what is always there: that Blip does not find it is a refusal like others.
+    /// The same for what is always there: what Blip does not find is no ticket.
     async fn read(&self, api: &dyn BlipApi, command: &Command, deadline: Instant) -> Result<Value, Fault> {
-        let asked = self.ask(api, command, deadline).await;
-        asked.map_err(|fault| match fault.reason.as_str() {
-            NOT_FOUND => Fault { reason: "BLIP_REJECTED".to_owned(), ..fault },
-            _ => fault,
-        })
+        self.ask(api, command, deadline).await.map_err(elsewhere)
     }
 
     /// The same for what may not be there.
@@ -359,8 +357,19 @@ impl Inner {
         Ok(self.look(api, &command, deadline).await?.and_then(wire::card_of))
     }
 
-    /// Who a customer behind a router is, by its newest events: their metadata or their ticket may have told.
+    /// Who a customer behind a router is, by its newest tickets, or by its newest events, whose metadata may have told.
     async fn told_by_the_log(&self, bot: &str, identity: &Identity) -> Result<String, ReadError> {
+        let wanted = TicketsWanted {
+            bot: bot.to_owned(),
+            customer_identity: identity.to_string(),
+            count_max: TICKETS_MAX,
+            ..TicketsWanted::default()
+        };
+        let tickets = self.log.tickets(wanted).await?.items.into_iter();
+        let told = tickets.map(|(_, ticket)| ticket.routing_customer_identity).find(|told| !told.is_empty());
+        if let Some(told) = told {
+            return Ok(told);
+        }
         let mut end = *self.log.tail().borrow();
         let stop = Seq(end.0.saturating_sub(LOOK_BACK_EVENTS_MAX));
         while end > stop {

@@ -288,7 +288,7 @@ async fn faults_are_named() {
         async move { directory.list_tags(pb::ListTagsRequest { bot: "suporte".to_owned() }).await }
     };
     for (fault, code, reason, blip_code) in [
-        (json!({"kind": "failure", "code": 67}), Code::FailedPrecondition, "BLIP_REJECTED", Some("67")),
+        (json!({"kind": "failure", "code": 67}), Code::NotFound, "BLIP_NOT_FOUND", Some("67")),
         (json!({"kind": "failure", "code": 21}), Code::InvalidArgument, "BLIP_REJECTED", Some("21")),
         (json!({"kind": "failure", "code": 34}), Code::ResourceExhausted, "BLIP_QUOTA_EXCEEDED", Some("34")),
         (json!({"kind": "failure"}), Code::FailedPrecondition, "BLIP_REJECTED", None),
