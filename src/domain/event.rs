@@ -361,6 +361,8 @@ fn told(
     (origin, receive_time): (Origin, Timestamp),
     flags: &mut Flags,
 ) -> Payload {
+    // Also of an end, which is told all the same.
+    flags.order_uncertain = state.ticket.as_ref().is_some_and(|known| known.is_later_than(&document));
     let mut change = state.apply(&document);
     if origin == Origin::Command {
         // A ticket we never saw was not created by being assigned.
@@ -388,4 +390,41 @@ fn told(
 /// A document that changed `fields`.
 pub(super) fn updated(ticket: Ticket, fields: Vec<&'static str>) -> Payload {
     Payload::TicketUpdated { ticket, changed_fields: fields.into_iter().map(str::to_owned).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ticket::TicketStatus;
+
+    fn document(status: TicketStatus, second: i64) -> NewEvent {
+        let status_time = Timestamp::from_second(second).ok();
+        let ticket = Ticket { id: "t".to_owned(), status, status_time, ..Ticket::default() };
+        NewEvent {
+            bot: Arc::from("suporte"),
+            ticket_id: Some("t".to_owned()),
+            dedup: None,
+            origin: Origin::Webhook,
+            event_time: None,
+            blip_id: "1".to_owned(),
+            traceparent: String::new(),
+            resolved_customer_identity: String::new(),
+            fact: Fact::Ticket(ticket),
+            raw: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_ticket_says_so() {
+        use TicketStatus::{ClosedClient, Open};
+        let mut state = TicketState::default();
+        let mut told = |status, second| {
+            let event = place(document(status, second), &mut state, Uuid::nil(), Timestamp::UNIX_EPOCH).0;
+            (event.payload.type_name(), event.flags.order_uncertain)
+        };
+        assert_eq!(told(Open, 5), ("ticket.created", false));
+        assert_eq!(told(Open, 4), ("ticket.updated", true));
+        assert_eq!(told(ClosedClient, 3), ("ticket.closed", true));
+        assert_eq!(told(ClosedClient, 6), ("ticket.updated", false));
+    }
 }

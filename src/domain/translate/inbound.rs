@@ -290,6 +290,7 @@ pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
         open_time,
         close_time,
         status_time,
+        command_time: None,
         more,
     }
 }

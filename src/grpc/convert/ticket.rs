@@ -29,6 +29,7 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         open_time,
         close_time,
         status_time,
+        command_time: _,
         more,
     } = ticket;
     let mut more = value::struct_to_pb(more);

@@ -143,14 +143,21 @@ fn ticket() -> impl Strategy<Value = Ticket> {
     ];
     let parts = (
         (status, any::<[String; 12]>(), any::<[Option<i64>; 2]>(), any::<Option<i32>>(), successor()),
-        (vec(any::<String>(), 0..3), option::of(content()), [date(), date(), date(), date()], members()),
+        (
+            vec(any::<String>(), 0..3),
+            option::of(content()),
+            [date(), date(), date(), date(), date()],
+            members(),
+        ),
     );
     parts.prop_map(|((status, texts, numbers, priority, successor), (tags, customer_input, dates, more))| {
         let [id, blip_status, sequential_suffix, customer_identity, customer_domain, rest @ ..] = texts;
         let [routing_customer_identity, agent_identity, team, closed_by, parent_ticket_id, external_id, _] =
             rest;
-        let ([sequential_id, parent_sequential_id], [create_time, open_time, close_time, status_time]) =
-            (numbers, dates);
+        let (
+            [sequential_id, parent_sequential_id],
+            [create_time, open_time, close_time, status_time, command_time],
+        ) = (numbers, dates);
         Ticket {
             id,
             status,
@@ -174,6 +181,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             open_time,
             close_time,
             status_time,
+            command_time,
             more,
         }
     })

@@ -212,6 +212,8 @@ pub(super) struct V1Ticket<'a> {
     closed: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     status_changed: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    commanded: Option<Time>,
     #[serde(default, skip_serializing_if = "Members::is_empty")]
     more: Members<'a>,
 }

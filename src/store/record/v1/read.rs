@@ -180,6 +180,7 @@ impl From<V1Ticket<'_>> for Ticket {
             opened,
             closed,
             status_changed,
+            commanded,
             more,
         } = ticket;
         Self {
@@ -205,6 +206,7 @@ impl From<V1Ticket<'_>> for Ticket {
             open_time: time(opened),
             close_time: time(closed),
             status_time: time(status_changed),
+            command_time: time(commanded),
             more: more.0.into_owned(),
         }
     }

@@ -271,6 +271,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             open_time,
             close_time,
             status_time,
+            command_time,
             more,
         } = ticket;
         Self {
@@ -296,6 +297,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             opened: open_time.map(Time),
             closed: close_time.map(Time),
             status_changed: status_time.map(Time),
+            commanded: command_time.map(Time),
             more: Members(Cow::Borrowed(more)),
         }
     }
