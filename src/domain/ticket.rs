@@ -95,6 +95,8 @@ pub struct Ticket {
     pub priority: Option<i32>,
     /// Labels.
     pub tags: Vec<String>,
+    /// The document says that there are no labels, `[]`, as others do not speak of them. Never set in what is known.
+    pub untagged: bool,
     /// Who closed it.
     pub closed_by: String,
     /// Number of the ticket this one was transferred from.
@@ -183,7 +185,7 @@ impl TicketState {
     /// Merges `document` and says what it changed.
     pub fn apply(&mut self, document: &Ticket) -> Change {
         let Some(known) = &mut self.ticket else {
-            self.ticket = Some(document.clone());
+            self.ticket = Some(Ticket { untagged: false, ..document.clone() });
             let status = document.status;
             return if status.is_terminal() { Change::ended(status) } else { Change::Created };
         };
@@ -342,6 +344,9 @@ impl Ticket {
             )*};
         }
         texts!(sequential_suffix, customer_domain, team, parent_ticket_id, external_id, tags);
+        if document.untagged && take("tags", !self.tags.is_empty()) {
+            self.tags.clear();
+        }
         identities!(customer_identity, agent_identity, closed_by);
         options!(sequential_id, priority, parent_sequential_id, customer_input);
         options!(create_time, open_time, close_time, status_time);

@@ -7,14 +7,16 @@ mod outbound;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use content::{add, clash, content_document, content_of, reading};
-pub use inbound::{Translated, event_of, ticket_of};
+pub use inbound::{Translated, event_of};
 pub use outbound::{
     Judgement, Step, get_ticket, has_labels, has_message, outcome_of, read_back, refusal, steps_of,
     ticket_confirms,
 };
 pub use suspicion::{Stray, Suspicion};
+pub use ticket::ticket_of;
 
 /// Desk's domain: the only sender of a custom attendance channel.
 pub const DESK: &str = "desk.msging.net";

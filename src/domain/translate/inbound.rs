@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::suspicion::{Stray, Suspicion};
+use super::ticket::happened;
+pub(super) use super::ticket::ticket_of;
 use super::{DESK, content_of};
-use crate::domain::content::Content;
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
-use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
-use crate::lime::document::{self, Members, Misfit, parse_date};
+use crate::domain::ticket::{Ticket, canonical_ticket_id};
+use crate::lime::document::{self, Members, is_of_our_era, parse_date};
 use crate::lime::{
     Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, canonical_id, text_of,
 };
@@ -31,7 +32,7 @@ pub struct Translated {
 /// Turns an envelope into an event of `bot`, keeping `raw` as it came.
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
     let Envelope { id, from, to, mut metadata, body } = envelope;
-    let happened = time_of(&metadata);
+    let posted = time_of(&metadata);
     let originator = metadata.get("#tunnel.originator").map(customer_named).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
         metadata.get("traceparent").unwrap_or_default().to_owned()
@@ -48,7 +49,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
         Body::Message(message) if !foreign => {
             let about = About::message(message, from_desk.clone(), &blip_id, &mut metadata, &raw);
-            let differ = from_desk.is_some() && about.ticket_id != from_desk;
+            let named = ticket_named(&blip_id).filter(|_| matches!(about.fact, Fact::Ticket(_)));
+            let differ = [&from_desk, &named].into_iter().any(|id| id.is_some() && *id != about.ticket_id);
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
@@ -72,8 +74,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
     let dedup = (!blip_id.is_empty())
         .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
     let event_time = match &fact {
-        Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
-        Fact::Told(_) => happened,
+        Fact::Ticket(ticket) => happened(ticket).or(posted),
+        Fact::Told(_) => posted,
     };
     let owner_identity = match &fact {
         Fact::Ticket(ticket) => Members(&ticket.more).text("ownerIdentity").ok().flatten(),
@@ -147,8 +149,8 @@ impl About {
         let parsed = digest_of(media_type.essence(), &content);
         let kind = "message";
         if let Some(ticket) = ticket_in(&media_type, &content) {
-            let ticket_id =
-                if ticket.id.is_empty() { from_desk } else { Some(canonical_ticket_id(&ticket.id)) };
+            let told = (!ticket.id.is_empty()).then(|| canonical_ticket_id(&ticket.id));
+            let ticket_id = told.or(from_desk).or_else(|| ticket_named(blip_id));
             if let Some(ticket_id) = ticket_id {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
@@ -162,6 +164,8 @@ impl About {
         let payload = if media_type.essence() == document::CHAT_STATE {
             let state = content.as_object().and_then(|object| Members(object).text("state").ok().flatten());
             Payload::CustomerTyping { state: state.unwrap_or_else(|| text_of(&content)) }
+        } else if is_typing(&media_type, &content) {
+            Payload::CustomerTyping { state: "composing".to_owned() }
         } else if media_type.essence() == document::DELETED {
             Payload::MessageDeleted { message_id }
         } else if blip_id.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("context:")) {
@@ -175,7 +179,7 @@ impl About {
 }
 
 /// The customer that a node names, as an identity.
-fn customer_named(node: &str) -> String {
+pub(super) fn customer_named(node: &str) -> String {
     Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
 }
 
@@ -184,6 +188,23 @@ fn desk_ticket(node: &Node) -> Option<String> {
     let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
     (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
         .then(|| canonical_ticket_id(&node.identity.name))
+}
+
+/// The ticket in the id of a ticket's own envelope, `Ticket:{id}:{status}`.
+fn ticket_named(blip_id: &str) -> Option<String> {
+    let (head, rest) = blip_id.split_at_checked("Ticket:".len())?;
+    let (id, _) = rest.rsplit_once(':')?;
+    (head.eq_ignore_ascii_case("Ticket:") && !id.is_empty()).then(|| canonical_ticket_id(id))
+}
+
+/// Whether content is the form in which WhatsApp itself says that somebody types; with anything else beside it, it is
+/// a message.
+fn is_typing(media_type: &MediaType, content: &Value) -> bool {
+    let Value::Object(object) = content else { return false };
+    media_type.essence() == "application/json"
+        && object.len() == 2
+        && object.contains_key("messaging_product")
+        && object.get("typing_indicator").is_some_and(Value::is_object)
 }
 
 /// The ticket document a message carries, itself or as the context of a redirect.
@@ -201,136 +222,16 @@ fn ticket_in(media_type: &MediaType, content: &Value) -> Option<Ticket> {
     }
 }
 
-/// Every member with a place of its own in [`Ticket`].
-const TICKET_MEMBERS: [&str; 20] = [
-    "id",
-    "status",
-    "sequentialId",
-    "sequentialSuffix",
-    "customerIdentity",
-    "customerDomain",
-    "routingCustomerIdentity",
-    "agentIdentity",
-    "team",
-    "priority",
-    "tags",
-    "closedBy",
-    "parentSequentialId",
-    "externalId",
-    "customerInput",
-    "storageDate",
-    "openDate",
-    "closeDate",
-    "statusDate",
-    "parentTicketId",
-];
-
-/// Reads a ticket document. A member that is not what its place asks for stays in `more`.
-pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
-    let members = Members(object);
-    let mut more = members.rest(&TICKET_MEMBERS);
-    let mut odd = |name: &str| {
-        if let Some(value) = members.get(name) {
-            more.insert(name.to_owned(), value.clone());
-        }
-    };
-    let mut text = |name| {
-        members
-            .text(name)
-            .unwrap_or_else(|Misfit| {
-                odd(name);
-                None
-            })
-            .unwrap_or_default()
-    };
-    let (id, blip_status) = (text("id"), text("status"));
-    let (sequential_suffix, team, closed_by) = (text("sequentialSuffix"), text("team"), text("closedBy"));
-    let (customer_identity, customer_domain) = (text("customerIdentity"), text("customerDomain"));
-    let (routing_customer_identity, agent_identity) =
-        (text("routingCustomerIdentity"), text("agentIdentity"));
-    let (external_id, parent_ticket_id) = (text("externalId"), text("parentTicketId"));
-    let mut integer = |name| {
-        members.integer(name).unwrap_or_else(|Misfit| {
-            odd(name);
-            None
-        })
-    };
-    let (sequential_id, parent_sequential_id) = (integer("sequentialId"), integer("parentSequentialId"));
-    let priority = integer("priority").and_then(|number| i32::try_from(number).ok());
-    let mut date = |name| {
-        members.date(name).unwrap_or_else(|Misfit| {
-            odd(name);
-            None
-        })
-    };
-    let (create_time, open_time) = (date("storageDate"), date("openDate"));
-    let (close_time, status_time) = (date("closeDate"), date("statusDate"));
-    let tags = tags_of(members, &mut odd);
-    let customer_input = customer_input_of(members, &mut odd);
-    Ticket {
-        id,
-        status: TicketStatus::from_blip(&blip_status),
-        blip_status,
-        sequential_id,
-        sequential_suffix,
-        customer_identity,
-        customer_domain,
-        routing_customer_identity: customer_named(&routing_customer_identity),
-        agent_identity,
-        team,
-        priority,
-        tags,
-        closed_by,
-        parent_sequential_id,
-        parent_ticket_id: canonical_ticket_id(&parent_ticket_id),
-        successor: None,
-        external_id,
-        customer_input,
-        create_time,
-        open_time,
-        close_time,
-        status_time,
-        command_time: None,
-        more,
-    }
-}
-
-fn tags_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Vec<String> {
-    match members.get("tags") {
-        Some(Value::Array(tags)) => tags.iter().map(text_of).collect(),
-        Some(_) => {
-            odd("tags");
-            Vec::new()
-        }
-        None => Vec::new(),
-    }
-}
-
-/// What opened a ticket: `{type, value}`, or `{}`, or nothing.
-fn customer_input_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Option<Content> {
-    match members.get("customerInput") {
-        None => None,
-        Some(Value::Object(object)) if object.is_empty() => None,
-        Some(Value::Object(object)) => {
-            let container = Members(object);
-            let media_type = MediaType::new(&container.text("type").ok().flatten().unwrap_or_default());
-            Some(content_of(&media_type, container.get("value").cloned().unwrap_or_default()))
-        }
-        Some(_) => {
-            odd("customerInput");
-            None
-        }
-    }
-}
-
 /// When a message was made, from the metadata that tells, the most exact first.
 fn time_of(metadata: &Metadata) -> Option<Timestamp> {
     let number = |key: &str| metadata.get(key).and_then(|text| text.trim().parse::<i64>().ok());
     let millis = |key| number(key).and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let seconds = |key| number(key).and_then(|seconds| Timestamp::from_second(seconds).ok());
     millis("#envelope.timestamp")
-        .or_else(|| millis("date_created"))
+        .filter(is_of_our_era)
+        .or_else(|| millis("date_created").filter(is_of_our_era))
         .or_else(|| metadata.get("#envelope.storageDate").and_then(parse_date))
-        .or_else(|| number("#wa.timestamp").and_then(|seconds| Timestamp::from_second(seconds).ok()))
+        .or_else(|| seconds("#wa.timestamp").filter(is_of_our_era))
 }
 
 /// The digest of what makes two deliveries one; metadata is left out, members sort by name.

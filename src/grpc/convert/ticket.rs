@@ -19,6 +19,7 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         team,
         priority,
         tags,
+        untagged: _,
         closed_by,
         parent_sequential_id,
         parent_ticket_id,
@@ -33,7 +34,11 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         more,
     } = ticket;
     let mut more = value::struct_to_pb(more);
-    if !routing_customer_identity.is_empty() {
+    // A ticket that an earlier version stored has it in its own place alone.
+    let told = more.as_ref().is_some_and(|more| {
+        more.fields.keys().any(|name| name.eq_ignore_ascii_case("routingCustomerIdentity"))
+    });
+    if !told && !routing_customer_identity.is_empty() {
         let behind = value::to_pb(&routing_customer_identity.as_str().into());
         let fields = &mut more.get_or_insert_default().fields;
         fields.insert("routingCustomerIdentity".to_owned(), behind);

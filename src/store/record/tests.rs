@@ -171,6 +171,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             team,
             priority,
             tags,
+            untagged: false,
             closed_by,
             parent_sequential_id,
             parent_ticket_id,

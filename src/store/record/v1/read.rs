@@ -196,6 +196,7 @@ impl From<V1Ticket<'_>> for Ticket {
             team: owned(team),
             priority,
             tags: tags.into_owned(),
+            untagged: false,
             closed_by: owned(closed_by),
             parent_sequential_id,
             parent_ticket_id: owned(parent_ticket),

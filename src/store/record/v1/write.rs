@@ -261,6 +261,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             team,
             priority,
             tags,
+            untagged: _,
             closed_by,
             parent_sequential_id,
             parent_ticket_id,
