@@ -373,7 +373,7 @@ fn told(
             known.stamp(receive_time);
         }
     }
-    let after = state.ticket.clone().unwrap_or(document);
+    let after = state.told(&document);
     match change {
         Change::Created => Payload::TicketCreated(after),
         Change::Assigned => Payload::TicketAssigned(after),

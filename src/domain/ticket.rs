@@ -6,6 +6,13 @@ use serde_json::{Map, Value};
 use super::content::Content;
 use super::transfer::Successor;
 use crate::lime::Node;
+use crate::lime::document::weight;
+
+/// Members without a field in one event, in bytes of their JSON: with the body that brought them it stays below the
+/// 4 MiB that clients take.
+const MORE_TOLD_MAX: usize = 1 << 20;
+/// Members without a field that are kept for later events.
+const MORE_KEPT_MAX: usize = 256 << 10;
 
 /// Where an attendance stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -209,6 +216,16 @@ impl TicketState {
         }
     }
 
+    /// The ticket as `newest` told it, and with it all that was known before, to be told. What it is known by from then
+    /// on is less, as it stands in every later event, and every document may add to it.
+    pub(super) fn told(&mut self, newest: &Ticket) -> Ticket {
+        let Some(known) = &mut self.ticket else { return newest.clone() };
+        known.bound_more(&newest.more, MORE_TOLD_MAX);
+        let told = known.clone();
+        known.bound_more(&newest.more, MORE_KEPT_MAX);
+        told
+    }
+
     /// Takes over what a document that waited may still tell of a ticket that went on without it, and says what:
     /// never where the attendance stands. `None` where it can be applied after all: nothing is known yet, it
     /// closes the ticket, or its own date is the newest.
@@ -220,6 +237,26 @@ impl TicketState {
 }
 
 impl Ticket {
+    /// Leaves members without a field out until the rest has `bytes_max`: first those that the newest document does
+    /// not have, and of these the largest.
+    fn bound_more(&mut self, newest: &Map<String, Value>, bytes_max: usize) {
+        let bytes_of = |(name, value): (&String, &Value)| name.len().saturating_add(weight(value));
+        let mut bytes = self.more.iter().map(bytes_of).fold(0, usize::saturating_add);
+        if bytes <= bytes_max {
+            return;
+        }
+        let sized = self
+            .more
+            .iter()
+            .map(|(name, value)| (!newest.contains_key(name), bytes_of((name, value)), name.clone()));
+        let mut sized: Vec<_> = sized.collect();
+        sized.sort_unstable();
+        while let Some((_, size, name)) = sized.pop().filter(|_| bytes > bytes_max) {
+            bytes = bytes.saturating_sub(size);
+            self.more.remove(&name);
+        }
+    }
+
     /// Sets the times that a command of ours implies and no document of Blip's has told.
     pub(super) fn stamp(&mut self, now: Timestamp) {
         self.command_time = Some(now);

@@ -18,6 +18,10 @@ pub use outbound::{
 pub use suspicion::{Stray, Suspicion};
 pub use ticket::ticket_of;
 
+/// The longest text that has a place of its own, in bytes: an id, or a node of Blip's encoded in another, is shorter.
+/// Such texts stand in an event several times, and clients take no more than 4 MiB.
+const TEXT_BYTES_MAX: usize = 4_096;
+
 /// Desk's domain: the only sender of a custom attendance channel.
 pub const DESK: &str = "desk.msging.net";
 /// Who carries out desk commands.

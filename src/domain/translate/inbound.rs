@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::suspicion::{Stray, Suspicion};
 use super::ticket::happened;
 pub(super) use super::ticket::ticket_of;
-use super::{DESK, content_of};
+use super::{DESK, TEXT_BYTES_MAX, content_of};
+use crate::domain::content::MEDIA_TYPE_BYTES_MAX;
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
 use crate::domain::ticket::{Ticket, canonical_ticket_id};
 use crate::lime::document::{self, Members, is_of_our_era, parse_date};
@@ -29,17 +30,20 @@ pub struct Translated {
     pub owner_identity: String,
 }
 
-/// Turns an envelope into an event of `bot`, keeping `raw` as it came.
+/// Turns an envelope into an event of `bot`, keeping `raw` as it came. An id, an address or a type that is too long to
+/// be one is taken as none: it is in `raw`.
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
     let Envelope { id, from, to, mut metadata, body } = envelope;
     let posted = time_of(&metadata);
-    let originator = metadata.get("#tunnel.originator").map(customer_named).unwrap_or_default();
+    let short = |key| metadata.get(key).filter(|text| text.len() <= TEXT_BYTES_MAX);
+    let originator = short("#tunnel.originator").map(customer_named).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
-        metadata.get("traceparent").unwrap_or_default().to_owned()
+        short("traceparent").unwrap_or_default().to_owned()
     } else {
         traceparent
     };
-    let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
+    let blip_id = id.as_deref().map(canonical_id).filter(|id| id.len() <= TEXT_BYTES_MAX);
+    let blip_id = blip_id.unwrap_or_default().to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
     let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
     let (about, suspicion) = match body {
@@ -54,7 +58,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
-            let media_type = message.media_type.as_str().to_owned();
+            let media_type = type_of(&message.media_type);
             let parsed = digest_of(message.media_type.essence(), &message.content);
             (
                 About::unknown(None, media_type, &raw, "message", parsed),
@@ -63,6 +67,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
         Body::Other(object) => {
             let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
+            let media_type = type_of(&MediaType::new(&media_type));
             let suspicion = Stray::of(&object, foreign, from.is_none()).map(Suspicion::NotFromDesk);
             let json = Value::Object(object);
             let parsed = digest_of("", &json);
@@ -155,10 +160,10 @@ impl About {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
             }
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
         }
         let Some(ticket_id) = from_desk else {
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
         };
         let message_id = blip_id.to_owned();
         let payload = if media_type.essence() == document::CHAT_STATE {
@@ -183,9 +188,14 @@ pub(super) fn customer_named(node: &str) -> String {
     Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
 }
 
+/// The type of what is kept as it came.
+fn type_of(media_type: &MediaType) -> String {
+    Some(media_type.as_str()).filter(|text| text.len() <= MEDIA_TYPE_BYTES_MAX).unwrap_or_default().to_owned()
+}
+
 /// The ticket a desk node stands for.
 fn desk_ticket(node: &Node) -> Option<String> {
-    let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
+    let named = node.identity.is_at(DESK) && (1..=TEXT_BYTES_MAX).contains(&node.identity.name.len());
     (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
         .then(|| canonical_ticket_id(&node.identity.name))
 }

@@ -3,16 +3,13 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::content_of;
 use super::inbound::customer_named;
+use super::{TEXT_BYTES_MAX, content_of};
 use crate::domain::content::Content;
 use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
 use crate::lime::document::{Members, Misfit, weight};
 use crate::lime::{MediaType, text_of};
 
-/// The longest text that has a place of its own, in bytes: a node of Blip's, encoded in another, is shorter. Texts
-/// stand in every event of their ticket, some twice.
-const TEXT_BYTES_MAX: usize = 4_096;
 /// All labels of a ticket, in bytes.
 const TAGS_BYTES_MAX: usize = 16 << 10;
 /// What opened a ticket, in bytes of its JSON: it stands in every event that has the whole ticket.
