@@ -263,7 +263,11 @@ fn says(payload: Option<&Payload>) -> String {
         Some(Payload::AgentMessage(told)) => content(told.content.as_ref()),
         Some(Payload::TicketContext(told)) => content(told.content.as_ref()),
         Some(Payload::MessageStatusChanged(told)) => {
-            format!("{} {} {}", told.message_id, told.status().as_str_name(), told.reason_description)
+            let status = match told.status() {
+                pb::MessageStatus::Unrecognized => told.blip_status.as_str(),
+                known => known.as_str_name(),
+            };
+            format!("{} {status} {}", told.message_id, told.reason_description)
         }
         Some(Payload::CustomerTyping(told)) => told.state.clone(),
         Some(Payload::MessageDeleted(told)) => told.message_id.clone(),

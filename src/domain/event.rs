@@ -125,6 +125,8 @@ pub enum Payload {
         reason_code: i64,
         /// Blip's reason, for people.
         reason_description: String,
+        /// The status in Blip's own word; empty where an earlier version stored it.
+        blip_status: String,
     },
     /// `message.deleted`
     MessageDeleted {

@@ -246,6 +246,7 @@ fn status(message_id: &str, ticket_id: Option<&str>) -> NewEvent {
         status: MessageStatus::Received,
         reason_code: 0,
         reason_description: String::new(),
+        blip_status: "received".to_owned(),
     };
     event("suporte", ticket_id, Fact::Told(payload))
 }

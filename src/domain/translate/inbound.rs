@@ -16,7 +16,7 @@ use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payl
 use crate::domain::ticket::{Ticket, canonical_ticket_id};
 use crate::lime::document::{self, Members, is_of_our_era, parse_date};
 use crate::lime::{
-    Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, canonical_id, text_of,
+    Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, Reason, canonical_id, text_of,
 };
 
 /// A new event, and what an operator should be told about how it came.
@@ -131,14 +131,18 @@ impl About {
 
     fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
         let Notification { event, reason } = notification;
-        let reason = reason.unwrap_or_default();
-        let told = Value::Array(vec![reason.code.into(), reason.description.clone().into()]);
-        let parsed = digest_of(&event.to_ascii_lowercase(), &told);
+        let whole = !Reason::is_all_of(&reason);
+        let Reason { code, description } = Reason::from_value(&reason).unwrap_or_default();
+        let mut told = vec![code.into(), description.clone().into()];
+        // What the two do not tell makes a difference too.
+        told.extend(whole.then_some(reason));
+        let parsed = digest_of(&event.to_ascii_lowercase(), &Value::Array(told));
         let payload = Payload::MessageStatusChanged {
             message_id: blip_id.to_owned(),
             status: MessageStatus::from_blip(&event),
-            reason_code: reason.code.unwrap_or_default(),
-            reason_description: reason.description,
+            reason_code: code.unwrap_or_default(),
+            reason_description: description,
+            blip_status: if event.len() <= TEXT_BYTES_MAX { event } else { String::new() },
         };
         Self::told(ticket_id, payload, "notification", parsed)
     }

@@ -197,3 +197,38 @@ fn whatsapps_own_typing_is_typing() {
     assert_eq!(typing(with_words), "message.customer");
     assert_eq!(typing(json!({"typing_indicator": {}})), "message.customer");
 }
+
+#[test]
+fn a_reason_is_kept_and_told_apart_whatever_it_is() {
+    let read = |reason: Option<Value>| {
+        let mut body = json!({"id": "m", "from": "t@desk.msging.net", "event": "failed"});
+        if let Some(reason) = reason {
+            body["reason"] = reason;
+        }
+        let event = told(&body).event;
+        let Fact::Told(Payload::MessageStatusChanged { reason_code, reason_description, .. }) = event.fact
+        else {
+            panic!("no status")
+        };
+        (event.dedup, reason_code, reason_description)
+    };
+    let reason = |value| {
+        let (_, code, description) = read(Some(value));
+        (code, description)
+    };
+    assert_eq!(reason(json!({"code": "42", "description": "gone"})), (42, "gone".to_owned()));
+    assert_eq!(reason(json!("gone")), (0, "gone".to_owned()));
+    assert_eq!(reason(json!(42)), (42, String::new()));
+    assert_eq!(reason(json!(["gone"])), (0, r#"["gone"]"#.to_owned()));
+    let keys = [
+        None,
+        Some(json!("a")),
+        Some(json!("b")),
+        Some(json!({"code": 1})),
+        Some(json!({"code": 1, "x": 2})),
+    ];
+    let keys: Vec<_> = keys.into_iter().map(|reason| read(reason).0.unwrap()).collect();
+    let different: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), keys.len(), "other reasons are other events");
+    assert_eq!(read(Some(json!({"Code": "1"}))).0, Some(keys[3]), "as it always was");
+}

@@ -109,14 +109,19 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
                 command_id: command_id.clone(),
             })
         }
-        Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
-            To::MessageStatusChanged(pb::MessageStatusChanged {
-                message_id: message_id.clone(),
-                status: status_to_pb(*status).into(),
-                reason_code: i32::try_from(*reason_code).unwrap_or(i32::MAX),
-                reason_description: reason_description.clone(),
-            })
-        }
+        Payload::MessageStatusChanged {
+            message_id,
+            status,
+            reason_code,
+            reason_description,
+            blip_status,
+        } => To::MessageStatusChanged(pb::MessageStatusChanged {
+            message_id: message_id.clone(),
+            status: status_to_pb(*status).into(),
+            reason_code: i32::try_from(*reason_code).unwrap_or(i32::MAX),
+            reason_description: reason_description.clone(),
+            blip_status: blip_status.clone(),
+        }),
         Payload::MessageDeleted { message_id } => {
             To::MessageDeleted(pb::MessageDeleted { message_id: message_id.clone() })
         }

@@ -214,9 +214,15 @@ fn payload() -> impl Strategy<Value = Payload> {
         (text(), content(), text(), text()).prop_map(|(message_id, content, agent_identity, command_id)| {
             Payload::AgentMessage { message_id, content, agent_identity, command_id }
         }),
-        (text(), status(), any::<i64>(), text()).prop_map(
-            |(message_id, status, reason_code, reason_description)| {
-                Payload::MessageStatusChanged { message_id, status, reason_code, reason_description }
+        (text(), status(), any::<i64>(), text(), text()).prop_map(
+            |(message_id, status, reason_code, reason_description, blip_status)| {
+                Payload::MessageStatusChanged {
+                    message_id,
+                    status,
+                    reason_code,
+                    reason_description,
+                    blip_status,
+                }
             }
         ),
         text().prop_map(|message_id| Payload::MessageDeleted { message_id }),

@@ -117,6 +117,8 @@ enum V1Payload<'a> {
         code: i64,
         #[serde(default, skip_serializing_if = "str::is_empty")]
         reason: Text<'a>,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        word: Text<'a>,
     },
     #[serde(rename = "message.deleted")]
     MessageDeleted { message_id: Text<'a> },

@@ -101,12 +101,13 @@ impl From<V1Payload<'_>> for Payload {
                 agent_identity: owned(agent),
                 command_id: owned(command),
             },
-            V1Payload::MessageStatusChanged { message_id, status, code, reason } => {
+            V1Payload::MessageStatusChanged { message_id, status, code, reason, word } => {
                 Self::MessageStatusChanged {
                     message_id: owned(message_id),
                     status: status.into(),
                     reason_code: code,
                     reason_description: owned(reason),
+                    blip_status: owned(word),
                 }
             }
             V1Payload::MessageDeleted { message_id } => {

@@ -194,14 +194,19 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
                 agent: text(agent_identity),
                 command: text(command_id),
             },
-            Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
-                Self::MessageStatusChanged {
-                    message_id: text(message_id),
-                    status: (*status).into(),
-                    code: *reason_code,
-                    reason: text(reason_description),
-                }
-            }
+            Payload::MessageStatusChanged {
+                message_id,
+                status,
+                reason_code,
+                reason_description,
+                blip_status,
+            } => Self::MessageStatusChanged {
+                message_id: text(message_id),
+                status: (*status).into(),
+                code: *reason_code,
+                reason: text(reason_description),
+                word: text(blip_status),
+            },
             Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
             Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
             Payload::TicketContext(content) => Self::TicketContext(content.into()),
