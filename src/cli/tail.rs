@@ -263,10 +263,8 @@ fn says(payload: Option<&Payload>) -> String {
         Some(Payload::AgentMessage(told)) => content(told.content.as_ref()),
         Some(Payload::TicketContext(told)) => content(told.content.as_ref()),
         Some(Payload::MessageStatusChanged(told)) => {
-            let status = match told.status() {
-                pb::MessageStatus::Unrecognized => told.blip_status.as_str(),
-                known => known.as_str_name(),
-            };
+            let unknown = told.status() == pb::MessageStatus::Unrecognized;
+            let status = if unknown { &told.blip_status } else { told.status().as_str_name() };
             format!("{} {status} {}", told.message_id, told.reason_description)
         }
         Some(Payload::CustomerTyping(told)) => told.state.clone(),

@@ -317,7 +317,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     }
     let payload = match fact {
         Fact::Told(payload) => payload,
-        Fact::Ticket(document) => told(state, document, (origin, receive_time), &mut flags),
+        Fact::Ticket(document) => told(state, &document, (origin, receive_time), &mut flags),
     };
     let mut ticket_sequence = 0;
     if has_ticket {
@@ -359,13 +359,13 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
 /// changes nothing any more, and is no second assignment or end.
 fn told(
     state: &mut TicketState,
-    document: Ticket,
+    document: &Ticket,
     (origin, receive_time): (Origin, Timestamp),
     flags: &mut Flags,
 ) -> Payload {
     // Also of an end, which is told all the same.
-    flags.order_uncertain = state.ticket.as_ref().is_some_and(|known| known.is_later_than(&document));
-    let mut change = state.apply(&document);
+    flags.order_uncertain = state.ticket.as_ref().is_some_and(|known| known.is_later_than(document));
+    let mut change = state.apply(document);
     if origin == Origin::Command {
         // A ticket we never saw was not created by being assigned.
         if change == Change::Created {
@@ -375,7 +375,7 @@ fn told(
             known.stamp(receive_time);
         }
     }
-    let after = state.told(&document);
+    let after = state.told(document);
     match change {
         Change::Created => Payload::TicketCreated(after),
         Change::Assigned => Payload::TicketAssigned(after),

@@ -211,8 +211,8 @@ fn ticket_named(blip_id: &str) -> Option<String> {
     (head.eq_ignore_ascii_case("Ticket:") && !id.is_empty()).then(|| canonical_ticket_id(id))
 }
 
-/// Whether content is the form in which WhatsApp itself says that somebody types; with anything else beside it, it is
-/// a message.
+/// Whether content is the form in which `WhatsApp` itself says that somebody types; with anything else beside it, it
+/// is a message.
 fn is_typing(media_type: &MediaType, content: &Value) -> bool {
     let Value::Object(object) = content else { return false };
     media_type.essence() == "application/json"

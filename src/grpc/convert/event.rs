@@ -1,7 +1,7 @@
 //! Events, outward.
 
 use super::{View, content, ticket, timestamp, value};
-use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent, Successor};
+use crate::domain::{Event, Flags, MessageStatus, Origin, Payload, StoredEvent, Successor, Ticket};
 use crate::grpc::pb;
 use crate::store::{Cursor, LogId};
 
@@ -75,16 +75,7 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::TicketAssigned(document) => {
             To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
         }
-        Payload::TicketTransferred(document) => {
-            let Successor { ticket_id, team, agent_identity } =
-                document.successor.clone().unwrap_or_default();
-            To::TicketTransferred(pb::TicketTransferred {
-                ticket: Some(ticket::to_pb(document, bot)),
-                new_ticket_id: ticket_id,
-                to_team: team,
-                to_agent_identity: agent_identity,
-            })
-        }
+        Payload::TicketTransferred(document) => To::TicketTransferred(transferred_to_pb(document, bot)),
         Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
             ticket: Some(ticket::to_pb(document, bot)),
             closed_by: document.closed_by.clone(),
@@ -137,6 +128,16 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::Unknown { media_type, json } => {
             To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
         }
+    }
+}
+
+fn transferred_to_pb(document: &Ticket, bot: &str) -> pb::TicketTransferred {
+    let Successor { ticket_id, team, agent_identity } = document.successor.clone().unwrap_or_default();
+    pb::TicketTransferred {
+        ticket: Some(ticket::to_pb(document, bot)),
+        new_ticket_id: ticket_id,
+        to_team: team,
+        to_agent_identity: agent_identity,
     }
 }
 
@@ -235,7 +236,7 @@ mod tests {
             json!({"from": from, "event": "failed", "reason": {"description": long}}),
         ]);
         for body in bodies {
-            let bytes = largest(&[body.clone()]);
+            let bytes = largest(std::slice::from_ref(&body));
             assert!(bytes <= 4 << 20, "{bytes} bytes of {}", &body.to_string()[..120]);
         }
         let many: Vec<_> = (0..5).map(|n| ticket(json!({ format!("x{n}"): "x".repeat(900_000) }))).collect();
