@@ -145,9 +145,10 @@ impl FromArgMatches for Replay {
             (true, false) => {
                 Some((ErrorKind::MissingRequiredArgument, "which ones? Give their ids, or --all"))
             }
-            (false, _) if typed("all") || typed("bot") => {
-                Some((ErrorKind::ArgumentConflict, "give ids, or --all and perhaps --bot, but not both"))
-            }
+            (false, _) if typed("all") || typed("bot") => Some((
+                ErrorKind::ArgumentConflict,
+                "ids cannot be used with --all or --bot: give one or the other",
+            )),
             _ => None,
         };
         if let Some((kind, message)) = fault {
