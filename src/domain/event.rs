@@ -228,6 +228,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
+    /// Whether its metadata tells of its ticket what is not known yet: the ticket is then to be written, whatever the
+    /// event is.
+    pub fn teaches(&self, known: &TicketState) -> bool {
+        let unknown = |ticket: &Ticket| ticket.resolved_customer_identity().is_empty();
+        !self.resolved_customer_identity.is_empty() && known.ticket.as_ref().is_some_and(unknown)
+    }
+
     /// The message that a status speaks of, if it may be one of ours: it then belongs to the ticket that the message
     /// was sent in, whichever address it came from. `None` for everything else.
     pub fn speaks_of(&self) -> Option<Uuid> {
@@ -327,11 +334,12 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
             state.activity_sequence = ticket_sequence;
         }
     }
+    state.learn(&resolved_customer_identity);
     let known = state.ticket.as_ref().filter(|_| has_ticket);
     let as_known =
         |field: fn(&Ticket) -> &String| known.map(|ticket| field(ticket).clone()).unwrap_or_default();
     let resolved = if resolved_customer_identity.is_empty() {
-        as_known(|ticket| &ticket.routing_customer_identity)
+        as_known(Ticket::resolved_customer_identity)
     } else {
         resolved_customer_identity
     };

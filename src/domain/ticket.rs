@@ -94,6 +94,8 @@ pub struct Ticket {
     pub customer_domain: String,
     /// The real customer behind a router, where the document tells.
     pub routing_customer_identity: String,
+    /// The same as the metadata of an envelope of this ticket told it.
+    pub tunnel_customer_identity: String,
     /// Who attends.
     pub agent_identity: String,
     /// The queue.
@@ -189,6 +191,15 @@ impl TicketState {
         self.ticket.as_ref().is_some_and(|ticket| ticket.status.is_terminal())
     }
 
+    /// Keeps who is behind the tunnel, as an envelope's metadata told, where nobody did before.
+    pub(super) fn learn(&mut self, customer: &str) {
+        if let Some(known) = &mut self.ticket
+            && known.resolved_customer_identity().is_empty()
+        {
+            customer.clone_into(&mut known.tunnel_customer_identity);
+        }
+    }
+
     /// Merges `document` and says what it changed.
     pub fn apply(&mut self, document: &Ticket) -> Change {
         let Some(known) = &mut self.ticket else {
@@ -237,6 +248,12 @@ impl TicketState {
 }
 
 impl Ticket {
+    /// Who is behind a router, where the document or the metadata of an envelope told; empty otherwise.
+    pub fn resolved_customer_identity(&self) -> &String {
+        let routed = &self.routing_customer_identity;
+        if routed.is_empty() { &self.tunnel_customer_identity } else { routed }
+    }
+
     /// Leaves members without a field out until the rest has `bytes_max`: first those that the newest document does
     /// not have, and of these the largest.
     fn bound_more(&mut self, newest: &Map<String, Value>, bytes_max: usize) {

@@ -136,6 +136,7 @@ pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
         customer_identity: reading.text("customerIdentity"),
         customer_domain: reading.text("customerDomain"),
         routing_customer_identity: routing.as_deref().map(customer_named).unwrap_or_default(),
+        tunnel_customer_identity: String::new(),
         agent_identity: reading.text("agentIdentity"),
         team: reading.text("team"),
         priority: reading.priority(),

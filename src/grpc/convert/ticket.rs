@@ -15,6 +15,7 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         customer_identity,
         customer_domain,
         routing_customer_identity,
+        tunnel_customer_identity: _,
         agent_identity,
         team,
         priority,

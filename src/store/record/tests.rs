@@ -152,8 +152,15 @@ fn ticket() -> impl Strategy<Value = Ticket> {
     );
     parts.prop_map(|((status, texts, numbers, priority, successor), (tags, customer_input, dates, more))| {
         let [id, blip_status, sequential_suffix, customer_identity, customer_domain, rest @ ..] = texts;
-        let [routing_customer_identity, agent_identity, team, closed_by, parent_ticket_id, external_id, _] =
-            rest;
+        let [
+            routing_customer_identity,
+            agent_identity,
+            team,
+            closed_by,
+            parent_ticket_id,
+            external_id,
+            tunnel_customer_identity,
+        ] = rest;
         let (
             [sequential_id, parent_sequential_id],
             [create_time, open_time, close_time, status_time, command_time],
@@ -167,6 +174,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             customer_identity,
             customer_domain,
             routing_customer_identity,
+            tunnel_customer_identity,
             agent_identity,
             team,
             priority,

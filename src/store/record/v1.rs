@@ -187,6 +187,8 @@ pub(super) struct V1Ticket<'a> {
     #[serde(default, skip_serializing_if = "str::is_empty")]
     routing_customer: Text<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
+    tunnel_customer: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     agent: Text<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     team: Text<'a>,
