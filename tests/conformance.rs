@@ -62,6 +62,7 @@ on_every_store! {
     crate::log::statuses => the_status_of_a_sent_message_finds_its_ticket,
     crate::transfer::old_first => a_transfer_is_joined_when_the_old_ticket_is_told_first,
     crate::transfer::new_first => a_transfer_is_joined_when_the_new_ticket_is_told_first,
+    crate::log::who_is_behind_a_tunnel => who_is_behind_a_tunnel_is_told_once_known,
     crate::transfer::old_unknown => a_transfer_is_joined_when_the_old_ticket_was_never_seen,
     crate::transfer::chain => a_ticket_transferred_twice_is_joined_on_both_sides,
     crate::transfer::strangers => numbers_join_no_strangers,

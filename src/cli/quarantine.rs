@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
-use clap::{ArgGroup, Args, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -27,7 +29,8 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A webhook whose body is not a JSON object is kept in quarantine, as long as events are kept. \
+    after_help = "A webhook whose body is not a JSON object, or nests more than 128 deep, is kept in quarantine, as \
+long as events are kept. \
 Look at it, mend what posts it, or replay it with a version of deskgate that can read it."
 )]
 pub(super) struct QuarantineArgs {
@@ -42,7 +45,7 @@ enum QuarantineCommand {
     /// The body of one of them.
     Show(ShowArgs),
     /// Read them again: what can be read now becomes an event and leaves the quarantine.
-    Replay(ReplayArgs),
+    Replay(Replay),
 }
 
 #[derive(Debug, Args)]
@@ -107,14 +110,16 @@ Examples:
 Exits 0 when done; 1 when it failed, or a webhook named by its id could not be replayed or is not there; 2 for \
 wrong arguments."
 )]
-#[command(group(ArgGroup::new("which").required(true).args(["ids", "all"])))]
+#[command(
+    override_usage = "deskgate quarantine replay [OPTIONS] <ID>...\n       deskgate quarantine replay [OPTIONS] --all"
+)]
 struct ReplayArgs {
     #[command(flatten)]
     server: Server,
     /// Which ones, by the ids that `list` tells.
-    #[arg(value_name = "ID", conflicts_with = "bot")]
+    #[arg(value_name = "ID")]
     ids: Vec<u64>,
-    /// All that are in quarantine.
+    /// All that are in quarantine, unless ids are given.
     #[arg(long, env = "DESKGATE_QUARANTINE_ALL", value_parser = BoolishValueParser::new())]
     all: bool,
     /// With --all: only this bot's.
@@ -128,11 +133,54 @@ struct ReplayArgs {
     json: bool,
 }
 
+/// The arguments of a replay, once they go together. What the environment says for every call gives way to ids.
+#[derive(Debug)]
+struct Replay(ReplayArgs);
+
+impl FromArgMatches for Replay {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = ReplayArgs::from_arg_matches(matches)?;
+        let typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let fault = match (args.ids.is_empty(), args.all) {
+            (true, false) => {
+                Some((ErrorKind::MissingRequiredArgument, "which ones? Give their ids, or --all"))
+            }
+            (false, _) if typed("all") || typed("bot") => Some((
+                ErrorKind::ArgumentConflict,
+                "ids cannot be used with --all or --bot: give one or the other",
+            )),
+            _ => None,
+        };
+        if let Some((kind, message)) = fault {
+            return Err(clap::Error::raw(kind, message));
+        }
+        if !args.ids.is_empty() {
+            (args.all, args.bot) = (false, None);
+        }
+        Ok(Self(args))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Replay {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        ReplayArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        ReplayArgs::augment_args_for_update(command)
+    }
+}
+
 pub(super) async fn run(args: QuarantineArgs) -> anyhow::Result<()> {
     let done = match args.command {
         QuarantineCommand::List(args) => list(args).await,
         QuarantineCommand::Show(args) => show(args).await,
-        QuarantineCommand::Replay(args) => replay(args).await,
+        QuarantineCommand::Replay(Replay(args)) => replay(args).await,
     };
     done.or_else(|error| if is_enough(&error) { Ok(()) } else { Err(error) })
 }

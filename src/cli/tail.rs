@@ -263,7 +263,9 @@ fn says(payload: Option<&Payload>) -> String {
         Some(Payload::AgentMessage(told)) => content(told.content.as_ref()),
         Some(Payload::TicketContext(told)) => content(told.content.as_ref()),
         Some(Payload::MessageStatusChanged(told)) => {
-            format!("{} {} {}", told.message_id, told.status().as_str_name(), told.reason_description)
+            let unknown = told.status() == pb::MessageStatus::Unrecognized;
+            let status = if unknown { &told.blip_status } else { told.status().as_str_name() };
+            format!("{} {status} {}", told.message_id, told.reason_description)
         }
         Some(Payload::CustomerTyping(told)) => told.state.clone(),
         Some(Payload::MessageDeleted(told)) => told.message_id.clone(),

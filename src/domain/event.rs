@@ -136,6 +136,8 @@ pub enum Payload {
         reason_code: i64,
         /// Blip's reason, for people.
         reason_description: String,
+        /// The status in Blip's own word; empty where an earlier version stored it.
+        blip_status: String,
     },
     /// `message.deleted`
     MessageDeleted {
@@ -252,6 +254,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
+    /// Whether its metadata tells of its ticket what is not known yet: the ticket is then to be written, whatever the
+    /// event is.
+    pub fn teaches(&self, known: &TicketState) -> bool {
+        let unknown = |ticket: &Ticket| ticket.resolved_customer_identity().is_empty();
+        !self.resolved_customer_identity.is_empty() && known.ticket.as_ref().is_some_and(unknown)
+    }
+
     /// The message that a status speaks of, if it may be one of ours: it then belongs to the ticket that the message
     /// was sent in, whichever address it came from. `None` for everything else.
     pub fn speaks_of(&self) -> Option<Uuid> {
@@ -351,7 +360,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     }
     let payload = match fact {
         Fact::Told(payload) => payload,
-        Fact::Ticket(document) => told(state, document, (origin, receive_time), &mut flags),
+        Fact::Ticket(document) => told(state, &document, (origin, receive_time), &mut flags),
         Fact::Tags(tags) => {
             let (ticket, fields) = state.label(ticket_id.as_deref().unwrap_or_default(), tags);
             updated(ticket, fields)
@@ -365,11 +374,12 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
             state.activity_sequence = ticket_sequence;
         }
     }
+    state.learn(&resolved_customer_identity);
     let known = state.ticket.as_ref().filter(|_| has_ticket);
     let as_known =
         |field: fn(&Ticket) -> &String| known.map(|ticket| field(ticket).clone()).unwrap_or_default();
     let resolved = if resolved_customer_identity.is_empty() {
-        as_known(|ticket| &ticket.routing_customer_identity)
+        as_known(Ticket::resolved_customer_identity)
     } else {
         resolved_customer_identity
     };
@@ -397,11 +407,13 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
 /// changes nothing any more, and is no second assignment or end.
 fn told(
     state: &mut TicketState,
-    document: Ticket,
+    document: &Ticket,
     (origin, receive_time): (Origin, Timestamp),
     flags: &mut Flags,
 ) -> Payload {
-    let mut change = state.apply(&document);
+    // Also of an end, which is told all the same.
+    flags.order_uncertain = state.ticket.as_ref().is_some_and(|known| known.is_later_than(document));
+    let mut change = state.apply(document);
     if origin == Origin::Command {
         // A ticket we never saw was not created by being assigned: only a document that names its customer is a
         // new ticket's own.
@@ -412,7 +424,7 @@ fn told(
             known.stamp(receive_time);
         }
     }
-    let after = state.ticket.clone().unwrap_or(document);
+    let after = state.told(document);
     match change {
         Change::Created => Payload::TicketCreated(after),
         Change::Assigned => Payload::TicketAssigned(after),
@@ -429,4 +441,41 @@ fn told(
 /// A document that changed `fields`.
 pub(super) fn updated(ticket: Ticket, fields: Vec<&'static str>) -> Payload {
     Payload::TicketUpdated { ticket, changed_fields: fields.into_iter().map(str::to_owned).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ticket::TicketStatus;
+
+    fn document(status: TicketStatus, second: i64) -> NewEvent {
+        let status_time = Timestamp::from_second(second).ok();
+        let ticket = Ticket { id: "t".to_owned(), status, status_time, ..Ticket::default() };
+        NewEvent {
+            bot: Arc::from("suporte"),
+            ticket_id: Some("t".to_owned()),
+            dedup: None,
+            origin: Origin::Webhook,
+            event_time: None,
+            blip_id: "1".to_owned(),
+            traceparent: String::new(),
+            resolved_customer_identity: String::new(),
+            fact: Fact::Ticket(ticket),
+            raw: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_ticket_says_so() {
+        use TicketStatus::{ClosedClient, Open};
+        let mut state = TicketState::default();
+        let mut told = |status, second| {
+            let event = place(document(status, second), &mut state, Uuid::nil(), Timestamp::UNIX_EPOCH).0;
+            (event.payload.type_name(), event.flags.order_uncertain)
+        };
+        assert_eq!(told(Open, 5), ("ticket.created", false));
+        assert_eq!(told(Open, 4), ("ticket.updated", true));
+        assert_eq!(told(ClosedClient, 3), ("ticket.closed", true));
+        assert_eq!(told(ClosedClient, 6), ("ticket.updated", false));
+    }
 }

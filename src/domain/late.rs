@@ -21,7 +21,7 @@ pub fn place_late(
     if let Fact::Ticket(document) = &new.fact
         && let Some(filled) = state.fill_late(document)
     {
-        let after = state.ticket.clone().unwrap_or_default();
+        let after = state.told(document);
         new.fact = Fact::Told(updated(after, filled));
     }
     let (mut event, raw) = place(new, state, id, receive_time);

@@ -5,6 +5,14 @@ use serde_json::{Map, Value};
 
 use super::content::Content;
 use super::transfer::Successor;
+use crate::lime::Node;
+use crate::lime::document::weight;
+
+/// Members without a field in one event, in bytes of their JSON: with the body that brought them it stays below the
+/// 4 MiB that clients take.
+const MORE_TOLD_MAX: usize = 1 << 20;
+/// Members without a field that are kept for later events.
+const MORE_KEPT_MAX: usize = 256 << 10;
 
 /// Where an attendance stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -86,6 +94,8 @@ pub struct Ticket {
     pub customer_domain: String,
     /// The real customer behind a router, where the document tells.
     pub routing_customer_identity: String,
+    /// The same as the metadata of an envelope of this ticket told it.
+    pub tunnel_customer_identity: String,
     /// Who attends.
     pub agent_identity: String,
     /// The queue.
@@ -94,6 +104,8 @@ pub struct Ticket {
     pub priority: Option<i32>,
     /// Labels.
     pub tags: Vec<String>,
+    /// The document says that there are no labels, `[]`, as others do not speak of them. Never set in what is known.
+    pub untagged: bool,
     /// Who closed it.
     pub closed_by: String,
     /// Number of the ticket this one was transferred from.
@@ -114,6 +126,8 @@ pub struct Ticket {
     pub close_time: Option<Timestamp>,
     /// When the status last changed.
     pub status_time: Option<Timestamp>,
+    /// When a command of ours last changed it, by our own clock. No document of Blip's tells.
+    pub command_time: Option<Timestamp>,
     /// Every other member, as it came.
     pub more: Map<String, Value>,
 }
@@ -149,8 +163,8 @@ pub enum Change {
     Closed,
     /// Anything else; the fields that changed, by their name in the API, possibly none.
     Updated(Vec<&'static str>),
-    /// Older than what is known, or reviving a closed ticket: kept as an event. What it says of the attendance
-    /// is not applied; the fields it alone could tell, by their name in the API, possibly none, are.
+    /// Older than what is known, or taking the ticket back to where it was: kept as an event. What it says of the
+    /// attendance is not applied; the fields it alone could tell, by their name in the API, possibly none, are.
     Stale(Vec<&'static str>),
 }
 
@@ -195,15 +209,27 @@ impl TicketState {
         (known.clone(), changed)
     }
 
+    /// Keeps who is behind the tunnel, as an envelope's metadata told, where nobody did before.
+    pub(super) fn learn(&mut self, customer: &str) {
+        if let Some(known) = &mut self.ticket
+            && known.resolved_customer_identity().is_empty()
+        {
+            customer.clone_into(&mut known.tunnel_customer_identity);
+        }
+    }
+
     /// Merges `document` and says what it changed.
     pub fn apply(&mut self, document: &Ticket) -> Change {
         let Some(known) = &mut self.ticket else {
-            self.ticket = Some(document.clone());
+            self.ticket = Some(Ticket { untagged: false, ..document.clone() });
             let status = document.status;
             return if status.is_terminal() { Change::ended(status) } else { Change::Created };
         };
         if known.refuses(document) {
-            return Change::Stale(known.fill(document));
+            // Its pair is told once: now, or never.
+            let goes_on = known.successor.is_none() && document.successor.is_some();
+            let filled = known.fill(document);
+            return if goes_on { Change::Transferred } else { Change::Stale(filled) };
         }
         let before = known.clone();
         let changed = known.merge(document);
@@ -219,6 +245,16 @@ impl TicketState {
         }
     }
 
+    /// The ticket as `newest` told it, and with it all that was known before, to be told. What it is known by from then
+    /// on is less, as it stands in every later event, and every document may add to it.
+    pub(super) fn told(&mut self, newest: &Ticket) -> Ticket {
+        let Some(known) = &mut self.ticket else { return newest.clone() };
+        known.bound_more(&newest.more, MORE_TOLD_MAX);
+        let told = known.clone();
+        known.bound_more(&newest.more, MORE_KEPT_MAX);
+        told
+    }
+
     /// Takes over what a document that waited may still tell of a ticket that went on without it, and says what:
     /// never where the attendance stands. `None` where it can be applied after all: nothing is known yet, it
     /// closes the ticket, or its own date is the newest.
@@ -230,8 +266,35 @@ impl TicketState {
 }
 
 impl Ticket {
+    /// Who is behind a router, where the document or the metadata of an envelope told; empty otherwise.
+    pub fn resolved_customer_identity(&self) -> &String {
+        let routed = &self.routing_customer_identity;
+        if routed.is_empty() { &self.tunnel_customer_identity } else { routed }
+    }
+
+    /// Leaves members without a field out until the rest has `bytes_max`: first those that the newest document does
+    /// not have, and of these the largest.
+    fn bound_more(&mut self, newest: &Map<String, Value>, bytes_max: usize) {
+        let bytes_of = |(name, value): (&String, &Value)| name.len().saturating_add(weight(value));
+        let mut bytes = self.more.iter().map(bytes_of).fold(0, usize::saturating_add);
+        if bytes <= bytes_max {
+            return;
+        }
+        let sized = self
+            .more
+            .iter()
+            .map(|(name, value)| (!newest.contains_key(name), bytes_of((name, value)), name.clone()));
+        let mut sized: Vec<_> = sized.collect();
+        sized.sort_unstable();
+        while let Some((_, size, name)) = sized.pop().filter(|_| bytes > bytes_max) {
+            bytes = bytes.saturating_sub(size);
+            self.more.remove(&name);
+        }
+    }
+
     /// Sets the times that a command of ours implies and no document of Blip's has told.
     pub(super) fn stamp(&mut self, now: Timestamp) {
+        self.command_time = Some(now);
         if self.status == TicketStatus::Open {
             self.open_time.get_or_insert(now);
         } else if self.status.is_terminal() {
@@ -242,15 +305,36 @@ impl Ticket {
         }
     }
 
-    /// Whether `document` speaks of an earlier time: it would revive a closed ticket or undo a newer status.
+    /// Whether `document` speaks of an earlier time: it would revive a closed ticket, or undo a newer status. An end
+    /// is never too old for a ticket that is open: nothing else will tell it.
     fn refuses(&self, document: &Self) -> bool {
-        let revives = self.status.is_terminal() && !document.status.is_terminal();
-        let earlier =
-            matches!((document.status_time, self.status_time), (Some(theirs), Some(ours)) if theirs < ours);
-        let requeues = document.status == TicketStatus::Waiting
-            && matches!(self.status, TicketStatus::Assigned | TicketStatus::Open)
-            && document.status_time.is_none();
-        revives || earlier || requeues
+        if document.status.is_terminal() {
+            return self.status.is_terminal() && self.is_later_than(document);
+        }
+        self.status.is_terminal() || self.is_later_than(document) || self.is_ahead_of(document)
+    }
+
+    /// Whether both tell when their status changed, and this one's did later.
+    pub(super) fn is_later_than(&self, document: &Self) -> bool {
+        matches!((self.status_time, document.status_time), (Some(ours), Some(theirs)) if ours > theirs)
+    }
+
+    /// Whether `document` tells of a step that this ticket has gone already: it waits while somebody attends, or its
+    /// agent has yet to look. Only a date after all we know shows that it went back.
+    fn is_ahead_of(&self, document: &Self) -> bool {
+        let back = match (self.status, document.status) {
+            (TicketStatus::Assigned | TicketStatus::Open, TicketStatus::Waiting) => true,
+            (TicketStatus::Open, TicketStatus::Assigned) => {
+                document.agent_identity.is_empty()
+                    || same_identity(&self.agent_identity, &document.agent_identity)
+            }
+            _ => false,
+        };
+        let newer = match (self.status_time, document.status_time) {
+            (Some(ours), Some(theirs)) => Some(theirs) > self.command_time.max(Some(ours)),
+            _ => false,
+        };
+        back && !newer
     }
 
     /// Takes over what an old document tells of the ticket itself, where nothing is known yet: never where the
@@ -275,6 +359,9 @@ impl Ticket {
         }
         texts!(sequential_suffix, customer_identity, customer_domain, team, parent_ticket_id, external_id);
         options!(sequential_id, priority, parent_sequential_id, customer_input, create_time, open_time);
+        if self.successor.is_none() {
+            self.successor.clone_from(&document.successor);
+        }
         if self.routing_customer_identity.is_empty() {
             self.routing_customer_identity.clone_from(&document.routing_customer_identity);
         }
@@ -320,8 +407,19 @@ impl Ticket {
                 }
             )*};
         }
-        texts!(sequential_suffix, customer_identity, customer_domain, agent_identity, team, closed_by);
-        texts!(parent_ticket_id, external_id, tags);
+        macro_rules! identities {
+            ($($field:ident),*) => {$(
+                let differs = !same_identity(&self.$field, &document.$field);
+                if !document.$field.is_empty() && take(stringify!($field), differs) {
+                    self.$field.clone_from(&document.$field);
+                }
+            )*};
+        }
+        texts!(sequential_suffix, customer_domain, team, parent_ticket_id, external_id, tags);
+        if document.untagged && take("tags", !self.tags.is_empty()) {
+            self.tags.clear();
+        }
+        identities!(customer_identity, agent_identity, closed_by);
         options!(sequential_id, priority, parent_sequential_id, customer_input);
         options!(create_time, open_time, close_time, status_time);
         if !document.routing_customer_identity.is_empty() {
@@ -338,80 +436,11 @@ impl Ticket {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn document(status: TicketStatus) -> Ticket {
-        Ticket { id: "t".to_owned(), status, blip_status: status.as_blip().to_owned(), ..Ticket::default() }
-    }
-
-    #[test]
-    fn a_ticket_lives_once() {
-        let mut state = TicketState::default();
-        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Created);
-        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Updated(vec![]));
-        let open = Ticket { agent_identity: "ana".to_owned(), ..document(TicketStatus::Open) };
-        assert_eq!(state.apply(&open), Change::Assigned);
-        assert_eq!(state.apply(&open), Change::Updated(vec![]), "the echo of an assignment is no second one");
-        assert_eq!(state.apply(&document(TicketStatus::Waiting)), Change::Stale(vec![]));
-        assert_eq!(state.apply(&document(TicketStatus::ClosedClient)), Change::Closed);
-        assert_eq!(state.apply(&open), Change::Stale(vec![]), "a closed ticket stays closed");
-        assert!(state.is_closed());
-    }
-
-    #[test]
-    fn an_old_document_fills_what_is_not_known_and_changes_nothing() {
-        let mut state = TicketState::default();
-        let known = Ticket { customer_domain: "0mn.io".to_owned(), ..document(TicketStatus::ClosedClient) };
-        state.apply(&known);
-        let old = Ticket {
-            customer_identity: "c@0mn.io".to_owned(),
-            customer_domain: "other".to_owned(),
-            agent_identity: "ana".to_owned(),
-            team: "vendas".to_owned(),
-            tags: vec!["x".to_owned()],
-            sequential_id: Some(7),
-            status_time: Some(Timestamp::UNIX_EPOCH),
-            more: Map::from_iter([
-                ("rating".to_owned(), Value::from(0)),
-                ("closed".to_owned(), Value::from(false)),
-            ]),
-            ..document(TicketStatus::Open)
-        };
-        let filled = vec!["customer_identity", "team", "sequential_id", "more"];
-        assert_eq!(state.apply(&old), Change::Stale(filled));
-        let expected = Ticket {
-            customer_identity: old.customer_identity.clone(),
-            team: old.team.clone(),
-            sequential_id: Some(7),
-            more: Map::from_iter([("rating".to_owned(), Value::from(0))]),
-            ..known
-        };
-        assert_eq!(state.ticket, Some(expected));
-        assert_eq!(state.apply(&old), Change::Stale(vec![]));
-    }
-
-    #[test]
-    fn first_seen_dead_is_no_creation() {
-        assert_eq!(TicketState::default().apply(&document(TicketStatus::Transferred)), Change::Transferred);
-        assert_eq!(TicketState::default().apply(&document(TicketStatus::ClosedAttendant)), Change::Closed);
-        assert_eq!(TicketState::default().apply(&document(TicketStatus::Unrecognized)), Change::Created);
-    }
-
-    #[test]
-    fn another_agent_is_another_assignment() {
-        let mut state = TicketState::default();
-        let with = |agent: &str| Ticket { agent_identity: agent.to_owned(), ..document(TicketStatus::Open) };
-        state.apply(&with("ana"));
-        assert_eq!(state.apply(&with("bia")), Change::Assigned);
-    }
-
-    #[test]
-    fn words_ignore_case_and_numbers_are_not_guessed() {
-        assert_eq!(TicketStatus::from_blip("closedattendant"), TicketStatus::ClosedAttendant);
-        assert_eq!(TicketStatus::from_blip("3"), TicketStatus::Unrecognized);
-        assert_eq!(TicketStatus::from_blip(""), TicketStatus::Unspecified);
-        assert_eq!(TicketStatus::from_blip("none"), TicketStatus::Unspecified);
-    }
+/// Whether two texts name one identity, whatever their letters; what is no address is compared as it is.
+fn same_identity(one: &str, other: &str) -> bool {
+    let identity = |text| Node::parse(text).map(|node| node.identity);
+    one == other || identity(one).is_some_and(|one| Some(one) == identity(other))
 }
+
+#[cfg(test)]
+mod tests;

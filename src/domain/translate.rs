@@ -10,16 +10,22 @@ mod outbound;
 mod suspicion;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use answer::{Judgement, elsewhere, outcome_of, refusal, ticket_in_reply};
 pub use content::{add, clash, content_document, content_of, reading};
-pub use inbound::{Translated, envelope_id, event_of, ticket_of};
+pub use inbound::{Translated, envelope_id, event_of};
 pub use lookup::{
     ITEMS_MAX, Listed, Order, ThreadMessage, created_among, get_ticket, has_labels, has_message, items_in,
     list_tickets, messages, messages_in, read_back, successor_among, ticket_confirms, tickets_in,
 };
 pub use outbound::{Step, read_receipt, steps_of, typing};
 pub use suspicion::{Stray, Suspicion};
+pub use ticket::ticket_of;
+
+/// The longest text that has a place of its own, in bytes: an id, or a node of Blip's encoded in another, is shorter.
+/// Such texts stand in an event several times, and clients take no more than 4 MiB.
+const TEXT_BYTES_MAX: usize = 4_096;
 
 /// Desk's domain: the only sender of a custom attendance channel.
 pub const DESK: &str = "desk.msging.net";

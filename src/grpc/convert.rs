@@ -75,8 +75,13 @@ impl Faults {
     }
 }
 
-/// A date as the API carries it: nanoseconds always count upwards.
+/// The first second that the API can tell, that of the year 1; a second earlier, no client could print it.
+const SECOND_MIN: i64 = -62_135_596_800;
+
+/// A date as the API carries it: nanoseconds always count upwards. What an earlier version may have stored of a time
+/// before the year 1 is that year's beginning.
 pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let at = at.max(Timestamp::constant(SECOND_MIN, 0));
     let (seconds, nanos) = (at.as_second(), at.subsec_nanosecond());
     if nanos < 0 {
         let (seconds, nanos) = (seconds.saturating_sub(1), nanos.saturating_add(1_000_000_000));
@@ -88,7 +93,7 @@ pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
 /// A date as a caller gave it.
 pub(super) fn time_of(at: prost_types::Timestamp, field: &str) -> Result<Timestamp, InvalidField> {
     let prost_types::Timestamp { seconds, nanos } = at;
-    let in_range = (0..1_000_000_000).contains(&nanos);
+    let in_range = (0..1_000_000_000).contains(&nanos) && seconds >= SECOND_MIN;
     let time = Timestamp::new(seconds, nanos).ok().filter(|_| in_range);
     time.ok_or_else(|| InvalidField::new(field, "must be a date from year 1 to 9999, nanos 0 to 999999999"))
 }
@@ -177,6 +182,14 @@ mod tests {
         fn dates_round_trip(seconds in -62_135_596_800_i64..253_402_000_000, nanos in 0_i32..1_000_000_000) {
             let pb = prost_types::Timestamp { seconds, nanos };
             prop_assert_eq!(timestamp(time_of(pb, "at").unwrap()), pb);
+        }
+
+        #[test]
+        fn every_date_can_be_printed(seconds in -377_705_023_201_i64..253_402_207_200, nanos in 0_i32..1_000_000_000) {
+            let at = Timestamp::new(seconds, nanos).unwrap();
+            prop_assert!(timestamp(at).seconds >= -62_135_596_800);
+            let taken = time_of(prost_types::Timestamp { seconds, nanos }, "at").is_ok();
+            prop_assert_eq!(taken, seconds >= -62_135_596_800);
         }
 
         #[test]

@@ -95,12 +95,29 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Reads a reason; `None` for what is not an object.
+    /// Reads a reason; what is not an object is its code, where it is a whole number, or else its description. `None`
+    /// for null.
     pub fn from_value(value: &Value) -> Option<Self> {
-        let members = Members(value.as_object()?);
-        Some(Self {
-            code: members.integer("code").ok().flatten(),
-            description: members.get("description").map(text_of).unwrap_or_default(),
+        match value {
+            Value::Null => None,
+            Value::Object(object) => Some(Self {
+                code: Members(object).integer("code").ok().flatten(),
+                description: Members(object).get("description").map(text_of).unwrap_or_default(),
+            }),
+            Value::Number(number) if number.as_i64().is_some() => {
+                Some(Self { code: number.as_i64(), description: String::new() })
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Some(Self { code: None, description: text_of(value) })
+            }
+        }
+    }
+
+    /// Whether a reason says no more than a code and a description.
+    pub fn is_all_of(value: &Value) -> bool {
+        value.as_object().is_none_or(|object| {
+            let members = Members(object);
+            members.integer("code").is_ok() && members.rest(&["code", "description"]).is_empty()
         })
     }
 }

@@ -186,13 +186,35 @@ pub fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && integer.unsigned_abs() <= EXACT_MAX.unsigned_abs()).then_some(integer)
 }
 
-/// Reads an ISO 8601 date; without an offset it is UTC.
+/// Reads an ISO 8601 date from the year 1 on; without an offset it is UTC.
 pub fn parse_date(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    text.parse().ok().or_else(|| {
+    let date = text.parse().ok().or_else(|| {
         let local: DateTime = text.parse().ok()?;
         Offset::UTC.to_timestamp(local).ok()
-    })
+    });
+    date.filter(is_of_our_era)
+}
+
+/// Its first instant.
+const YEAR_1: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
+/// Whether a date is in the year 1 or later: Protocol Buffers, and with them every client of ours, know no other.
+pub fn is_of_our_era(date: &Timestamp) -> bool {
+    *date >= YEAR_1
+}
+
+/// About how many bytes of JSON a value takes.
+pub fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(number) => number.to_string().len().saturating_add(1),
+        Value::String(text) => text.len().saturating_add(3),
+        Value::Array(items) => items.iter().fold(3, |sum, item| sum.saturating_add(weight(item))),
+        Value::Object(members) => members.iter().fold(3, |sum, (name, member)| {
+            sum.saturating_add(name.len()).saturating_add(3).saturating_add(weight(member))
+        }),
+    }
 }
 
 /// Any JSON value as a text: a string as it is, anything else as its JSON.

@@ -3,7 +3,6 @@
 
 use serde_json::{Map, Value};
 
-use super::command::Reason;
 use super::document::{MediaType, Members, text_of};
 use super::metadata::Metadata;
 use super::node::Node;
@@ -65,8 +64,8 @@ pub struct Message {
 pub struct Notification {
     /// `accepted`, `dispatched`, `received`, `consumed`, `failed`, … as it came.
     pub event: String,
-    /// Why, where it failed.
-    pub reason: Option<Reason>,
+    /// Why, where it failed, as it came; null where absent.
+    pub reason: Value,
 }
 
 impl Envelope {
@@ -106,7 +105,7 @@ impl Envelope {
         } else if members.get("event").is_some() {
             Body::Notification(Notification {
                 event: members.get("event").map(text_of).unwrap_or_default(),
-                reason: members.get("reason").and_then(Reason::from_value),
+                reason: members.get("reason").cloned().unwrap_or_default(),
             })
         } else if ["method", "state", "resource"].iter().any(|name| members.get(name).is_some())
             || members.get("type").is_none()

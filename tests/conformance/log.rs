@@ -298,6 +298,34 @@ fn status(message_id: &str, ticket_id: Option<&str>) -> NewEvent {
         status: MessageStatus::Received,
         reason_code: 0,
         reason_description: String::new(),
+        blip_status: "received".to_owned(),
     };
     event("suporte", ticket_id, Fact::Told(payload))
+}
+
+pub(crate) async fn who_is_behind_a_tunnel(store: &mut Subject) {
+    let told = |customer: &str, event: NewEvent| NewEvent {
+        resolved_customer_identity: customer.to_owned(),
+        ..event
+    };
+    store.append(vec![document("t1", TicketStatus::Open)]).await;
+    store.restart();
+    let said = store.put(told("5531@wa.gw.msging.net", message("t1", "a"))).await;
+    assert_eq!(said.event.resolved_customer_identity, "5531@wa.gw.msging.net");
+    store.restart();
+    let later = [message("t1", "b"), document("t1", TicketStatus::ClosedClient), message("t1", "c")];
+    for event in later {
+        let event = store.put(event).await;
+        assert_eq!(
+            event.event.resolved_customer_identity, "5531@wa.gw.msging.net",
+            "it is known from then on"
+        );
+    }
+    let other = store.put(told("another@wa.gw.msging.net", message("t1", "d"))).await;
+    assert_eq!(
+        other.event.resolved_customer_identity, "another@wa.gw.msging.net",
+        "an event's own comes first"
+    );
+    let stranger = store.put(message("t2", "a")).await;
+    assert_eq!(stranger.event.resolved_customer_identity, "");
 }

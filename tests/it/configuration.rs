@@ -68,3 +68,24 @@ fn help_teaches() {
         assert!(output.status.success() && help.len() > 300, "{command:?}: {help}");
     }
 }
+
+/// What an environment says for every call, ids on the command line say better for one.
+#[test]
+fn ids_are_stronger_than_the_environment() {
+    let replay = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deskgate"));
+        command.args(["quarantine", "replay", "--server", "http://127.0.0.1:1"]).args(arguments);
+        let output = command.env_clear().envs(environment.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for twin in [("DESKGATE_QUARANTINE_ALL", "true"), ("DESKGATE_QUARANTINE_BOT", "suporte")] {
+        let (code, said) = replay(&["17"], &[twin]);
+        assert!(code == Some(1) && said.contains("no gateway answers"), "{twin:?}: {said}");
+    }
+    let (code, said) = replay(&[], &[("DESKGATE_QUARANTINE_ALL", "true")]);
+    assert!(code == Some(1) && said.contains("no gateway answers"), "{said}");
+    for wrong in [&["17", "--all"][..], &["17", "--bot", "suporte"], &["--bot", "suporte"], &[]] {
+        let (code, said) = replay(wrong, &[]);
+        assert!(code == Some(2) && said.contains("--all"), "{wrong:?}: {said}");
+    }
+}

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::suspicion::{Stray, Suspicion};
-use super::{DESK, content_of};
-use crate::domain::content::Content;
+use super::ticket::happened;
+pub(super) use super::ticket::ticket_of;
+use super::{DESK, TEXT_BYTES_MAX, content_of};
+use crate::domain::content::MEDIA_TYPE_BYTES_MAX;
 use crate::domain::event::{DedupKey, Fact, MessageStatus, NewEvent, Origin, Payload};
-use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
-use crate::lime::document::{self, Members, Misfit, parse_date};
+use crate::domain::ticket::{Ticket, canonical_ticket_id};
+use crate::lime::document::{self, Members, is_of_our_era, parse_date};
 use crate::lime::{
-    Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, canonical_id, text_of,
+    Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, Reason, canonical_id, text_of,
 };
 
 /// A new event, and what an operator should be told about how it came.
@@ -28,17 +30,20 @@ pub struct Translated {
     pub owner_identity: String,
 }
 
-/// Turns an envelope into an event of `bot`, keeping `raw` as it came.
+/// Turns an envelope into an event of `bot`, keeping `raw` as it came. An id, an address or a type that is too long to
+/// be one is taken as none: it is in `raw`.
 pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: String) -> Translated {
     let Envelope { id, from, to, mut metadata, body } = envelope;
-    let happened = time_of(&metadata);
-    let originator = metadata.get("#tunnel.originator").map(customer_named).unwrap_or_default();
+    let posted = time_of(&metadata);
+    let short = |key| metadata.get(key).filter(|text| text.len() <= TEXT_BYTES_MAX);
+    let originator = short("#tunnel.originator").map(customer_named).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
-        metadata.get("traceparent").unwrap_or_default().to_owned()
+        short("traceparent").unwrap_or_default().to_owned()
     } else {
         traceparent
     };
-    let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
+    let blip_id = id.as_deref().map(canonical_id).filter(|id| id.len() <= TEXT_BYTES_MAX);
+    let blip_id = blip_id.unwrap_or_default().to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
     let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
     let (about, suspicion) = match body {
@@ -48,11 +53,12 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
         Body::Message(message) if !foreign => {
             let about = About::message(message, from_desk.clone(), &blip_id, &mut metadata, &raw);
-            let differ = from_desk.is_some() && about.ticket_id != from_desk;
+            let named = ticket_named(&blip_id).filter(|_| matches!(about.fact, Fact::Ticket(_)));
+            let differ = [&from_desk, &named].into_iter().any(|id| id.is_some() && *id != about.ticket_id);
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
-            let media_type = message.media_type.as_str().to_owned();
+            let media_type = type_of(&message.media_type);
             let parsed = digest_of(message.media_type.essence(), &message.content);
             (
                 About::unknown(None, media_type, &raw, "message", parsed),
@@ -61,6 +67,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
         Body::Other(object) => {
             let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
+            let media_type = type_of(&MediaType::new(&media_type));
             let suspicion = Stray::of(&object, foreign, from.is_none()).map(Suspicion::NotFromDesk);
             let json = Value::Object(object);
             let parsed = digest_of("", &json);
@@ -72,8 +79,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
     let dedup = (!blip_id.is_empty())
         .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
     let event_time = match &fact {
-        Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
-        Fact::Tags(_) | Fact::Told(_) => happened,
+        Fact::Ticket(ticket) => happened(ticket).or(posted),
+        Fact::Tags(_) | Fact::Told(_) => posted,
     };
     let owner_identity = match &fact {
         Fact::Ticket(ticket) => Members(&ticket.more).text("ownerIdentity").ok().flatten(),
@@ -129,14 +136,18 @@ impl About {
 
     fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
         let Notification { event, reason } = notification;
-        let reason = reason.unwrap_or_default();
-        let told = Value::Array(vec![reason.code.into(), reason.description.clone().into()]);
-        let parsed = digest_of(&event.to_ascii_lowercase(), &told);
+        let whole = !Reason::is_all_of(&reason);
+        let Reason { code, description } = Reason::from_value(&reason).unwrap_or_default();
+        let mut told = vec![code.into(), description.clone().into()];
+        // What the two do not tell makes a difference too.
+        told.extend(whole.then_some(reason));
+        let parsed = digest_of(&event.to_ascii_lowercase(), &Value::Array(told));
         let payload = Payload::MessageStatusChanged {
             message_id: blip_id.to_owned(),
             status: MessageStatus::from_blip(&event),
-            reason_code: reason.code.unwrap_or_default(),
-            reason_description: reason.description,
+            reason_code: code.unwrap_or_default(),
+            reason_description: description,
+            blip_status: if event.len() <= TEXT_BYTES_MAX { event } else { String::new() },
         };
         Self::told(ticket_id, payload, "notification", parsed)
     }
@@ -152,21 +163,23 @@ impl About {
         let parsed = digest_of(media_type.essence(), &content);
         let kind = "message";
         if let Some(ticket) = ticket_in(&media_type, &content) {
-            let ticket_id =
-                if ticket.id.is_empty() { from_desk } else { Some(canonical_ticket_id(&ticket.id)) };
+            let told = (!ticket.id.is_empty()).then(|| canonical_ticket_id(&ticket.id));
+            let ticket_id = told.or(from_desk).or_else(|| ticket_named(blip_id));
             if let Some(ticket_id) = ticket_id {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
             }
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
         }
         let Some(ticket_id) = from_desk else {
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
         };
         let message_id = blip_id.to_owned();
         let payload = if media_type.essence() == document::CHAT_STATE {
             let state = content.as_object().and_then(|object| Members(object).text("state").ok().flatten());
             Payload::CustomerTyping { state: state.unwrap_or_else(|| text_of(&content)) }
+        } else if is_typing(&media_type, &content) {
+            Payload::CustomerTyping { state: "composing".to_owned() }
         } else if media_type.essence() == document::DELETED {
             Payload::MessageDeleted { message_id }
         } else if blip_id.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("context:")) {
@@ -180,15 +193,37 @@ impl About {
 }
 
 /// The customer that a node names, as an identity.
-fn customer_named(node: &str) -> String {
+pub(super) fn customer_named(node: &str) -> String {
     Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
+}
+
+/// The type of what is kept as it came.
+fn type_of(media_type: &MediaType) -> String {
+    Some(media_type.as_str()).filter(|text| text.len() <= MEDIA_TYPE_BYTES_MAX).unwrap_or_default().to_owned()
 }
 
 /// The ticket a desk node stands for.
 fn desk_ticket(node: &Node) -> Option<String> {
-    let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
+    let named = node.identity.is_at(DESK) && (1..=TEXT_BYTES_MAX).contains(&node.identity.name.len());
     (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
         .then(|| canonical_ticket_id(&node.identity.name))
+}
+
+/// The ticket in the id of a ticket's own envelope, `Ticket:{id}:{status}`.
+fn ticket_named(blip_id: &str) -> Option<String> {
+    let (head, rest) = blip_id.split_at_checked("Ticket:".len())?;
+    let (id, _) = rest.rsplit_once(':')?;
+    (head.eq_ignore_ascii_case("Ticket:") && !id.is_empty()).then(|| canonical_ticket_id(id))
+}
+
+/// Whether content is the form in which `WhatsApp` itself says that somebody types; with anything else beside it, it
+/// is a message.
+fn is_typing(media_type: &MediaType, content: &Value) -> bool {
+    let Value::Object(object) = content else { return false };
+    media_type.essence() == "application/json"
+        && object.len() == 2
+        && object.contains_key("messaging_product")
+        && object.get("typing_indicator").is_some_and(Value::is_object)
 }
 
 /// The ticket document a message carries, itself or as the context of a redirect.
@@ -206,135 +241,16 @@ fn ticket_in(media_type: &MediaType, content: &Value) -> Option<Ticket> {
     }
 }
 
-/// Every member with a place of its own in [`Ticket`].
-const TICKET_MEMBERS: [&str; 20] = [
-    "id",
-    "status",
-    "sequentialId",
-    "sequentialSuffix",
-    "customerIdentity",
-    "customerDomain",
-    "routingCustomerIdentity",
-    "agentIdentity",
-    "team",
-    "priority",
-    "tags",
-    "closedBy",
-    "parentSequentialId",
-    "externalId",
-    "customerInput",
-    "storageDate",
-    "openDate",
-    "closeDate",
-    "statusDate",
-    "parentTicketId",
-];
-
-/// Reads a ticket document. A member that is not what its place asks for stays in `more`.
-pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
-    let members = Members(object);
-    let mut more = members.rest(&TICKET_MEMBERS);
-    let mut odd = |name: &str| {
-        if let Some(value) = members.get(name) {
-            more.insert(name.to_owned(), value.clone());
-        }
-    };
-    let mut text = |name| {
-        members
-            .text(name)
-            .unwrap_or_else(|Misfit| {
-                odd(name);
-                None
-            })
-            .unwrap_or_default()
-    };
-    let (id, blip_status) = (text("id"), text("status"));
-    let (sequential_suffix, team, closed_by) = (text("sequentialSuffix"), text("team"), text("closedBy"));
-    let (customer_identity, customer_domain) = (text("customerIdentity"), text("customerDomain"));
-    let (routing_customer_identity, agent_identity) =
-        (text("routingCustomerIdentity"), text("agentIdentity"));
-    let (external_id, parent_ticket_id) = (text("externalId"), text("parentTicketId"));
-    let mut integer = |name| {
-        members.integer(name).unwrap_or_else(|Misfit| {
-            odd(name);
-            None
-        })
-    };
-    let (sequential_id, parent_sequential_id) = (integer("sequentialId"), integer("parentSequentialId"));
-    let priority = integer("priority").and_then(|number| i32::try_from(number).ok());
-    let mut date = |name| {
-        members.date(name).unwrap_or_else(|Misfit| {
-            odd(name);
-            None
-        })
-    };
-    let (create_time, open_time) = (date("storageDate"), date("openDate"));
-    let (close_time, status_time) = (date("closeDate"), date("statusDate"));
-    let tags = tags_of(members, &mut odd);
-    let customer_input = customer_input_of(members, &mut odd);
-    Ticket {
-        id,
-        status: TicketStatus::from_blip(&blip_status),
-        blip_status,
-        sequential_id,
-        sequential_suffix,
-        customer_identity,
-        customer_domain,
-        routing_customer_identity: customer_named(&routing_customer_identity),
-        agent_identity,
-        team,
-        priority,
-        tags,
-        closed_by,
-        parent_sequential_id,
-        parent_ticket_id: canonical_ticket_id(&parent_ticket_id),
-        successor: None,
-        external_id,
-        customer_input,
-        create_time,
-        open_time,
-        close_time,
-        status_time,
-        more,
-    }
-}
-
-fn tags_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Vec<String> {
-    match members.get("tags") {
-        Some(Value::Array(tags)) => tags.iter().map(text_of).collect(),
-        Some(_) => {
-            odd("tags");
-            Vec::new()
-        }
-        None => Vec::new(),
-    }
-}
-
-/// What opened a ticket: `{type, value}`, or `{}`, or nothing.
-fn customer_input_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Option<Content> {
-    match members.get("customerInput") {
-        None => None,
-        Some(Value::Object(object)) if object.is_empty() => None,
-        Some(Value::Object(object)) => {
-            let container = Members(object);
-            let media_type = MediaType::new(&container.text("type").ok().flatten().unwrap_or_default());
-            Some(content_of(&media_type, container.get("value").cloned().unwrap_or_default()))
-        }
-        Some(_) => {
-            odd("customerInput");
-            None
-        }
-    }
-}
-
 /// When a message was made, from the metadata that tells, the most exact first.
 fn time_of(metadata: &Metadata) -> Option<Timestamp> {
     let number = |key: &str| metadata.get(key).and_then(|text| text.trim().parse::<i64>().ok());
     let millis = |key| number(key).and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let seconds = |key| number(key).and_then(|seconds| Timestamp::from_second(seconds).ok());
     millis("#envelope.timestamp")
-        .or_else(|| millis("date_created"))
+        .filter(is_of_our_era)
+        .or_else(|| millis("date_created").filter(is_of_our_era))
         .or_else(|| metadata.get("#envelope.storageDate").and_then(parse_date))
-        .or_else(|| number("#wa.timestamp").and_then(|seconds| Timestamp::from_second(seconds).ok()))
+        .or_else(|| seconds("#wa.timestamp").filter(is_of_our_era))
 }
 
 /// The digest of what makes two deliveries one; metadata is left out, members sort by name.

@@ -102,14 +102,19 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
                 command_id: command_id.clone(),
             })
         }
-        Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
-            To::MessageStatusChanged(pb::MessageStatusChanged {
-                message_id: message_id.clone(),
-                status: status_to_pb(*status).into(),
-                reason_code: i32::try_from(*reason_code).unwrap_or(i32::MAX),
-                reason_description: reason_description.clone(),
-            })
-        }
+        Payload::MessageStatusChanged {
+            message_id,
+            status,
+            reason_code,
+            reason_description,
+            blip_status,
+        } => To::MessageStatusChanged(pb::MessageStatusChanged {
+            message_id: message_id.clone(),
+            status: status_to_pb(*status).into(),
+            reason_code: i32::try_from(*reason_code).unwrap_or(i32::MAX),
+            reason_description: reason_description.clone(),
+            blip_status: blip_status.clone(),
+        }),
         Payload::MessageDeleted { message_id } => {
             To::MessageDeleted(pb::MessageDeleted { message_id: message_id.clone() })
         }
@@ -169,8 +174,18 @@ pub(super) fn status_to_pb(status: MessageStatus) -> pb::MessageStatus {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+    use prost::Message as _;
+    use serde_json::{Map, Value, json};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::domain::translate::event_of;
+    use crate::domain::{Seq, TicketState, place};
     use crate::grpc::sample;
+    use crate::lime::Envelope;
+    use crate::lime::document::{COLLECTION, TICKET};
 
     #[test]
     fn views_leave_out_what_they_promise() {
@@ -185,6 +200,70 @@ mod tests {
         let raw = to_pb(&stored, log, View::Raw);
         assert_eq!(raw, pb::Event { raw_json: r#"{"content":"Olá"}"#.to_owned(), ..full.clone() });
         assert_eq!(Cursor::parse(&full.cursor).unwrap(), Cursor { log, seq: stored.seq });
+    }
+
+    /// The events of one ticket, as clients get them, and how large the largest is.
+    fn largest(bodies: &[Value]) -> usize {
+        let mut state = TicketState::default();
+        let sizes = bodies.iter().map(|body| {
+            let raw = Bytes::from(body.to_string());
+            assert!(raw.len() <= BODY_BYTES_MAX, "no body that would be taken");
+            let envelope = Envelope::from_json(&raw).unwrap();
+            let new = event_of("suporte".into(), envelope, raw, String::new()).event;
+            let (event, raw) = place(new, &mut state, Uuid::nil(), Timestamp::UNIX_EPOCH);
+            to_pb(&StoredEvent { seq: Seq(1), event, raw }, LogId([7; 8]), View::Raw).encoded_len()
+        });
+        sizes.max().unwrap()
+    }
+
+    /// The largest that `webhook.body_limit` can be.
+    const BODY_BYTES_MAX: usize = 1536 << 10;
+
+    #[test]
+    fn no_body_makes_an_event_that_clients_refuse() {
+        let room = 1_572_000;
+        let long = "x".repeat(room);
+        let zeros = |bytes: usize| Value::Array(vec![0.into(); bytes / 2]);
+        let from = "t@desk.msging.net/Webhook";
+        let ticket = |content: Value| json!({"from": from, "type": TICKET, "content": content});
+        let text = |members: Value| {
+            let mut body = json!({"from": from, "type": "text/plain", "content": "oi"});
+            body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            body
+        };
+        let mut bodies: Vec<Value> =
+            ["id", "status", "team", "agentIdentity", "customerIdentity", "closedBy", "x"]
+                .iter()
+                .map(|name| ticket(json!({ *name: long })))
+                .collect();
+        let members: Map<_, _> = (0..150_000).map(|n| (format!("{n:x}"), Value::from(0))).collect();
+        bodies.extend([
+            ticket(json!({"tags": vec!["xxxxxxx"; room / 10], "status": "ClosedClient"})),
+            ticket(json!({"customerInput": {"type": "application/json", "value": zeros(room)}})),
+            ticket(Value::Object(members)),
+            text(json!({"id": long})),
+            text(json!({"from": format!("{long}@desk.msging.net")})),
+            json!({"from": format!("{long}@desk.msging.net"), "type": TICKET, "content": {}}),
+            json!({"from": "someone@0mn.io", "type": long, "content": "oi"}),
+            json!({"type": long, "method": "get"}),
+            text(json!({"metadata": {"#tunnel.originator": long}})),
+            text(json!({"metadata": {"traceparent": long}})),
+            text(json!({"content": long})),
+            text(json!({"type": COLLECTION, "content": {"itemType": "application/json",
+                "items": vec![zeros(room / 900); 890]}})),
+            text(json!({"type": "application/json", "content": zeros(180_000), "metadata": {"x": "x".repeat(1_390_000)}})),
+            json!({"from": from, "event": long}),
+            json!({"from": from, "event": "failed", "reason": {"description": long}}),
+        ]);
+        for body in bodies {
+            let bytes = largest(std::slice::from_ref(&body));
+            assert!(bytes <= 4 << 20, "{bytes} bytes of {}", &body.to_string()[..120]);
+        }
+        let many: Vec<_> = (0..5).map(|n| ticket(json!({ format!("x{n}"): "x".repeat(900_000) }))).collect();
+        assert!(largest(&many) <= 4 << 20, "{}", largest(&many));
+        let texts = ["team", "agentIdentity", "customerIdentity", "closedBy", "externalId"];
+        let many: Vec<_> = texts.iter().map(|name| ticket(json!({ *name: "x".repeat(900_000) }))).collect();
+        assert!(largest(&many) <= 4 << 20, "{}", largest(&many));
     }
 
     #[test]

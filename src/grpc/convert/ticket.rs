@@ -15,10 +15,12 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         customer_identity,
         customer_domain,
         routing_customer_identity,
+        tunnel_customer_identity: _,
         agent_identity,
         team,
         priority,
         tags,
+        untagged: _,
         closed_by,
         parent_sequential_id,
         parent_ticket_id,
@@ -29,10 +31,15 @@ pub(in crate::grpc) fn to_pb(ticket: &Ticket, bot: &str) -> pb::Ticket {
         open_time,
         close_time,
         status_time,
+        command_time: _,
         more,
     } = ticket;
     let mut more = value::struct_to_pb(more);
-    if !routing_customer_identity.is_empty() {
+    // A ticket that an earlier version stored has it in its own place alone.
+    let told = more.as_ref().is_some_and(|more| {
+        more.fields.keys().any(|name| name.eq_ignore_ascii_case("routingCustomerIdentity"))
+    });
+    if !told && !routing_customer_identity.is_empty() {
         let behind = value::to_pb(&routing_customer_identity.as_str().into());
         let fields = &mut more.get_or_insert_default().fields;
         fields.insert("routingCustomerIdentity".to_owned(), behind);

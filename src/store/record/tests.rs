@@ -143,14 +143,28 @@ fn ticket() -> impl Strategy<Value = Ticket> {
     ];
     let parts = (
         (status, any::<[String; 12]>(), any::<[Option<i64>; 2]>(), any::<Option<i32>>(), successor()),
-        (vec(any::<String>(), 0..3), option::of(content()), [date(), date(), date(), date()], members()),
+        (
+            vec(any::<String>(), 0..3),
+            option::of(content()),
+            [date(), date(), date(), date(), date()],
+            members(),
+        ),
     );
     parts.prop_map(|((status, texts, numbers, priority, successor), (tags, customer_input, dates, more))| {
         let [id, blip_status, sequential_suffix, customer_identity, customer_domain, rest @ ..] = texts;
-        let [routing_customer_identity, agent_identity, team, closed_by, parent_ticket_id, external_id, _] =
-            rest;
-        let ([sequential_id, parent_sequential_id], [create_time, open_time, close_time, status_time]) =
-            (numbers, dates);
+        let [
+            routing_customer_identity,
+            agent_identity,
+            team,
+            closed_by,
+            parent_ticket_id,
+            external_id,
+            tunnel_customer_identity,
+        ] = rest;
+        let (
+            [sequential_id, parent_sequential_id],
+            [create_time, open_time, close_time, status_time, command_time],
+        ) = (numbers, dates);
         Ticket {
             id,
             status,
@@ -160,10 +174,12 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             customer_identity,
             customer_domain,
             routing_customer_identity,
+            tunnel_customer_identity,
             agent_identity,
             team,
             priority,
             tags,
+            untagged: false,
             closed_by,
             parent_sequential_id,
             parent_ticket_id,
@@ -174,6 +190,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             open_time,
             close_time,
             status_time,
+            command_time,
             more,
         }
     })
@@ -209,9 +226,15 @@ fn payload() -> impl Strategy<Value = Payload> {
         (text(), content(), text(), text()).prop_map(|(message_id, content, agent_identity, command_id)| {
             Payload::AgentMessage { message_id, content, agent_identity, command_id }
         }),
-        (text(), status(), any::<i64>(), text()).prop_map(
-            |(message_id, status, reason_code, reason_description)| {
-                Payload::MessageStatusChanged { message_id, status, reason_code, reason_description }
+        (text(), status(), any::<i64>(), text(), text()).prop_map(
+            |(message_id, status, reason_code, reason_description, blip_status)| {
+                Payload::MessageStatusChanged {
+                    message_id,
+                    status,
+                    reason_code,
+                    reason_description,
+                    blip_status,
+                }
             }
         ),
         text().prop_map(|message_id| Payload::MessageDeleted { message_id }),

@@ -120,6 +120,8 @@ enum V1Payload<'a> {
         code: i64,
         #[serde(default, skip_serializing_if = "str::is_empty")]
         reason: Text<'a>,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        word: Text<'a>,
     },
     #[serde(rename = "message.deleted")]
     MessageDeleted { message_id: Text<'a> },
@@ -206,6 +208,8 @@ pub(super) struct V1Ticket<'a> {
     #[serde(default, skip_serializing_if = "str::is_empty")]
     routing_customer: Text<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
+    tunnel_customer: Text<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     agent: Text<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     team: Text<'a>,
@@ -233,6 +237,8 @@ pub(super) struct V1Ticket<'a> {
     closed: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     status_changed: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    commanded: Option<Time>,
     #[serde(default, skip_serializing_if = "Members::is_empty")]
     more: Members<'a>,
 }

@@ -88,7 +88,10 @@ impl Batch<'_> {
             new.ticket_id = Some(ticket_id);
             prepared = None; // it told another
         }
-        let document = new.changes_document();
+        let mut document = new.changes_document();
+        if let (false, Some(ticket_id)) = (new.resolved_customer_identity.is_empty(), &new.ticket_id) {
+            document |= new.teaches(self.tickets.look(self.db, &new.bot, ticket_id)?);
+        }
         let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
         let (event, raw) = match &new.ticket_id {
             None => place(new, &mut TicketState::default(), self.ids.next(), self.now),

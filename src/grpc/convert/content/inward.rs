@@ -175,7 +175,7 @@ impl Reader {
         if !preview_uri.is_empty() && !is_absolute(&preview_uri) {
             self.fault(format!("{at}.preview_uri"), "must be a whole URL, or empty");
         }
-        self.one_of(&target, &TARGETS, format!("{at}.target"));
+        let target = self.one_of(target, &TARGETS, format!("{at}.target"));
         ContentKind::WebLink(WebLink { uri, title, text, preview_uri, target })
     }
 

@@ -78,10 +78,15 @@ impl Reader {
         }
     }
 
-    /// A word that must be one of few, or empty.
-    pub(super) fn one_of(&mut self, word: &str, words: &[&str], at: String) {
-        if !word.is_empty() && !words.iter().any(|one| one.eq_ignore_ascii_case(word)) {
-            self.fault(at, format!("must be one of {}, or empty", words.join(", ")));
+    /// A word that must be one of few, or empty, in the documented spelling; in a quotation as it was told.
+    pub(super) fn one_of(&mut self, word: String, words: &[&str], at: String) -> String {
+        match words.iter().find(|one| one.eq_ignore_ascii_case(&word)) {
+            Some(one) if !self.quoting => (*one).to_owned(),
+            None if !word.is_empty() => {
+                self.fault(at, format!("must be one of {}, or empty", words.join(", ")));
+                word
+            }
+            Some(_) | None => word,
         }
     }
 
@@ -90,7 +95,7 @@ impl Reader {
         if text.is_empty() {
             self.fault(format!("{at}.text"), "is required");
         }
-        self.one_of(&scope, &SCOPES, format!("{at}.scope"));
+        let scope = self.one_of(scope, &SCOPES, format!("{at}.scope"));
         self.at_least_one(options.len(), &format!("{at}.options"));
         if scope.eq_ignore_ascii_case("immediate") && options.len() > QUICK_REPLIES_MAX {
             let most = format!("must be at most {QUICK_REPLIES_MAX} where scope is immediate");
@@ -114,7 +119,7 @@ impl Reader {
     fn carousel(&mut self, carousel: pb::Carousel, at: &str) -> ContentKind {
         let pb::Carousel { header, options, scope } = carousel;
         let header = self.required(header, &format!("{at}.header"));
-        self.one_of(&scope, &SCOPES, format!("{at}.scope"));
+        let scope = self.one_of(scope, &SCOPES, format!("{at}.scope"));
         let options = options.into_iter().enumerate();
         let options = options.map(|(index, option)| {
             let pb::CarouselOption { label, value, order } = option;
@@ -136,7 +141,10 @@ impl Reader {
         let label = self.required(label, &format!("{at}.label"));
         let at = format!("{at}.validation");
         let validation = validation.map_or_else(|| Ok(Map::new()), |rules| value::struct_of_pb(rules, &at));
-        let validation = self.faults.take(validation);
+        let mut validation = self.faults.take(validation);
+        if let (false, Some(Value::String(rule))) = (self.quoting, validation.get_mut("rule")) {
+            rule.make_ascii_lowercase(); // as all of them are documented
+        }
         if !validation.is_empty() {
             let text = |name: &str| validation.get(name).and_then(Value::as_str).unwrap_or_default();
             let rule = text("rule").to_ascii_lowercase();
@@ -203,7 +211,7 @@ impl Reader {
         if id.len() > MESSAGE_ID_BYTES_MAX {
             self.fault(format!("{at}.{field}_id"), format!("must have at most {MESSAGE_ID_BYTES_MAX} bytes"));
         }
-        self.one_of(&direction, &DIRECTIONS, format!("{at}.direction"));
+        let direction = self.one_of(direction, &DIRECTIONS, format!("{at}.direction"));
         let quoting = std::mem::replace(&mut self.quoting, true);
         let content = self.maybe(content.map(|content| *content), &format!("{at}.{field}")).map(Box::new);
         self.quoting = quoting;

@@ -187,3 +187,33 @@ fn the_table_of_kinds_is_true() {
     }
     assert_eq!(fields.len(), 14, "a kind without a row: {fields:?}");
 }
+
+#[test]
+fn words_go_out_as_they_are_documented() {
+    use pb::content::Kind;
+    let text = |text: &str| pb::Content { kind: Some(Kind::Text(text.to_owned())), ..pb::Content::default() };
+    let document = |kind: Kind| of_pb(of("", kind)).unwrap().1;
+    let options = vec![pb::MenuOption { text: "Sim".to_owned(), ..pb::MenuOption::default() }];
+    let menu = pb::Menu { text: "Ok?".to_owned(), options, scope: "IMMEDIATE".to_owned() };
+    assert_eq!(document(Kind::Menu(menu.clone()))["scope"], "immediate");
+    let carousel =
+        pb::Carousel { header: Some(Box::new(text("a"))), options: vec![], scope: "Persistent".to_owned() };
+    assert_eq!(document(Kind::Carousel(Box::new(carousel)))["scope"], "persistent");
+    let link =
+        pb::WebLink { uri: "https://a/".to_owned(), target: "SELFTALL".to_owned(), ..pb::WebLink::default() };
+    assert_eq!(document(Kind::WebLink(link))["target"], "selfTall");
+    let quoted = pb::Content { kind: Some(Kind::Menu(menu)), ..pb::Content::default() };
+    let reply = pb::Reply {
+        replied: Some(Box::new(text("a"))),
+        in_reply_to: Some(Box::new(quoted)),
+        direction: "Sent".to_owned(),
+        ..pb::Reply::default()
+    };
+    let reply = document(Kind::Reply(Box::new(reply)));
+    assert_eq!(reply["inReplyTo"]["direction"], "sent");
+    assert_eq!(reply["inReplyTo"]["value"]["scope"], "IMMEDIATE", "a quotation is repeated as it was told");
+    let rule = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue("Number".to_owned())) };
+    let validation = prost_types::Struct { fields: [("rule".to_owned(), rule)].into() };
+    let input = pb::Input { label: Some(Box::new(text("a"))), validation: Some(validation) };
+    assert_eq!(document(Kind::Input(Box::new(input)))["validation"]["rule"], "number");
+}

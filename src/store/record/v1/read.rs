@@ -117,12 +117,13 @@ impl From<V1Payload<'_>> for Payload {
                 agent_identity: owned(agent),
                 command_id: owned(command),
             },
-            V1Payload::MessageStatusChanged { message_id, status, code, reason } => {
+            V1Payload::MessageStatusChanged { message_id, status, code, reason, word } => {
                 Self::MessageStatusChanged {
                     message_id: owned(message_id),
                     status: status.into(),
                     reason_code: code,
                     reason_description: owned(reason),
+                    blip_status: owned(word),
                 }
             }
             V1Payload::MessageDeleted { message_id } => {
@@ -199,6 +200,7 @@ impl From<V1Ticket<'_>> for Ticket {
             customer,
             customer_domain,
             routing_customer,
+            tunnel_customer,
             agent,
             team,
             priority,
@@ -213,6 +215,7 @@ impl From<V1Ticket<'_>> for Ticket {
             opened,
             closed,
             status_changed,
+            commanded,
             more,
         } = ticket;
         Self {
@@ -224,10 +227,12 @@ impl From<V1Ticket<'_>> for Ticket {
             customer_identity: owned(customer),
             customer_domain: owned(customer_domain),
             routing_customer_identity: owned(routing_customer),
+            tunnel_customer_identity: owned(tunnel_customer),
             agent_identity: owned(agent),
             team: owned(team),
             priority,
             tags: tags.into_owned(),
+            untagged: false,
             closed_by: owned(closed_by),
             parent_sequential_id,
             parent_ticket_id: owned(parent_ticket),
@@ -238,6 +243,7 @@ impl From<V1Ticket<'_>> for Ticket {
             open_time: time(opened),
             close_time: time(closed),
             status_time: time(status_changed),
+            command_time: time(commanded),
             more: more.0.into_owned(),
         }
     }

@@ -212,14 +212,19 @@ impl<'a> From<&'a Payload> for V1Payload<'a> {
                 agent: text(agent_identity),
                 command: text(command_id),
             },
-            Payload::MessageStatusChanged { message_id, status, reason_code, reason_description } => {
-                Self::MessageStatusChanged {
-                    message_id: text(message_id),
-                    status: (*status).into(),
-                    code: *reason_code,
-                    reason: text(reason_description),
-                }
-            }
+            Payload::MessageStatusChanged {
+                message_id,
+                status,
+                reason_code,
+                reason_description,
+                blip_status,
+            } => Self::MessageStatusChanged {
+                message_id: text(message_id),
+                status: (*status).into(),
+                code: *reason_code,
+                reason: text(reason_description),
+                word: text(blip_status),
+            },
             Payload::MessageDeleted { message_id } => Self::MessageDeleted { message_id: text(message_id) },
             Payload::CustomerTyping { state } => Self::CustomerTyping { state: text(state) },
             Payload::TicketContext(content) => Self::TicketContext(content.into()),
@@ -294,10 +299,12 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             customer_identity,
             customer_domain,
             routing_customer_identity,
+            tunnel_customer_identity,
             agent_identity,
             team,
             priority,
             tags,
+            untagged: _,
             closed_by,
             parent_sequential_id,
             parent_ticket_id,
@@ -308,6 +315,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             open_time,
             close_time,
             status_time,
+            command_time,
             more,
         } = ticket;
         Self {
@@ -319,6 +327,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             customer: text(customer_identity),
             customer_domain: text(customer_domain),
             routing_customer: text(routing_customer_identity),
+            tunnel_customer: text(tunnel_customer_identity),
             agent: text(agent_identity),
             team: text(team),
             priority: *priority,
@@ -333,6 +342,7 @@ impl<'a> From<&'a Ticket> for V1Ticket<'a> {
             opened: open_time.map(Time),
             closed: close_time.map(Time),
             status_changed: status_time.map(Time),
+            commanded: command_time.map(Time),
             more: Members(Cow::Borrowed(more)),
         }
     }
