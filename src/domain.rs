@@ -11,6 +11,7 @@ pub mod translate;
 
 pub use crate::lime::Metadata;
 pub use crate::lime::document::{EXACT_MAX, whole};
+pub use crate::lime::json;
 pub use action::{Action, ActionRequest, CloseBy, Fault, Fingerprint, OutboundMessage, Outcome};
 pub use content::{
     Carousel, CarouselOption, Collection, Contact, Content, ContentKind, DocumentList, Earlier, Input,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::translate::content_of;
 use crate::domain::{Action, CloseBy, OutboundMessage};
-use crate::lime::MediaType;
+use crate::lime::{self, MediaType};
 
 /// Writes an action.
 pub(super) fn write(action: &Action) -> String {
@@ -27,7 +27,7 @@ pub(super) fn write(action: &Action) -> String {
 
 /// Reads an action back; `None` for a memo of another version.
 pub(super) fn read(memo: &str) -> Option<Action> {
-    let value: Value = serde_json::from_str(memo).ok()?;
+    let value = lime::json::from_str(memo).ok()?;
     let (kind, body) = value.as_object()?.iter().next()?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     match kind.as_str() {
@@ -59,7 +59,8 @@ mod tests {
     fn what_is_written_is_read_back() {
         let content = content_of(
             &MediaType::new("application/vnd.lime.location+json"),
-            json!({"latitude": -19.9, "longitude": -43.9, "text": "aqui"}),
+            json!({"latitude": -19.9, "longitude": -43.9, "text": "aqui",
+                "more": {"$serde_json::private::Number": "1"}}),
         );
         let document = content_document(&content);
         let metadata = Map::from_iter([("#k".to_owned(), json!("v"))]);
