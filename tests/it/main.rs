@@ -16,6 +16,7 @@ mod alerts;
 mod clients;
 mod commands;
 mod configuration;
+mod content;
 mod events;
 mod faults;
 mod metrics;
