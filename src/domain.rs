@@ -8,6 +8,7 @@ pub mod late;
 pub mod ticket;
 pub mod transfer;
 pub mod translate;
+mod weight;
 
 pub use crate::lime::Metadata;
 pub use crate::lime::document::{EXACT_MAX, whole};

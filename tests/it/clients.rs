@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::{World, message, ticket};
 
-fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     assert!(path.exists(), "{} is not there: `tests/run` installs it", path.display());
     path
 }
 
-fn grpcurl(world: &World, args: &[&str], rest: &[&str]) -> (bool, String) {
+pub(crate) fn grpcurl(world: &World, args: &[&str], rest: &[&str]) -> (bool, String) {
     let output = Command::new(tool("bin/grpcurl"))
         .arg("-plaintext")
         .args(args)

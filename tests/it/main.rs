@@ -13,6 +13,7 @@
 )]
 
 mod alerts;
+mod bombs;
 mod clients;
 mod commands;
 mod configuration;

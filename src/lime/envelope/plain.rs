@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::super::document::MediaType;
-use super::super::json::Json;
+use super::super::json::{Room, TREE_BYTES_MAX};
 use super::super::node::Node;
 use super::{Body, Envelope, Message};
 
@@ -37,7 +37,7 @@ impl<'de> Visitor<'de> for Members {
                 Name::To => once(&mut to, map.next_value::<Address>()?.0)?,
                 Name::Metadata => once(&mut metadata, map.next_value()?)?,
                 Name::Type => once(&mut media_type, map.next_value::<Mime>()?.0)?,
-                Name::Content => once(&mut content, map.next_value::<Json>()?.0)?,
+                Name::Content => once(&mut content, map.next_value_seed(Room::new(TREE_BYTES_MAX).value())?)?,
             }
         }
         let (Some(media_type), Some(content)) = (media_type, content.filter(|content| !content.is_null()))
@@ -152,6 +152,8 @@ mod tests {
         ] {
             assert!(read(body.as_bytes()).is_none(), "{body}");
         }
+        let heavy = vec![r#"{"":0}"#; 7_000].join(",");
+        assert!(read(format!(r#"{{"type":"a/json","content":[{heavy}]}}"#).as_bytes()).is_none());
     }
 
     fn value() -> impl Strategy<Value = Value> {
