@@ -118,6 +118,9 @@ pub struct Ticket {
     pub more: Map<String, Value>,
 }
 
+/// What a ticket may gather of its documents, as [`Ticket::weight`] tells.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
 /// A ticket's id in the one spelling the log knows it by: UUIDs, which some systems print in capitals, in small
 /// letters; anything else, which is opaque, as it is.
 ///
@@ -260,16 +263,16 @@ impl Ticket {
         if self.routing_customer_identity.is_empty() {
             self.routing_customer_identity.clone_from(&document.routing_customer_identity);
         }
-        let mut more = false;
+        let before = self.more.len();
         for (name, value) in document.more.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("closed")) {
             if !self.more.contains_key(name) {
                 self.more.insert(name.clone(), value.clone());
-                more = true;
             }
         }
-        if more {
+        if self.more.len() > before {
             filled.push("more");
         }
+        self.stay_within_bounds(document);
         filled
     }
 
@@ -316,7 +319,17 @@ impl Ticket {
         if take("more", differs) {
             self.more.extend(document.more.clone());
         }
+        self.stay_within_bounds(document);
         changed
+    }
+
+    /// Every event of a ticket tells all that its documents told, and must not become more than clients take: past
+    /// the bound it is only what the newest tells.
+    fn stay_within_bounds(&mut self, newest: &Self) {
+        if self.weight() > KEPT_BYTES_MAX {
+            self.more.clone_from(&newest.more);
+            self.customer_input.clone_from(&newest.customer_input);
+        }
     }
 }
 
@@ -326,6 +339,25 @@ mod tests {
 
     fn document(status: TicketStatus) -> Ticket {
         Ticket { id: "t".to_owned(), status, blip_status: status.as_blip().to_owned(), ..Ticket::default() }
+    }
+
+    #[test]
+    fn a_ticket_gathers_no_more_than_its_readers_take() {
+        let long = |name: &str, length: usize| {
+            let more = Map::from_iter([(name.to_owned(), Value::from("x".repeat(length)))]);
+            Ticket { more, ..document(TicketStatus::Open) }
+        };
+        let mut state = TicketState::default();
+        for (name, length, kept) in
+            [("a", 400_000, vec!["a"]), ("b", 400_000, vec!["a", "b"]), ("c", 400_000, vec!["c"])]
+        {
+            state.apply(&long(name, length));
+            let known = state.ticket.as_ref().unwrap();
+            assert_eq!(known.more.keys().collect::<Vec<_>>(), kept, "past the bound, the newest alone");
+        }
+        state.apply(&document(TicketStatus::ClosedClient));
+        state.apply(&long("d", 900_000));
+        assert_eq!(state.ticket.unwrap().more.keys().collect::<Vec<_>>(), ["d"], "late documents too");
     }
 
     #[test]

@@ -207,3 +207,31 @@ async fn many_bombs_take_no_more_memory_than_few() {
     assert_eq!(world.all_events().await.len(), count);
     assert_bounded(&world);
 }
+
+/// A ticket holds what all its documents told: that must not become more than clients take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_does_not_outgrow_its_readers() {
+    let world = World::start().await;
+    let long = "x".repeat(BODY_BYTES_MAX - 300);
+    let members = [
+        "customerIdentity",
+        "agentIdentity",
+        "team",
+        "routingCustomerIdentity",
+        "closedBy",
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+    ];
+    for (number, name) in members.into_iter().enumerate() {
+        let document = json!({"id": "t", "status": "Open", name: long});
+        let envelope = json!({"id": number.to_string(), "from": "t@desk.msging.net", "type": TICKET, "content": document});
+        assert_eq!(world.post(envelope.to_string()).await, 200, "{name}");
+    }
+    let (head, tail) = around("text/plain", 0, "\"", "\"");
+    assert_eq!(world.post(format!("{head}{long}{tail}").replace("t0@", "t@")).await, 200);
+    assert_eq!(world.all_events().await.len(), members.len() + 1);
+    assert_bounded(&world);
+}

@@ -17,6 +17,13 @@ use crate::lime::{
     Body, Envelope, Identity, MediaType, Message, Metadata, Node, Notification, canonical_id, text_of,
 };
 
+/// The longest id, address or name, in bytes. An event tells some of them three times, and must fit the 4 MiB that
+/// clients take: what is longer than any real one stays in the body alone, or in a ticket's `more`.
+const NAME_BYTES_MAX: usize = 8 << 10;
+
+/// The longest trace context.
+const TRACEPARENT_BYTES_MAX: usize = 256;
+
 /// A new event, and what an operator should be told about how it came.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Translated {
@@ -34,11 +41,13 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
     let happened = time_of(&metadata);
     let originator = metadata.get("#tunnel.originator").map(customer_named).unwrap_or_default();
     let traceparent = if traceparent.is_empty() {
-        metadata.get("traceparent").unwrap_or_default().to_owned()
+        let told = metadata.get("traceparent").filter(|text| text.len() <= TRACEPARENT_BYTES_MAX);
+        told.unwrap_or_default().to_owned()
     } else {
         traceparent
     };
-    let blip_id = id.as_deref().map(canonical_id).unwrap_or_default().to_owned();
+    let whole_id = id.as_deref().map(canonical_id).unwrap_or_default();
+    let blip_id = name_of(whole_id).to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
     let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
     let (about, suspicion) = match body {
@@ -52,15 +61,15 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
-            let media_type = message.media_type.as_str().to_owned();
             let parsed = digest_of(message.media_type.essence(), &message.content);
             (
-                About::unknown(None, media_type, &raw, "message", parsed),
+                About::unknown(&message.media_type, &raw, "message", parsed),
                 Some(Suspicion::NotFromDesk(Stray::Message)),
             )
         }
         Body::Other(object) => {
             let media_type = Members(&object).text("type").ok().flatten().unwrap_or_default();
+            let media_type = name_of(&media_type).to_owned();
             let suspicion = Stray::of(&object, foreign, from.is_none()).map(Suspicion::NotFromDesk);
             let json = Value::Object(object);
             let parsed = digest_of("", &json);
@@ -69,8 +78,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
     };
     let About { ticket_id, fact, kind, parsed } = about;
-    let dedup = (!blip_id.is_empty())
-        .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
+    let dedup = (!whole_id.is_empty())
+        .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, whole_id, &parsed));
     let event_time = match &fact {
         Fact::Ticket(ticket) => ticket.status_time.or(ticket.create_time),
         Fact::Told(_) => happened,
@@ -111,15 +120,10 @@ impl About {
         Self { ticket_id, fact: Fact::Told(payload), kind, parsed }
     }
 
-    fn unknown(
-        ticket_id: Option<String>,
-        media_type: String,
-        raw: &Bytes,
-        kind: &'static str,
-        parsed: Digest32,
-    ) -> Self {
+    fn unknown(media_type: &MediaType, raw: &Bytes, kind: &'static str, parsed: Digest32) -> Self {
         let json = Envelope::read(raw).unwrap_or_default();
-        Self::told(ticket_id, Payload::Unknown { media_type, json }, kind, parsed)
+        let media_type = name_of(media_type.as_str()).to_owned();
+        Self::told(None, Payload::Unknown { media_type, json }, kind, parsed)
     }
 
     fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
@@ -153,10 +157,10 @@ impl About {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
             }
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(&media_type, raw, kind, parsed);
         }
         let Some(ticket_id) = from_desk else {
-            return Self::unknown(None, media_type.as_str().to_owned(), raw, kind, parsed);
+            return Self::unknown(&media_type, raw, kind, parsed);
         };
         let message_id = blip_id.to_owned();
         let payload = if media_type.essence() == document::CHAT_STATE {
@@ -174,14 +178,19 @@ impl About {
     }
 }
 
+/// A name, an address or an id; nothing where it is too long to be one.
+fn name_of(text: &str) -> &str {
+    if text.len() <= NAME_BYTES_MAX { text } else { "" }
+}
+
 /// The customer that a node names, as an identity.
 fn customer_named(node: &str) -> String {
-    Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
+    Identity::named(name_of(node)).map(|identity| identity.to_string()).unwrap_or_default()
 }
 
 /// The ticket a desk node stands for.
 fn desk_ticket(node: &Node) -> Option<String> {
-    let named = node.identity.is_at(DESK) && !node.identity.name.is_empty();
+    let named = node.identity.is_at(DESK) && !name_of(&node.identity.name).is_empty();
     (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
         .then(|| canonical_ticket_id(&node.identity.name))
 }
@@ -237,6 +246,10 @@ pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
     let mut text = |name| {
         members
             .text(name)
+            .and_then(|text| match text {
+                Some(text) if name_of(&text) != text => Err(Misfit),
+                fits => Ok(fits),
+            })
             .unwrap_or_else(|Misfit| {
                 odd(name);
                 None
@@ -294,9 +307,19 @@ pub fn ticket_of(object: &Map<String, Value>) -> Ticket {
     }
 }
 
+/// The most labels of a ticket, and the longest, in bytes; others stay in `more`.
+const TAGS_MAX: usize = 1_000;
+const TAG_BYTES_MAX: usize = 256;
+
+fn is_short(tag: &Value) -> bool {
+    text_of(tag).len() <= TAG_BYTES_MAX
+}
+
 fn tags_of(members: Members<'_>, odd: &mut impl FnMut(&str)) -> Vec<String> {
     match members.get("tags") {
-        Some(Value::Array(tags)) => tags.iter().map(text_of).collect(),
+        Some(Value::Array(tags)) if tags.len() <= TAGS_MAX && tags.iter().all(is_short) => {
+            tags.iter().map(text_of).collect()
+        }
         Some(_) => {
             odd("tags");
             Vec::new()
