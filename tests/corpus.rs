@@ -1,7 +1,13 @@
 //! The fuzz targets' properties, held against the committed inputs: a few of every kind, made from the documents of
 //! tests/data, and whatever a fuzzer once found a fault with (`found-…`).
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of a test crate")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of a test crate"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +19,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 
 #[path = "fuzz/properties.rs"]
-#[expect(unreachable_pub, clippy::wildcard_enum_match_arm, reason = "the fuzz targets are another crate")]
+#[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
 mod properties;
 
 const UPDATE: &str = "DESKGATE_UPDATE_CORPUS";
@@ -120,6 +126,7 @@ fn requests() {
     let content = json!({"media_type": "application/json", "json": secret, "more": {"a": secret}});
     add("odd-secret-name", json!({"ticket_id": "t", "content": content}));
     add("odd-nothing", json!({}));
+    made.insert("odd-choices".to_owned(), (0..=255).rev().collect());
     replay("proto_to_lime", &made, properties::proto_to_lime);
 }
 

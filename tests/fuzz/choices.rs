@@ -122,7 +122,7 @@ impl<'a> Choices<'a> {
     fn value(&mut self, level: usize) -> Value {
         match self.byte() % 12 {
             0 => Value::Null,
-            1 => Value::Bool(self.byte() % 2 == 0),
+            1 => Value::Bool(self.byte() > 127),
             2 => self.byte().into(),
             3 => serde_json::from_str(self.one(&NUMBERS)).unwrap(),
             4 => self.one(&TEXTS).into(),

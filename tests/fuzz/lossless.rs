@@ -35,12 +35,15 @@ fn plain_object(object: &Map<String, Value>) -> Value {
             ("id", value) => plain(&canonical_id(&text_of(value)).into()),
             (_, value) => plain(value),
         };
-        let absent = value == "" || value == Value::Array(Vec::new()) && !is_list(object, &name);
-        if !absent && !(name == "size" && value == "0") {
+        let empty = value == "" || value == Value::Array(Vec::new()) && !is_list(object, &name);
+        let absent = empty || name == "size" && value == "0";
+        if !absent {
             members.push((name, value));
         }
     }
-    members.sort_by_key(|(name, value)| (name.clone(), value.to_string()));
+    members.sort_by(|(one, value), (name, other)| {
+        one.cmp(name).then_with(|| value.to_string().cmp(&other.to_string()))
+    });
     members.into_iter().map(|(name, value)| Value::from(vec![name.into(), value])).collect()
 }
 

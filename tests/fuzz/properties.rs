@@ -1,6 +1,8 @@
 //! What must hold of any input, whoever sent it. The fuzz targets call these functions with whatever they come upon,
 //! `tests/corpus.rs` with the committed inputs. Each panics where a promise is broken.
 
+use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use deskgate::lime::{Body, Envelope, Identity, MediaType, Members, Node, canonic
 use deskgate::store::record::{self, VERSION};
 use deskgate::store::{Cursor, LogId};
 use jiff::Timestamp;
+use pb::content::Kind;
 use pb::subscribe_response::Message as Told;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -196,11 +199,16 @@ fn event_with(payload: Payload) -> Event {
     }
 }
 
-/// The bytes are a `SendRequest`. If it is accepted, what goes to Blip is a message for the ticket with the same id,
+/// The bytes are a `SendRequest`; where they are none, they choose a document, whose reading is to be sent. If it is accepted, what goes to Blip is a message for the ticket with the same id,
 /// type, document and metadata, and the inbound side reads what the caller meant out of it.
 pub fn proto_to_lime(bytes: &[u8]) {
-    let Ok(request) = pb::SendRequest::decode(bytes) else { return };
-    let kind = request.content.as_ref().and_then(|content| content.kind.as_ref()).map(std::mem::discriminant);
+    let request = pb::SendRequest::decode(bytes).unwrap_or_else(|_| {
+        let (media_type, document) = Choices::new(bytes).content();
+        let content = Some(inspect::content(&reading(&media_type, document)));
+        pb::SendRequest { ticket_id: "t".to_owned(), content, ..pb::SendRequest::default() }
+    });
+    let kind = request.content.as_ref().and_then(|content| content.kind.as_ref());
+    let typed = kind.filter(|kind| !matches!(kind, Kind::Json(_))).map(discriminant);
     let metadata = request.metadata.clone();
     let asked = match inspect::send(request) {
         Ok(asked) => asked,
@@ -219,16 +227,15 @@ pub fn proto_to_lime(bytes: &[u8]) {
     let to = envelope.to.unwrap();
     assert_eq!(to.to_string(), format!("{}@desk.msging.net/Webhook", asked.ticket_id));
     assert_eq!((to.identity.name, to.identity.domain.as_str()), (asked.ticket_id, "desk.msging.net"));
-    let kept: std::collections::BTreeMap<_, _> =
+    let kept: BTreeMap<_, _> =
         envelope.metadata.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     assert_eq!(kept, metadata, "metadata is passed on");
     let Body::Message(sent) = envelope.body else { panic!("no message: {:?}", envelope.body) };
     assert_eq!((sent.media_type.as_str(), &sent.content), (content.media_type.as_str(), &document));
     assert_eq!(reading(&content.media_type, sent.content), content, "it would come back as something else");
-    let is_json = std::mem::discriminant(&pb::content::Kind::Json(Default::default()));
-    if let Some(kind) = kind.filter(|kind| *kind != is_json) {
+    if let Some(meant) = typed {
         let told = inspect::content(&content).kind.unwrap();
-        assert_eq!(std::mem::discriminant(&told), kind, "it was meant as another kind: {told:?}");
+        assert_eq!(discriminant(&told), meant, "it was meant as another kind: {told:?}");
     }
     let payload = Payload::AgentMessage {
         message_id: "id-1".to_owned(),
