@@ -9,9 +9,10 @@ pub mod late;
 pub mod ticket;
 pub mod transfer;
 pub mod translate;
+mod weight;
 
 pub use crate::lime::document::{EXACT_MAX, whole};
-pub use crate::lime::{Metadata, Method};
+pub use crate::lime::{Metadata, Method, json};
 pub use action::{
     Action, ActionRequest, CloseBy, Fault, Fingerprint, NewTicket, OutboundMessage, Outcome, RawCommand,
     Returned,

@@ -33,6 +33,8 @@ mod filter;
 mod follow;
 mod frame;
 mod incoming;
+#[doc(hidden)]
+pub mod inspect;
 mod metrics;
 mod pace;
 pub mod pb;

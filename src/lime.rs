@@ -5,6 +5,7 @@
 pub mod command;
 pub mod document;
 pub mod envelope;
+pub mod json;
 pub mod metadata;
 pub mod node;
 

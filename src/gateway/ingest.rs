@@ -214,8 +214,11 @@ mod tests {
             Just(json!("Transferred")),
         ];
         leaf.prop_recursive(3, 24, 5, |inner| {
-            let name =
-                prop_oneof!["[a-z]{0,6}", proptest::sample::select(NAMES.to_vec()).prop_map(str::to_owned)];
+            let name = prop_oneof![
+                "[a-z]{0,6}",
+                "[$]serde_json::private::Number",
+                proptest::sample::select(NAMES.to_vec()).prop_map(str::to_owned)
+            ];
             let members = proptest::collection::btree_map(name, inner.clone(), 0..6);
             prop_oneof![
                 proptest::collection::vec(inner, 0..4).prop_map(Value::from),

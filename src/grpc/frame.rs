@@ -21,7 +21,7 @@ use crate::store::LogId;
 /// About how much is sent at once.
 pub(super) const CHUNK_BYTES: usize = 32 << 10;
 /// A byte that tells of compression and four that tell the length.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// An event as a message of a stream, framed.
 pub(super) fn event(stored: &StoredEvent, log: LogId, view: View) -> Bytes {

@@ -19,8 +19,6 @@ const PAGE_MIN: usize = 32;
 const PAGE_MAX: usize = 256;
 /// About how much memory a page may take.
 const PAGE_BYTES: usize = 256 << 10;
-/// What an event takes beside its body.
-const EVENT_BYTES: usize = 1_024;
 /// A client that takes longer than this for a chunk does not keep up.
 const WAIT: Duration = Duration::from_millis(50);
 /// A stream that sent this much without such a wait keeps up. It is more than what most clients' buffers take in
@@ -37,7 +35,7 @@ pub(super) trait Sendable {
 
     /// About how much memory it takes.
     fn weight(&self) -> usize {
-        self.stored().raw.len().saturating_mul(3).saturating_add(EVENT_BYTES)
+        self.stored().raw.len().saturating_mul(2).saturating_add(self.stored().weight())
     }
 }
 

@@ -15,6 +15,8 @@ use crate::store::{EventLog, LogId};
 const EVENTS_MAX: usize = 8_192;
 /// About how much memory they may take, with their encodings.
 const BYTES_MAX: usize = 64 << 20;
+/// What an entry takes beside its event and the encodings of that.
+const ENTRY_BYTES: usize = 1_024;
 /// How many events are taken from the log at once.
 const REFILL: usize = 1_024;
 /// How many of the last chunks are kept for streams that stand at the same place.
@@ -57,7 +59,12 @@ impl Entry {
 
     /// About how much memory it takes once it is encoded.
     fn weight(&self) -> usize {
-        self.stored.raw.len().saturating_mul(4).saturating_add(2_048)
+        self.stored
+            .raw
+            .len()
+            .saturating_mul(3)
+            .saturating_add(self.stored.weight())
+            .saturating_add(ENTRY_BYTES)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::document::{Members, text_of};
+use super::json;
 
 /// Which of LIME's verbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +159,7 @@ pub enum Unusable {
 impl Reply {
     /// Reads the body of a `/commands` answer.
     pub fn from_json(body: &[u8]) -> Result<Self, Unusable> {
-        let object: Map<String, Value> = serde_json::from_slice(body)?;
+        let json::Object(object) = serde_json::from_slice(body)?;
         let members = Members(&object);
         let status = members.get("status").map(text_of).unwrap_or_default();
         let status = match status.to_ascii_lowercase().as_str() {
@@ -176,7 +177,7 @@ impl Reply {
     /// Reads the body of a `/messages` answer with a status of success: nothing, as a rule. Only a body that
     /// says failure, as a command's reply or as a notification would, is one.
     pub fn from_message_answer(body: &[u8]) -> Self {
-        let object: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let object = serde_json::from_slice(body).map(|json::Object(object)| object).unwrap_or_default();
         let members = Members(&object);
         let says = |name: &str, word: &str| {
             members.get(name).is_some_and(|value| text_of(value).eq_ignore_ascii_case(word))

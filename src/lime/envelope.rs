@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::document::{MediaType, Members, text_of};
+use super::json;
 use super::metadata::Metadata;
 use super::node::Node;
 
@@ -83,11 +84,12 @@ impl Envelope {
         }
     }
 
-    /// Reads a body as JSON, mending what only a parser refuses.
+    /// Reads a body as JSON, mending what only a parser refuses. What would take too much memory is text: see
+    /// [`json::from_body`].
     pub fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        serde_json::from_slice(body).or_else(|error| match surrogate::mended(body) {
-            Some(mended) => serde_json::from_slice(&mended),
+        json::from_body(body).or_else(|error| match surrogate::mended(body) {
+            Some(mended) => json::from_body(&mended),
             None => Err(error),
         })
     }

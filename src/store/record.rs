@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::End;
+use crate::domain::json::{self, Json, Object};
 use crate::domain::{Event, NewEvent, Seq, Ticket};
 
 mod v1;
@@ -193,9 +194,9 @@ impl Serialize for Foreign<'_> {
 
 impl<'de> Deserialize<'de> for Foreign<'_> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(from)?;
+        let Json(value) = Json::deserialize(from)?;
         let value = match value.as_object().and_then(text_of) {
-            Some(text) => serde_json::from_str(text).map_err(D::Error::custom)?,
+            Some(text) => json::from_str(text).map_err(D::Error::custom)?,
             None => value,
         };
         Ok(Self(Cow::Owned(value)))
@@ -220,9 +221,11 @@ impl Serialize for Members<'_> {
 
 impl<'de> Deserialize<'de> for Members<'_> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let members = Map::deserialize(from)?;
+        let Object(members) = Object::deserialize(from)?;
         let members = match text_of(&members) {
-            Some(text) => serde_json::from_str(text).map_err(D::Error::custom)?,
+            Some(text) => {
+                serde_json::from_str(text).map(|Object(members)| members).map_err(D::Error::custom)?
+            }
             None => members,
         };
         Ok(Self(Cow::Owned(members)))

@@ -55,7 +55,7 @@ use batch::Incoming;
 use job::{Message, Typed, Work};
 use writer::Writer;
 
-/// Bytes that may wait in the queue: more is `Busy`, however few callers it comes from.
+/// Memory that what waits in the queue may take: more is `Busy`, however few callers it comes from.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// How the store is kept.
@@ -275,7 +275,7 @@ fn no_such_command() -> AppendError {
 }
 
 fn size_of(events: &[NewEvent]) -> (usize, usize) {
-    (events.len(), events.iter().map(|event| event.raw.len()).sum())
+    (events.len(), events.iter().map(NewEvent::weight).fold(0, usize::saturating_add))
 }
 
 #[async_trait]

@@ -81,9 +81,10 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_woken() {
         let token = CancellationToken::new();
-        let waiting = tokio::spawn(Doze::new(token.clone().cancelled_owned()));
-        tokio::task::yield_now().await;
-        token.cancel();
-        waiting.await.unwrap();
+        let cancel = async {
+            tokio::task::yield_now().await;
+            token.cancel();
+        };
+        tokio::join!(Doze::new(token.cancelled()), cancel);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     path
 }
 
-fn grpcurl(world: &World, args: &[&str], rest: &[&str]) -> (bool, String) {
+pub(crate) fn grpcurl(world: &World, args: &[&str], rest: &[&str]) -> (bool, String) {
     let output = Command::new(tool("bin/grpcurl"))
         .arg("-plaintext")
         .args(args)

@@ -14,9 +14,11 @@
 
 mod alerts;
 mod blip;
+mod bombs;
 mod clients;
 mod commands;
 mod configuration;
+mod content;
 mod desk;
 mod directory;
 mod events;

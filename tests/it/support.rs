@@ -103,6 +103,11 @@ impl Process {
         assert!(status.success());
     }
 
+    /// Its id, as the system counts processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

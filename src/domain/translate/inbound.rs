@@ -42,8 +42,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
     } else {
         traceparent
     };
-    let blip_id = id.as_deref().map(canonical_id).filter(|id| id.len() <= TEXT_BYTES_MAX);
-    let blip_id = blip_id.unwrap_or_default().to_owned();
+    let whole_id = id.as_deref().map(canonical_id).unwrap_or_default();
+    let blip_id = name_of(whole_id).to_owned();
     let from_desk = from.as_ref().and_then(desk_ticket);
     let foreign = from.as_ref().is_some_and(|from| !from.identity.is_at(DESK));
     let (about, suspicion) = match body {
@@ -58,10 +58,9 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
             (about, differ.then_some(Suspicion::TicketIdsDiffer))
         }
         Body::Message(message) => {
-            let media_type = type_of(&message.media_type);
             let parsed = digest_of(message.media_type.essence(), &message.content);
             (
-                About::unknown(None, media_type, &raw, "message", parsed),
+                About::unknown(&message.media_type, &raw, "message", parsed),
                 Some(Suspicion::NotFromDesk(Stray::Message)),
             )
         }
@@ -76,8 +75,8 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         }
     };
     let About { ticket_id, fact, kind, parsed } = about;
-    let dedup = (!blip_id.is_empty())
-        .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, &blip_id, &parsed));
+    let dedup = (!whole_id.is_empty())
+        .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, whole_id, &parsed));
     let event_time = match &fact {
         Fact::Ticket(ticket) => happened(ticket).or(posted),
         Fact::Tags(_) | Fact::Told(_) => posted,
@@ -123,15 +122,9 @@ impl About {
         Self { ticket_id, fact: Fact::Told(payload), kind, parsed }
     }
 
-    fn unknown(
-        ticket_id: Option<String>,
-        media_type: String,
-        raw: &Bytes,
-        kind: &'static str,
-        parsed: Digest32,
-    ) -> Self {
+    fn unknown(media_type: &MediaType, raw: &Bytes, kind: &'static str, parsed: Digest32) -> Self {
         let json = Envelope::read(raw).unwrap_or_default();
-        Self::told(ticket_id, Payload::Unknown { media_type, json }, kind, parsed)
+        Self::told(None, Payload::Unknown { media_type: type_of(media_type), json }, kind, parsed)
     }
 
     fn notification(notification: Notification, ticket_id: Option<String>, blip_id: &str) -> Self {
@@ -169,10 +162,10 @@ impl About {
                 let ticket = Ticket { id: ticket_id.clone(), ..ticket };
                 return Self { ticket_id: Some(ticket_id), fact: Fact::Ticket(ticket), kind, parsed };
             }
-            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
+            return Self::unknown(&media_type, raw, kind, parsed);
         }
         let Some(ticket_id) = from_desk else {
-            return Self::unknown(None, type_of(&media_type), raw, kind, parsed);
+            return Self::unknown(&media_type, raw, kind, parsed);
         };
         let message_id = blip_id.to_owned();
         let payload = if media_type.essence() == document::CHAT_STATE {
@@ -192,9 +185,14 @@ impl About {
     }
 }
 
+/// A name, an address or an id; nothing where it is too long to be one.
+fn name_of(text: &str) -> &str {
+    if text.len() <= TEXT_BYTES_MAX { text } else { "" }
+}
+
 /// The customer that a node names, as an identity.
 pub(super) fn customer_named(node: &str) -> String {
-    Identity::named(node).map(|identity| identity.to_string()).unwrap_or_default()
+    Identity::named(name_of(node)).map(|identity| identity.to_string()).unwrap_or_default()
 }
 
 /// The type of what is kept as it came.
@@ -204,7 +202,7 @@ fn type_of(media_type: &MediaType) -> String {
 
 /// The ticket a desk node stands for.
 fn desk_ticket(node: &Node) -> Option<String> {
-    let named = node.identity.is_at(DESK) && (1..=TEXT_BYTES_MAX).contains(&node.identity.name.len());
+    let named = node.identity.is_at(DESK) && !name_of(&node.identity.name).is_empty();
     (named && !node.identity.name.eq_ignore_ascii_case("postmaster"))
         .then(|| canonical_ticket_id(&node.identity.name))
 }

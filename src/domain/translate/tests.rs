@@ -232,3 +232,33 @@ fn a_reason_is_kept_and_told_apart_whatever_it_is() {
     assert_eq!(different.len(), keys.len(), "other reasons are other events");
     assert_eq!(read(Some(json!({"Code": "1"}))).0, Some(keys[3]), "as it always was");
 }
+
+/// What no real sender calls anything is not told three times over.
+#[test]
+fn a_name_of_any_length_is_no_name() {
+    let long = "x".repeat(4_097);
+    let told = |body: Value| {
+        let raw = Bytes::from(body.to_string());
+        event_of(Arc::from("suporte"), Envelope::from_json(&raw).unwrap(), raw, String::new()).event
+    };
+    let message = |id: &str, from: &str| {
+        let metadata = json!({"traceparent": long, "#tunnel.originator": format!("{long}@b")});
+        json!({"id": id, "from": from, "type": "text/plain", "content": "oi", "metadata": metadata})
+    };
+    let event = told(message(&long, "t@desk.msging.net"));
+    assert_eq!((event.blip_id.as_str(), event.traceparent.as_str()), ("", ""));
+    assert_eq!(event.resolved_customer_identity, "");
+    assert!(event.dedup.is_some(), "a repetition is recognised all the same");
+    assert_ne!(event.dedup, told(message(&format!("{long}y"), "t@desk.msging.net")).dedup);
+    assert_eq!(told(message(&long[1..], "t@desk.msging.net")).blip_id, long[1..]);
+    assert_eq!(told(message("m", &format!("{long}@desk.msging.net"))).ticket_id, None);
+
+    let document = json!({"id": "t", "team": long, "closedBy": long, "tags": [long, long, long, long, long], "status": "Open"});
+    let ticket = ticket_of(document.as_object().unwrap());
+    assert_eq!((ticket.team.as_str(), ticket.closed_by.as_str(), ticket.tags.len()), ("", "", 0));
+    assert_eq!(
+        (&ticket.more["team"], ticket.more.len()),
+        (&json!(long), 3),
+        "it is kept where it is told once"
+    );
+}

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::translate::content_of;
 use crate::domain::{Action, ActionRequest, CloseBy, NewTicket, OutboundMessage, RawCommand};
-use crate::lime::{MediaType, Method};
+use crate::lime::{self, MediaType, Method};
 use crate::store::NewCommand;
 
 /// The member that holds the condition, beside the one that holds the action.
@@ -66,7 +66,7 @@ pub(super) fn request_of(command: &NewCommand) -> Option<ActionRequest> {
         memo,
         accept_only,
     } = command;
-    let memo: Value = serde_json::from_str(memo).ok()?;
+    let memo = lime::json::from_str(memo).ok()?;
     let if_ticket_sequence = memo.get(CONDITION).and_then(Value::as_u64).unwrap_or_default();
     let (kind, body) = memo.as_object()?.iter().find(|(name, _)| *name != CONDITION)?;
     Some(ActionRequest {
@@ -136,7 +136,8 @@ mod tests {
     fn actions() -> Vec<Action> {
         let content = content_of(
             &MediaType::new("application/vnd.lime.location+json"),
-            json!({"latitude": -19.9, "longitude": -43.9, "text": "aqui"}),
+            json!({"latitude": -19.9, "longitude": -43.9, "text": "aqui",
+                "more": {"$serde_json::private::Number": "1"}}),
         );
         let document = content_document(&content);
         let metadata = Map::from_iter([("#k".to_owned(), json!("v"))]);

@@ -78,11 +78,7 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
             To::TicketAssigned(pb::TicketAssigned { ticket: Some(ticket::to_pb(document, bot)) })
         }
         Payload::TicketTransferred(document) => To::TicketTransferred(transferred(document, bot)),
-        Payload::TicketClosed(document) => To::TicketClosed(pb::TicketClosed {
-            ticket: Some(ticket::to_pb(document, bot)),
-            closed_by: document.closed_by.clone(),
-            tags: document.tags.clone(),
-        }),
+        Payload::TicketClosed(document) => To::TicketClosed(closed(document, bot)),
         Payload::TicketUpdated { ticket: document, changed_fields } => To::TicketUpdated(pb::TicketUpdated {
             ticket: Some(ticket::to_pb(document, bot)),
             changed_fields: changed_fields.clone(),
@@ -139,6 +135,14 @@ fn payload_to_pb(payload: &Payload, bot: &str) -> pb::event::Payload {
         Payload::Unknown { media_type, json } => {
             To::Unknown(pb::UnknownEvent { media_type: media_type.clone(), json: Some(value::to_pb(json)) })
         }
+    }
+}
+
+fn closed(document: &Ticket, bot: &str) -> pb::TicketClosed {
+    pb::TicketClosed {
+        ticket: Some(ticket::to_pb(document, bot)),
+        closed_by: document.closed_by.clone(),
+        tags: document.tags.clone(),
     }
 }
 

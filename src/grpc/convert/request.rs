@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Faults, Invalid, InvalidField, content, unknown_number, value};
+use super::{Faults, Invalid, InvalidField, content, unknown_number};
 use crate::domain::action::agent_identity_of;
 use crate::domain::{Action, ActionRequest, CloseBy, OutboundMessage, canonical_ticket_id};
 use crate::grpc::pb;
@@ -56,9 +56,6 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     }
     if metadata.contains_key("") {
         faults.add("metadata", "has a member without a name");
-    }
-    if metadata.keys().any(|name| value::is_reserved(name)) {
-        faults.add("metadata", "has a member whose name the gateway cannot keep: choose another");
     }
     let (content, document) = match content::said(text, content) {
         Ok(said) => said,

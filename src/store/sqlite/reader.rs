@@ -126,7 +126,7 @@ pub(super) fn page(
         if event.seq != at {
             return Ok(Err(ReadError::Corrupt { at, what: "it is missing".to_owned() }));
         }
-        bytes = bytes.saturating_add(row.get_ref(3)?.as_bytes()?.len()).saturating_add(event.raw.len());
+        bytes = bytes.saturating_add(event.weight());
         events.push(Arc::new(event));
     }
     if events.is_empty() && limit > 0 && after < last {

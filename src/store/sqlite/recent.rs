@@ -1,4 +1,5 @@
-//! The newest events in memory: what every subscriber at the tail reads, bounded by count and by bytes.
+//! The newest events in memory: what every subscriber at the tail reads, bounded by count and by the
+//! memory they take.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,10 +28,11 @@ impl Recent {
         Self { ring: RwLock::new(ring), events_max, bytes_max }
     }
 
-    /// Adds events just made durable, each with its size; answers those that made room for them.
-    pub(super) fn publish(&self, events: Vec<(Arc<StoredEvent>, usize)>) -> Vec<Arc<StoredEvent>> {
+    /// Adds events just made durable; answers those that made room for them.
+    pub(super) fn publish(&self, events: Vec<Arc<StoredEvent>>) -> Vec<Arc<StoredEvent>> {
+        let weighed: Vec<_> = events.into_iter().map(|event| (event.weight(), event)).collect();
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        for (event, bytes) in events {
+        for (bytes, event) in weighed {
             ring.last = event.seq;
             ring.bytes = ring.bytes.saturating_add(bytes);
             ring.events.push_back((event, bytes));

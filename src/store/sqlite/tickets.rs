@@ -40,12 +40,17 @@ pub(super) enum Named {
     Parent(i64),
 }
 
+/// Memory from which a generation is full, however few tickets it has.
+const GENERATION_BYTES_MAX: usize = 32 << 20;
+
 /// Two generations: what was used since the last turn, and what was used before. Dropping the older one
 /// bounds the cache without a list of uses.
 #[derive(Debug)]
 pub(super) struct Tickets {
     young: HashMap<String, Cached>,
     old: HashMap<String, Cached>,
+    /// About what the young take; one that changed is counted again.
+    young_bytes: usize,
     dirty: Vec<String>,
     /// Numbers the running transaction moved on, by row.
     moved: Vec<(i64, Sequences)>,
@@ -59,6 +64,7 @@ impl Tickets {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
+            young_bytes: 0,
             dirty: Vec::new(),
             moved: Vec::new(),
             counters,
@@ -76,6 +82,7 @@ impl Tickets {
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+        self.young_bytes = 0;
         self.dirty.clear();
         self.moved.clear();
     }
@@ -149,6 +156,7 @@ impl Tickets {
                 Some(cached) => cached,
                 None => read(db, &self.counters, bot, ticket_id)?,
             };
+            self.young_bytes = self.young_bytes.saturating_add(cached.weight());
             self.young.insert(self.key.clone(), cached);
         }
         let missing = || WriteError::Broken("a ticket left the cache".to_owned());
@@ -160,12 +168,12 @@ impl Tickets {
         let mut dirty = mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(cached) = self.young.get_mut(&key) {
-                match cached.row.filter(|_| !cached.document_dirty) {
-                    Some(row) => {
-                        cached.dirty = false;
-                        self.moved.push((row, Sequences::of(&cached.state)));
-                    }
-                    None => cached.write(db)?,
+                if let Some(row) = cached.row.filter(|_| !cached.document_dirty) {
+                    cached.dirty = false;
+                    self.moved.push((row, Sequences::of(&cached.state)));
+                } else {
+                    cached.write(db)?;
+                    self.young_bytes = self.young_bytes.saturating_add(cached.weight());
                 }
             }
         }
@@ -175,13 +183,21 @@ impl Tickets {
 
     /// Makes room, once nothing is dirty.
     pub(super) fn turn(&mut self) {
-        if self.dirty.is_empty() && self.young.len() > self.generation_max {
+        let full = self.young.len() > self.generation_max || self.young_bytes > GENERATION_BYTES_MAX;
+        if self.dirty.is_empty() && full {
             self.old = mem::take(&mut self.young);
+            self.young_bytes = 0;
         }
     }
 }
 
 impl Cached {
+    /// About how much memory it takes.
+    fn weight(&self) -> usize {
+        let ticket = self.state.ticket.as_ref().map_or(0, Ticket::weight);
+        size_of::<Self>().saturating_add(self.ticket_id.len().saturating_mul(2)).saturating_add(ticket)
+    }
+
     fn write(&mut self, db: &Connection) -> Result<(), WriteError> {
         let TicketState { ticket, last_sequence, activity_sequence } = &self.state;
         let row = if let Some(row) = self.row {

@@ -208,7 +208,7 @@ impl Writer {
         assert!(newest.seq > self.last, "positions only grow");
         self.last = newest.seq;
         self.last_time = micros(now);
-        let gone = self.shared.recent.publish(fresh);
+        let gone = self.shared.recent.publish(fresh.into_iter().map(|(event, _)| event).collect());
         self.shared.tail.send_replace(self.last);
         Ok(gone)
     }

@@ -52,7 +52,7 @@ fn list_in<'a>(members: Members<'a>, name: &str) -> Result<&'a [Value], Misfit> 
 
 /// What a `{type, value}` holds, if it has one of the two.
 fn document_in(reader: &mut Reader, members: Members<'_>) -> Result<Option<Content>, Unfit> {
-    let media_type = members.text("type")?;
+    let media_type = members.text("type")?.filter(|media_type| !media_type.is_empty());
     let value = members.get("value");
     if media_type.is_none() && value.is_none() {
         return Ok(None);

@@ -108,6 +108,135 @@ fn parsed(json: &str) -> pb::Content {
     DynamicMessage::deserialize(descriptor, json).unwrap().transcode_to().unwrap()
 }
 
+/// Content that Blip would not take, as grpcurl would give it, and the fields that are to blame.
+const REFUSED: &[(&str, &[&str])] = &[
+    // A menu asks something, and has an answer to choose.
+    (r#"{"menu": {}}"#, &["menu.text", "menu.options"]),
+    (
+        r#"{"menu": {"text": "a", "scope": "x", "options": [{"text": "b"}, {"order": 2}]}}"#,
+        &["menu.scope", "menu.options[1].text"],
+    ),
+    (
+        r#"{"menu": {"text": "a", "options": [{"text": "b", "value": {"json": {}}}]}}"#,
+        &["menu.options[0].value.media_type"],
+    ),
+    (
+        r#"{"menu": {"text": "a", "options": [{"text": "b", "value": {}}, {"text": "c", "value": {"text": ""}}]}}"#,
+        &["menu.options[0].value.kind", "menu.options[1].value.text"],
+    ),
+    (r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"text": "c"}}"#, &["more.text"]),
+    (
+        r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"options": [{"text": "c"}]}}"#,
+        &["more.options[0].text"],
+    ),
+    // A card shows something, and each of its buttons says something.
+    (r#"{"carousel": {}}"#, &["carousel.header"]),
+    (
+        r#"{"carousel": {"header": {"media": {"uri": "a.png"}}, "scope": "x", "options": [{}]}}"#,
+        &[
+            "carousel.header.media.uri",
+            "carousel.header.media.mime_type",
+            "carousel.scope",
+            "carousel.options[0].label",
+        ],
+    ),
+    (
+        r#"{"carousel": {"header": {"text": "a"}, "options": [{"label": {"text": "b"}}, {"label": {}, "value": {"location": {"latitude": 91}}}]}}"#,
+        &["carousel.options[1].label.kind", "carousel.options[1].value.location.latitude"],
+    ),
+    // An input asks something, and its rule is one that Blip knows.
+    (r#"{"input": {}}"#, &["input.label"]),
+    (
+        r#"{"input": {"label": {"text": ""}, "validation": {"error": "a"}}}"#,
+        &["input.label.text", "input.validation.rule"],
+    ),
+    (r#"{"input": {"label": {"text": "a"}, "validation": {"rule": "x"}}}"#, &["input.validation.rule"]),
+    (r#"{"input": {"label": {"text": "a"}, "validation": {"rule": "regex"}}}"#, &["input.validation.regex"]),
+    (
+        r#"{"input": {"label": {"text": "a"}, "validation": {"rule": "Type", "type": "png"}}}"#,
+        &["input.validation.type"],
+    ),
+    // A reply says something, and to what.
+    (r#"{"reply": {}}"#, &["reply.replied", "reply.in_reply_to_id"]),
+    (
+        r#"{"reply": {"replied": {"text": ""}, "in_reply_to_id": "m", "direction": "x"}}"#,
+        &["reply.replied.text", "reply.direction"],
+    ),
+    (
+        r#"{"reply": {"replied": {"web_link": {"uri": "a", "target": "x"}}, "in_reply_to": {}}}"#,
+        &["reply.replied.web_link.uri", "reply.replied.web_link.target", "reply.in_reply_to.kind"],
+    ),
+    // A reaction is one emoji, or none.
+    (r#"{"reaction": {}}"#, &["reaction.emoji", "reaction.in_reaction_to_id"]),
+    (r#"{"reaction": {"emoji": "a", "in_reaction_to_id": "m"}}"#, &["reaction.emoji"]),
+    (r#"{"reaction": {"emoji": "👍 👍", "in_reaction_to_id": "m"}}"#, &["reaction.emoji"]),
+    (
+        r#"{"reaction": {"emoji": "👍", "removed": true, "in_reaction_to_id": "m", "direction": "x"}}"#,
+        &["reaction.removed", "reaction.direction"],
+    ),
+    // Others that hold content.
+    (r#"{"list": {"items": []}}"#, &["list.items"]),
+    (r#"{"list": {"header": {"text": ""}, "items": [{}]}}"#, &["list.header.text", "list.items[0].kind"]),
+    (r#"{"collection": {}}"#, &["collection.items"]),
+    (
+        r#"{"collection": {"item_media_type": "text/plain", "items": [{"text": "a"}, {"contact": {"name": "b"}}]}}"#,
+        &["collection.items[1].media_type"],
+    ),
+    (
+        r#"{"media_type": "application/vnd.lime.container+json", "collection": {"item_media_type": "text/plain", "items": [{"text": "a"}, {"text": "b"}]}}"#,
+        &["collection.items", "collection.item_media_type"],
+    ),
+    (r#"{"sensitive": {"contact": {}}}"#, &["sensitive.contact"]),
+];
+
+#[test]
+fn what_blip_would_not_take_is_refused_by_its_path() {
+    for (content, paths) in REFUSED {
+        let expected: Vec<_> = paths.iter().map(|path| format!("content.{path}")).collect();
+        assert_eq!(fields(of_pb(parsed(content))), expected, "{content}");
+    }
+    let quick = |count: usize| {
+        let options = vec![json!({"text": "a"}); count];
+        parsed(&json!({"menu": {"text": "?", "scope": "immediate", "options": options}}).to_string())
+    };
+    assert!(of_pb(quick(11)).is_ok());
+    assert_eq!(fields(of_pb(quick(12))), ["content.menu.options"]);
+    let reply = |id: usize| {
+        parsed(&json!({"reply": {"replied": {"text": "a"}, "in_reply_to_id": "m".repeat(id)}}).to_string())
+    };
+    assert!(of_pb(reply(1_024)).is_ok());
+    assert_eq!(fields(of_pb(reply(1_025))), ["content.reply.in_reply_to_id"]);
+    let nested = |levels: usize| {
+        let text = of("", pb::content::Kind::Text("a".to_owned()));
+        (1..levels).fold(text, |inner, _| of("", pb::content::Kind::Sensitive(Box::new(inner))))
+    };
+    assert!(of_pb(nested(8)).is_ok());
+    assert_eq!(fields(of_pb(nested(9))), [format!("content{}", ".sensitive".repeat(7))]);
+}
+
+/// A quotation is repeated as it was told, sound or not.
+#[test]
+fn what_is_quoted_is_not_judged() {
+    let quoted = r#"{"in_reply_to": {"menu": {}}, "replied": {"text": "a"}}"#;
+    assert!(of_pb(parsed(&format!(r#"{{"reply": {quoted}}}"#))).is_ok());
+}
+
+#[test]
+fn what_only_blip_says_is_refused() {
+    for media_type in [
+        "application/vnd.lime.deleted-content+json",
+        "Application/vnd.iris.ticket+json; a=b",
+        "application/vnd.iris.ticket+json",
+    ] {
+        let json = pb::content::Kind::Json(value::to_pb(&json!({"id": "t"})));
+        let refused = of_pb(of(media_type, json));
+        assert!(
+            matches!(&refused, Err(Invalid::Content { media_type: told, .. }) if told == media_type),
+            "{refused:?}"
+        );
+    }
+}
+
 /// JSON with every number as a double: `1` is `1.0`.
 fn plain(value: &Value) -> Value {
     match value {

@@ -1,0 +1,5 @@
+//! `properties::content` with any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| deskgate_fuzz::content(bytes));
