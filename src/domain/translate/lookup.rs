@@ -139,8 +139,11 @@ fn get(id: &str, uri: String) -> Command {
 pub fn ticket_confirms(action: &Action, ticket: &Ticket, known: Option<&Ticket>) -> bool {
     match action {
         Action::Assign { agent_identity } => {
-            matches!(ticket.status, TicketStatus::Open | TicketStatus::Assigned)
-                && ticket.agent_identity.eq_ignore_ascii_case(agent_identity)
+            let is_theirs = |ticket: &Ticket| ticket.agent_identity.eq_ignore_ascii_case(agent_identity);
+            // Desk assigns by itself too: that shows nothing where it may have been so before.
+            let before = |known: &Ticket| known.status == TicketStatus::Assigned && is_theirs(known);
+            let newly = ticket.status == TicketStatus::Assigned && known.is_some_and(|known| !before(known));
+            is_theirs(ticket) && (ticket.status == TicketStatus::Open || newly)
         }
         // A close is what was asked for only as the status asked for.
         Action::Close { by, .. } => ticket.status == by.status(),
@@ -282,6 +285,21 @@ mod tests {
             |status: &str| ticket_confirms(&close, &ticket(&json!({"id": "t", "status": status})), None);
         assert!(confirms("ClosedAttendant"));
         assert!(!confirms("ClosedClient") && !confirms("Transferred") && !confirms("Open"));
+    }
+
+    /// Desk assigns tickets to agents too, and then they have yet to be opened.
+    #[test]
+    fn an_assignment_is_confirmed_by_what_was_not_there_before() {
+        let assign = Action::Assign { agent_identity: "ana%40e.com@blip.ai".to_owned() };
+        let with =
+            |status: &str, agent: &str| ticket(&json!({"id": "t", "status": status, "agentIdentity": agent}));
+        let ours = |status: &str| with(status, "Ana%40e.com@blip.ai");
+        assert!(ticket_confirms(&assign, &ours("Open"), None));
+        assert!(ticket_confirms(&assign, &ours("Open"), Some(&ours("Assigned"))));
+        assert!(ticket_confirms(&assign, &ours("Assigned"), Some(&with("Waiting", ""))));
+        assert!(!ticket_confirms(&assign, &ours("Assigned"), Some(&ours("Assigned"))));
+        assert!(!ticket_confirms(&assign, &ours("Assigned"), None), "nobody knows since when");
+        assert!(!ticket_confirms(&assign, &with("Open", "bia"), None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::domain::{ActionRequest, Fault, Outcome, TicketState};
-use crate::store::{AppendError, Begun, CommandKey, CommandRecord};
+use crate::store::{Begun, CommandKey, CommandRecord};
 
 use super::super::lanes::{Place, Turn};
 use super::echo::settled;
@@ -221,7 +221,7 @@ impl Inner {
         loop {
             match self.ledger.requeue(id).await {
                 Ok(()) => return Ok(()),
-                Err(AppendError::Busy | AppendError::Full) if !self.shutdown.hard().is_cancelled() => {
+                Err(error) if self.passes(&error) && !self.shutdown.hard().is_cancelled() => {
                     tokio::time::sleep(pause).await;
                     pause = pause.saturating_mul(2).min(PAUSE_MAX);
                 }

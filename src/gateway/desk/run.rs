@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::blip::Caller;
 use crate::domain::{Action, ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
-use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, NewCommand};
+use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
 use super::super::lanes::Turn;
 use super::carry::Carrier;
@@ -213,6 +213,15 @@ impl Inner {
         state.and_then(|state| state.ticket)
     }
 
+    /// Whether the store may take later what it did not take now. One that failed for good says so.
+    pub(super) fn passes(&self, error: &AppendError) -> bool {
+        match error {
+            AppendError::Busy | AppendError::Full => true,
+            AppendError::Unavailable(_) => !matches!(*self.log.health().borrow(), Health::Failed(_)),
+            AppendError::Unknown(_) => false,
+        }
+    }
+
     /// Records an end, trying on while the store cannot: what Blip did must not be forgotten. Its caller may have
     /// been told by then that the end is not known.
     pub(super) async fn settle(
@@ -231,8 +240,7 @@ impl Inner {
             if !std::mem::replace(&mut told, true) {
                 tracing::error!(command.id = %id, %error, "a command's end could not be recorded; trying on");
             }
-            let passing = matches!(error, AppendError::Busy | AppendError::Full);
-            if !passing || self.shutdown.hard().is_cancelled() {
+            if !self.passes(&error) || self.shutdown.hard().is_cancelled() {
                 let fault = unknown(format!(
                     "the command was carried out, but its end could not be recorded: {error}"
                 ));
