@@ -132,9 +132,6 @@ pub struct Ticket {
     pub more: Map<String, Value>,
 }
 
-/// What a ticket may gather of its documents, as [`Ticket::weight`] tells.
-const KEPT_BYTES_MAX: usize = 1 << 20;
-
 /// A ticket's id in the one spelling the log knows it by: UUIDs, which some systems print in capitals, in small
 /// letters; anything else, which is opaque, as it is.
 ///
@@ -377,7 +374,6 @@ impl Ticket {
         if self.more.len() > before {
             filled.push("more");
         }
-        self.stay_within_bounds(document);
         filled
     }
 
@@ -435,17 +431,7 @@ impl Ticket {
         if take("more", differs) {
             self.more.extend(document.more.clone());
         }
-        self.stay_within_bounds(document);
         changed
-    }
-
-    /// Every event of a ticket tells all that its documents told, and must not become more than clients take: past
-    /// the bound it is only what the newest tells.
-    fn stay_within_bounds(&mut self, newest: &Self) {
-        if self.weight() > KEPT_BYTES_MAX {
-            self.more.clone_from(&newest.more);
-            self.customer_input.clone_from(&newest.customer_input);
-        }
     }
 }
 
