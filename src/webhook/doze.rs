@@ -41,10 +41,9 @@ impl<F: Future> Future for Doze<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         // First who hears, then whether it was rung: a ring between the two is heard.
         self.bell.hearer.register(context.waker());
-        if !self.bell.rung.load(Ordering::Acquire) {
+        if !self.bell.rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        self.bell.rung.store(false, Ordering::Release);
         let Self { inner, waker, .. } = &mut *self;
         inner.as_mut().poll(&mut Context::from_waker(waker))
     }

@@ -122,6 +122,9 @@ impl Dedup {
 
     /// The transaction is durable.
     pub(super) fn committed(&mut self) {
+        if self.moving.is_some() {
+            self.owed = self.owed.saturating_add(self.undo.len().saturating_mul(2));
+        }
         self.undo.clear();
         if self.moving.is_none() && self.recent.len() >= RECENT_MAX {
             let mut keys: Vec<_> = self.recent.iter().map(|(key, taken)| (*key, *taken)).collect();
@@ -141,11 +144,8 @@ impl Dedup {
         }
     }
 
-    /// So many keys were written: whether it is time for a step of the move.
-    pub(super) fn owes_step(&mut self, written: usize) -> bool {
-        if self.moving.is_some() {
-            self.owed = self.owed.saturating_add(written.saturating_mul(2));
-        }
+    /// Whether it is time for a step of the move.
+    pub(super) fn owes_step(&self) -> bool {
         self.owed >= KEYS_PER_STEP
     }
 

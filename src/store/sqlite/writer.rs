@@ -151,13 +151,9 @@ impl Writer {
         }
         match self.transaction(&mut jobs) {
             Ok(gone) => {
-                if health == Health::Full {
-                    // Room for these may be the last there was: a probe asks for more.
-                    self.probe_due = Instant::now();
-                }
-                let written = jobs.len();
+                // A full store stays so until a probe finds more room than this batch took, which may have been the last.
                 self.answers.tell(Ended { jobs, committed: Ok(()), gone });
-                if self.dedup.owes_step(written) {
+                if self.dedup.owes_step() {
                     self.move_keys();
                 }
                 if self.counters.are_many() {
