@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::{OpenError, int, reader};
+use super::{OpenError, int, reader, tickets};
 use crate::domain::TicketState;
 
 /// Tickets from which the numbers are written: a few milliseconds of the writer's time, every so many thousand events.
@@ -71,16 +71,14 @@ impl Counters {
                  WHERE seq > (SELECT up_to FROM sequences_written) ORDER BY seq",
             )
             .map_err(told)?;
-        let mut ticket =
-            db.prepare("SELECT n FROM tickets WHERE ticket_id = ?1 AND bot = ?2").map_err(told)?;
         let mut rows = missing.query([]).map_err(told)?;
         let mut events = 0_usize;
         while let Some(row) = rows.next().map_err(told)? {
             events = events.saturating_add(1);
             let event = reader::event_of(row).map_err(told)?;
             let event = event.map_err(|(at, what)| OpenError::corrupt_event(path, at, &what))?.event;
-            let found = ticket.query_row((&event.ticket_id, &*event.bot), |row| row.get(0)).optional();
-            let Some(n) = found.map_err(told)? else { continue };
+            let row = tickets::row_of(db, &event.bot, &event.ticket_id).map_err(told)?;
+            let Some(n) = row else { continue };
             let last = event.ticket_sequence;
             let activity = if event.payload.is_activity() { last } else { 0 };
             unwritten.entry(n).or_default().raise(Sequences { last, activity });
