@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -17,6 +17,9 @@ use crate::webhooks::{BOT, TOKEN};
 
 /// How long a server may take until it listens.
 const LISTENING_WITHIN: Duration = Duration::from_secs(30);
+
+/// For what sends nothing.
+const NO_DESK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 /// Ticks of `/proc/PID/stat`: 100 a second on every Linux.
 const TICK: Duration = Duration::from_millis(10);
@@ -68,11 +71,21 @@ impl Server {
         Ok(Self::deskgate_over(folder.path())?.keeping(folder))
     }
 
+    /// The real thing, whose bot speaks to `desk`.
+    pub(crate) fn deskgate_before(desk: SocketAddr, scratch: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir_in(scratch)?;
+        Ok(Self::deskgate_with(folder.path(), desk)?.keeping(folder))
+    }
+
     /// The real thing, over the store in `folder`, which stays.
     pub(crate) fn deskgate_over(folder: &Path) -> Result<Self> {
+        Self::deskgate_with(folder, NO_DESK)
+    }
+
+    fn deskgate_with(folder: &Path, desk: SocketAddr) -> Result<Self> {
         let (config, addresses, log) =
             (folder.join("deskgate.toml"), folder.join("addresses.json"), folder.join("log"));
-        fs::write(&config, config_text(&store_in(folder)))?;
+        fs::write(&config, config_text(&store_in(folder), desk))?;
         if addresses.exists() {
             fs::remove_file(&addresses)?;
         }
@@ -132,7 +145,7 @@ pub(crate) fn store_in(folder: &Path) -> PathBuf {
     folder.join("deskgate.db")
 }
 
-fn config_text(store: &Path) -> String {
+fn config_text(store: &Path, desk: SocketAddr) -> String {
     format!(
         r#"
 [webhook]
@@ -147,9 +160,10 @@ path = "{}"
 [[bots]]
 name = "{BOT}"
 identity = "bench@msging.net"
-url = "http://127.0.0.1:9"
+url = "http://{desk}"
 key_env = "BENCH_BLIP_KEY"
 webhook_token_env = ["BENCH_WEBHOOK_TOKEN"]
+rates = {{ messages = 100000 }}
 "#,
         store.display()
     )

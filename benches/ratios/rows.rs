@@ -1,5 +1,6 @@
 //! One module a row, or a few that share a measurement.
 
+pub(crate) mod commands;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod ingest;

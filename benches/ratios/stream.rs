@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
-use deskgate::grpc::pb;
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, StatusCode};
@@ -29,8 +28,8 @@ const PREFIX: usize = 5;
 /// How often a crew looks whether it should stop.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A `SubscribeRequest` as it goes over the wire.
-pub(crate) fn framed(request: &pb::SubscribeRequest) -> Result<Bytes> {
+/// A request as it goes over the wire.
+pub(crate) fn framed(request: &impl Message) -> Result<Bytes> {
     let length = u32::try_from(request.encoded_len())?;
     let mut framed = BytesMut::new();
     framed.put_u8(0);
@@ -62,8 +61,20 @@ impl Channel {
 
     /// Opens a stream; returns once its headers are here.
     pub(crate) async fn subscribe(&self, request: Bytes) -> Result<Subscription> {
+        self.open("http://localhost/deskgate.v1.EventService/Subscribe", request).await
+    }
+
+    /// Calls a method that gives one answer; returns once that is here with the end, any end but `OK` is an error.
+    pub(crate) async fn call(&self, method: &str, request: Bytes) -> Result<()> {
+        let mut answer = self.open(method, request).await?;
+        let messages = answer.drain().await?;
+        ensure!(messages == 1, "a call was answered by {messages} messages");
+        Ok(())
+    }
+
+    async fn open(&self, method: &str, request: Bytes) -> Result<Subscription> {
         let mut requests = self.requests.clone().ready().await?;
-        let head = Request::post("http://localhost/deskgate.v1.EventService/Subscribe")
+        let head = Request::post(method)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;

@@ -66,6 +66,11 @@ pub(crate) fn ticket_body(number: u64) -> String {
     TICKET.trim_end().replace("016ed1288ba0", &format!("{number:012x}"))
 }
 
+/// The `number`th ticket's id.
+pub(crate) fn ticket_id(number: u64) -> String {
+    format!("76f5bc38-b476-4895-a0c6-{number:012x}")
+}
+
 /// A whole request that carries `body`.
 pub(crate) fn request(body: &str) -> Vec<u8> {
     format!(

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use tokio::net::TcpListener;
 
+mod commands;
 pub(crate) mod frames;
 mod http;
 mod ours;
@@ -41,6 +42,7 @@ async fn serve(kind: &str, argument: &Path) -> Result<()> {
             let (router, number) = http::counting(LIVE_BATCH);
             (Some(router), Some(Script::EachTime(frames::read(argument)?, number)))
         }
+        "desk" => (Some(commands::desk()), None),
         "nothing" => (None, Some(Script::Nothing)),
         _ => (None, None),
     };
@@ -52,6 +54,7 @@ async fn serve(kind: &str, argument: &Path) -> Result<()> {
         (_, Some(router), None) => http::serve(first, router).await,
         (_, None, Some(script)) => frames::serve(second, script).await,
         ("one-commit", ..) => ours::one_commit(first, argument).await,
+        ("passing", ..) => commands::pass_on(second, argument).await,
         ("memory", ..) => ours::in_memory(first, second).await,
         (other, ..) => bail!("no yardstick is called {other}"),
     }

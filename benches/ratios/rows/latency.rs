@@ -152,7 +152,7 @@ async fn arrivals(subscription: &mut Subscription, flights: &Flights, count: usi
 }
 
 /// A database set up as the store's is, with a table and nothing else.
-fn bare_database(path: &Path) -> Result<Database> {
+pub(super) fn bare_database(path: &Path) -> Result<Database> {
     let database = Database::open(path)?;
     database.pragma_update(None, "page_size", 8_192)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
@@ -163,7 +163,7 @@ fn bare_database(path: &Path) -> Result<Database> {
 }
 
 /// How long commits of one row take, a hundred a second.
-fn commits(database: &Database, count: usize) -> Result<Vec<Duration>> {
+pub(super) fn commits(database: &Database, count: usize) -> Result<Vec<Duration>> {
     let row = vec![7_u8; ROW_BYTES];
     let mut insert = database.prepare("INSERT INTO bare (record) VALUES (?1)")?;
     (0..count)
