@@ -52,10 +52,17 @@ impl Inner {
             return self.accept(request, deadline).await;
         }
         let _request_turn = self.request_turn(&request, deadline).await?;
-        if let Some(earlier) = self.earlier(&request).await? {
-            return self.answer_again(earlier, deadline).await;
-        }
-        let ticket_turn = self.ticket_turn(&request, deadline).await?;
+        let ticket_turn = match lane_of(&request).map(|lane| self.tickets.try_turn(lane)) {
+            None => None,
+            // What is earlier is found as the command begins.
+            Some(Some(turn)) => Some(turn),
+            Some(None) => {
+                if let Some(earlier) = self.earlier(&request).await? {
+                    return self.answer_again(earlier, deadline).await;
+                }
+                self.ticket_turn(&request, deadline).await?
+            }
+        };
         let command = new_command(self.ids.next(), &request);
         let (record, state) = match self.ledger.begin(command).await? {
             Begun::Fresh(record, state) => (record, *state),

@@ -94,9 +94,10 @@ pub(super) fn find(db: &Connection, key: &CommandKey) -> rusqlite::Result<Option
             .optional(),
         CommandKey::Request { request_id, .. } if request_id.is_empty() => Ok(None),
         CommandKey::Request { principal, request_id } => db
+            // Without the inner SELECT the value decides which index will do, so that each call prepares anew.
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM commands
-                 WHERE principal = ?1 AND request_id = ?2 AND request_id <> '' ORDER BY n DESC LIMIT 1"
+                "SELECT {COLUMNS} FROM commands WHERE principal = (SELECT ?1) AND request_id = (SELECT ?2)
+                 AND request_id <> '' ORDER BY n DESC LIMIT 1"
             ))?
             .query_row([principal, request_id], command_of)
             .optional(),

@@ -110,7 +110,7 @@ pub(super) fn page(
     }
     let limit = limit.min(PAGE_EVENTS_MAX);
     let mut rows = db.prepare_cached(
-        "SELECT seq, version, checksum, record, raw FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+        "SELECT seq, version, checksum, record, raw FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT (SELECT ?3)",
     )?;
     let mut rows = rows.query((int(after.0), int(last.0), i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut events = Vec::new();
