@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -120,10 +120,25 @@ struct Inner {
 /// What a command and its caller know of each other.
 #[derive(Debug, Default)]
 struct Call {
-    /// The command, once it is recorded.
-    begun: OnceLock<Uuid>,
+    /// The command, from when on it may be recorded.
+    begun: Mutex<Option<Uuid>>,
     /// The caller waits no longer.
     left: AtomicBool,
+}
+
+impl Call {
+    /// Notes which command it is, or that it is another one's repetition.
+    fn begins(&self, id: Option<Uuid>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    fn begun(&self) -> Option<Uuid> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
 }
 
 /// Held while a caller waits: it may hang up at any time.
@@ -256,8 +271,8 @@ impl Desk {
                 "the time ran out before the command's end was known; GetCommand by request_id tells it later",
             ),
         };
-        Err(DeskError::Fault(match call.begun.get() {
-            Some(id) => told.with("command_id", id),
+        Err(DeskError::Fault(match call.begun() {
+            Some(id) => told.with("command_id", &id),
             None => told,
         }))
     }

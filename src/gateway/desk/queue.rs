@@ -16,7 +16,7 @@ use crate::store::{Begun, CommandKey, CommandRecord};
 use super::super::lanes::{Place, Turn};
 use super::echo::settled;
 use super::run::{Carried, lane_of, new_command, no_time};
-use super::{Bot, DeskError, Done, Inner, memo};
+use super::{Bot, Call, DeskError, Done, Inner, memo};
 
 /// How long one try may take: a little more than Blip's own limit.
 const TRY_TIMEOUT: Duration = Duration::from_secs(70);
@@ -50,6 +50,7 @@ impl Inner {
         self: Arc<Self>,
         request: ActionRequest,
         deadline: Instant,
+        call: &Call,
     ) -> Result<Done, DeskError> {
         if let Some(earlier) = self.earlier(&request).await? {
             self.metrics.replayed();
@@ -75,7 +76,7 @@ impl Inner {
         let command = new_command(self.ids.next(), &request);
         // Before anybody can find the command, and wait for its end.
         let ended = self.ends.turn(command.id).await;
-        let (record, state) = match self.ledger.begin(command).await? {
+        let (record, state) = match self.begin(command, call).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => return self.accepted(record, true).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),

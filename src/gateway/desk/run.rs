@@ -49,7 +49,7 @@ impl Inner {
     ) -> Result<Done, DeskError> {
         self.until_ready(deadline).await?;
         if request.accept_only {
-            return self.accept(request, deadline).await;
+            return self.accept(request, deadline, &call).await;
         }
         let _request_turn = self.request_turn(&request, deadline).await?;
         if let Some(earlier) = self.earlier(&request).await? {
@@ -57,7 +57,7 @@ impl Inner {
         }
         let ticket_turn = self.ticket_turn(&request, deadline).await?;
         let command = new_command(self.ids.next(), &request);
-        let (record, state) = match self.ledger.begin(command).await? {
+        let (record, state) = match self.begin(command, &call).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => {
                 // It was left to be done meanwhile, and may wait for this very turn.
@@ -67,7 +67,6 @@ impl Inner {
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
         let start = Instant::now();
-        let _ = call.begun.set(record.command.id); // it is set once, here
         let carried = match request.judge(&state) {
             Some(outcome) => Carried::at_once(outcome),
             None => self.carry_out(&record, &request, &state, deadline).await?,
@@ -83,6 +82,25 @@ impl Inner {
         self.follow(&record);
         drop(ticket_turn);
         self.answer(record, false).await
+    }
+
+    /// Records a command, and tells its caller's call which one it is.
+    pub(super) async fn begin(&self, command: NewCommand, call: &Call) -> Result<Begun, DeskError> {
+        let (id, accept_only, is_named) = (command.id, command.accept_only, !command.request_id.is_empty());
+        call.begins(Some(id));
+        match self.ledger.begin(command).await {
+            Ok(begun) => {
+                if !matches!(begun, Begun::Fresh(..)) {
+                    call.begins(None);
+                }
+                Ok(begun)
+            }
+            Err(error @ AppendError::Unknown(_)) => {
+                tracing::error!(command.id = %id, %error, "a command was perhaps recorded");
+                Err(DeskError::Fault(perhaps_recorded(id, accept_only, is_named)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits until what an earlier process left has its places before all that comes now.
@@ -278,6 +296,25 @@ pub(super) fn carried(
 /// What a request must not share with another: its bot, and the ticket or customer it is about.
 pub(super) fn lane_of(request: &ActionRequest) -> Option<(String, String)> {
     request.action.lane(&request.ticket_id).map(|lane| (request.bot.clone(), lane))
+}
+
+/// The fault of a command that the store broke off while recording. What was to be queued is sent after the next start,
+/// if it was recorded; what was to be sent at once is not sent any more, but its record may hold its request id.
+fn perhaps_recorded(id: Uuid, accept_only: bool, is_named: bool) -> Fault {
+    let fault = if accept_only {
+        unknown(
+            "the gateway's store broke off while recording the command; if it was recorded, it is carried out once the \
+             gateway is started again, and GetCommand tells so",
+        )
+    } else {
+        let fault = Fault::new(
+            "STORE_UNAVAILABLE",
+            "the gateway's store broke off while recording the command; nothing was sent and nothing will be, but the \
+             request_id may be taken: use another one",
+        );
+        if is_named { fault } else { fault.passing() }
+    };
+    fault.with("command_id", &id)
 }
 
 /// The fault of a wait that would take longer than its caller.

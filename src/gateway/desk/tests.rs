@@ -19,14 +19,34 @@ use crate::store::{
     Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted,
 };
 
+mod doubt;
+
+/// What a store fails with first.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The next records of a command; one that is not known is written all the same.
+    beginning: VecDeque<AppendError>,
+    /// How long it takes until a command that is recorded is answered.
+    began_late: Duration,
+    /// The next records of an end.
+    settling: VecDeque<AppendError>,
+    /// How long it takes until an end that is recorded is answered.
+    settled_late: Duration,
+    /// How many more reads of tickets fail.
+    reading: usize,
+}
+
+impl Faults {
+    fn settling(faults: Vec<AppendError>) -> Self {
+        Self { settling: faults.into(), ..Self::default() }
+    }
+}
+
 /// A store in memory that fails as told first.
 #[derive(Debug)]
 struct Faulty {
     inner: MemoryLog,
-    /// What the next records of an end fail with.
-    settling: Mutex<VecDeque<AppendError>>,
-    /// Tickets cannot be read.
-    unreadable: bool,
+    faults: Mutex<Faults>,
 }
 
 #[async_trait]
@@ -56,7 +76,12 @@ impl EventLog for Faulty {
         self.inner.id()
     }
     async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError> {
-        if self.unreadable {
+        let reading = {
+            let mut faults = self.faults.lock().unwrap();
+            let left = faults.reading.saturating_sub(1);
+            std::mem::replace(&mut faults.reading, left)
+        };
+        if reading > 0 {
             return Err(ReadError::Unavailable("told to fail".to_owned()));
         }
         self.inner.ticket(bot, ticket_id).await
@@ -75,7 +100,19 @@ impl EventLog for Faulty {
 #[async_trait]
 impl Ledger for Faulty {
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
-        self.inner.begin(command).await
+        let (fault, late) = {
+            let mut faults = self.faults.lock().unwrap();
+            (faults.beginning.pop_front(), faults.began_late)
+        };
+        match fault {
+            Some(fault @ AppendError::Unknown(_)) => self.inner.begin(command).await.and(Err(fault)),
+            Some(fault) => Err(fault),
+            None => {
+                let begun = self.inner.begin(command).await;
+                tokio::time::sleep(late).await;
+                begun
+            }
+        }
     }
     async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
         self.inner.start(id).await
@@ -84,11 +121,16 @@ impl Ledger for Faulty {
         self.inner.requeue(id).await
     }
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
-        let fault = self.settling.lock().unwrap().pop_front();
-        match fault {
-            Some(fault) => Err(fault),
-            None => self.inner.settle(id, end, events).await,
+        let (fault, late) = {
+            let mut faults = self.faults.lock().unwrap();
+            (faults.settling.pop_front(), faults.settled_late)
+        };
+        if let Some(fault) = fault {
+            return Err(fault);
         }
+        let settled = self.inner.settle(id, end, events).await;
+        tokio::time::sleep(late).await;
+        settled
     }
     async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError> {
         self.inner.command(key).await
@@ -147,16 +189,12 @@ struct World {
 }
 
 impl World {
-    fn new(
-        settling: Vec<AppendError>,
-        unreadable: bool,
-        answers: impl IntoIterator<Item = Result<Reply, BlipError>>,
-    ) -> Self {
+    fn new(faults: Faults, answers: impl IntoIterator<Item = Result<Reply, BlipError>>) -> Self {
         let day = Duration::from_hours(24);
         let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
-        let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
+        let store = Arc::new(Faulty { inner, faults: Mutex::new(faults) });
         let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default()));
         let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
@@ -215,7 +253,7 @@ fn begun() -> NewCommand {
 async fn an_end_is_recorded_however_long_the_disk_is_full() {
     // The other is what a store says whose batch failed for somebody else's lock.
     for fault in [AppendError::Full, AppendError::Unavailable("database is locked".to_owned())] {
-        let world = World::new(vec![fault; 100], false, []);
+        let world = World::new(Faults::settling(vec![fault; 100]), []);
         let told = world.close(Duration::from_secs(10)).await.unwrap_err();
         assert!(matches!(told, DeskError::Fault(fault) if fault.reason == "OUTCOME_UNKNOWN"));
         assert_eq!(world.end().await, Outcome::Done);
@@ -226,7 +264,7 @@ async fn an_end_is_recorded_however_long_the_disk_is_full() {
 #[tokio::test(start_paused = true)]
 async fn what_was_queued_is_sent_once_even_if_its_end_cannot_be_recorded() {
     let broken = AppendError::Unknown("told to fail".to_owned());
-    let world = World::new(vec![broken], false, []);
+    let world = World::new(Faults::settling(vec![broken]), []);
     let queued = ActionRequest { accept_only: true, ..request() };
     let done = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!(done.record.progress(), Progress::Queued);
@@ -245,7 +283,7 @@ async fn what_is_queued_goes_on_after_what_passes() {
     // A ping without an answer, then with one; the close not sent thrice; a ping; the close late; the close done.
     let pong = || Ok(yes(Value::Null));
     let answers = [silence(), pong(), silence(), silence(), silence(), pong(), slow];
-    let world = World::new(Vec::new(), false, answers);
+    let world = World::new(Faults::default(), answers);
     let queued = ActionRequest { accept_only: true, ..request() };
     world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!(world.end().await, Outcome::Done);
@@ -259,7 +297,7 @@ async fn what_is_queued_goes_on_after_what_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hard_stop_ends_the_waiting_for_room() {
-    let world = World::new(vec![AppendError::Full; 100_000], false, []);
+    let world = World::new(Faults::settling(vec![AppendError::Full; 100_000]), []);
     world.close(Duration::from_secs(10)).await.unwrap_err();
     world.shutdown.soft().cancel();
     world.shutdown.hard().cancel();
@@ -269,7 +307,7 @@ async fn a_hard_stop_ends_the_waiting_for_room() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_that_cannot_be_read_changes_no_outcome() {
-    let world = World::new(Vec::new(), true, []);
+    let world = World::new(Faults { reading: usize::MAX, ..Faults::default() }, []);
     let done = world.close(Duration::from_secs(10)).await.unwrap();
     assert_eq!((done.ticket, done.record.end.unwrap().outcome), (None, Outcome::Done));
 }
@@ -278,12 +316,12 @@ async fn a_ticket_that_cannot_be_read_changes_no_outcome() {
 async fn after_a_restart_blip_is_asked_until_it_answers() {
     let silence = || Err(BlipError::NotSent("no route".to_owned()));
     let answer = Ok(yes(json!({"id": "t", "status": "ClosedAttendant"})));
-    let world = World::new(Vec::new(), false, (0..9).map(|_| silence()).chain([answer]));
+    let world = World::new(Faults::default(), (0..9).map(|_| silence()).chain([answer]));
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     assert_eq!(world.end().await, Outcome::Done);
 
-    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
     world.store.begin(begun()).await.unwrap();
     let start = Instant::now();
     world.desk.recover();
@@ -298,7 +336,7 @@ async fn after_a_restart_blip_is_asked_until_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_what_blip_does_not_show_is_unknown_at_once() {
     let open = || Ok(yes(json!({"id": "t", "status": "Open"})));
-    let world = World::new(Vec::new(), false, [open(), open(), open()]);
+    let world = World::new(Faults::default(), [open(), open(), open()]);
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     let end = world.end().await;
@@ -308,7 +346,7 @@ async fn after_a_restart_what_blip_does_not_show_is_unknown_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_leaves_what_could_not_be_asked_to_the_next_start() {
     let silence = || Err(BlipError::NotSent("no route".to_owned()));
-    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     tokio::time::sleep(Duration::from_secs(5)).await;

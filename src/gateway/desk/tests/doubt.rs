@@ -1,0 +1,65 @@
+//! What callers are told where it is not known what was recorded or done, and what becomes of it.
+
+use super::*;
+
+fn broken() -> AppendError {
+    AppendError::Unknown("told to fail".to_owned())
+}
+
+fn said(error: &DeskError) -> &Fault {
+    match error {
+        DeskError::Fault(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A fact that a fault tells programs.
+fn fact<'a>(fault: &'a Fault, name: &str) -> &'a str {
+    fault.metadata.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_perhaps_queued_is_not_told_as_not_done() {
+    let world = World::new(Faults { beginning: [broken()].into(), ..Faults::default() }, []);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    let told = world.desk.execute(queued.clone(), Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    let fault = said(&told);
+    assert_eq!((fault.reason.as_str(), fault.frees_request_id), ("OUTCOME_UNKNOWN", false));
+    let left = world.store.unsettled().await.unwrap().remove(0);
+    assert_eq!(fact(fault, "command_id"), left.command.id.to_string(), "it can be asked for");
+    let again = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!((again.replayed, again.record.command.id), (true, left.command.id));
+    world.desk.recover();
+    assert_eq!(world.end().await, Outcome::Done, "the next start sends it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_perhaps_begun_was_not_sent_and_may_hold_its_request_id() {
+    let world = World::new(Faults { beginning: [broken()].into(), ..Faults::default() }, []);
+    let told = world.close(Duration::from_secs(10)).await.unwrap_err();
+    let fault = said(&told);
+    assert_eq!((fault.reason.as_str(), fault.frees_request_id), ("STORE_UNAVAILABLE", false));
+    let left = world.store.unsettled().await.unwrap().remove(0);
+    assert_eq!(fact(fault, "command_id"), left.command.id.to_string());
+    assert!(world.blip.1.lock().unwrap().is_empty(), "nothing was sent");
+    let open = || Ok(yes(json!({"id": "t", "status": "Open"})));
+    world.blip.0.lock().unwrap().extend([open(), open(), open()]);
+    world.desk.recover();
+    assert!(matches!(world.end().await, Outcome::Unknown(_)));
+    let asked = world.blip.1.lock().unwrap().clone();
+    assert!(asked.iter().all(|uri| uri == "/ticket/t"), "nor ever is: {asked:?}");
+
+    let world = World::new(Faults { beginning: [broken()].into(), ..Faults::default() }, []);
+    let nameless = ActionRequest { request_id: String::new(), ..request() };
+    let told = world.desk.execute(nameless, Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    assert!(said(&told).frees_request_id, "there is none to be held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_whose_time_ends_while_a_command_is_queued_can_ask_for_it() {
+    let world = World::new(Faults { began_late: Duration::from_mins(1), ..Faults::default() }, []);
+    let queued = ActionRequest { accept_only: true, ..request() };
+    let told = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    let left = world.store.unsettled().await.unwrap().remove(0);
+    assert_eq!(fact(said(&told), "command_id"), left.command.id.to_string());
+}
