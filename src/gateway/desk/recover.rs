@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{ActionRequest, Outcome, TicketState};
-use crate::store::{CommandRecord, End};
+use crate::store::{CommandRecord, End, ReadError};
 
 use super::super::lanes::{Place, Turn};
 use super::carry::Carrier;
@@ -67,13 +67,22 @@ impl Inner {
 
     /// Commands without an end; `None` if the process stops before they could be read.
     async fn left_behind(&self) -> Option<Vec<CommandRecord>> {
+        let what = "commands without an end could not be read; no command is taken until they are";
+        self.until_read(what, || self.ledger.unsettled()).await
+    }
+
+    /// What the store answers, asked until it does; `None` if the process stops before.
+    async fn until_read<T, F>(&self, what: &str, read: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
         let mut pause = ASK_AGAIN_PAUSE;
         loop {
-            let error = match self.ledger.unsettled().await {
-                Ok(unsettled) => return Some(unsettled),
+            let error = match read().await {
+                Ok(answer) => return Some(answer),
                 Err(error) => error,
             };
-            tracing::error!(%error, "commands without an end could not be read; no command is taken until they are");
+            tracing::error!(%error, "{what}");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shutdown.soft().cancelled() => return None,
@@ -112,9 +121,10 @@ impl Inner {
         };
         let looked = match memo::request_of(&record.command) {
             Some(request) => {
-                let (bot, ticket_id) = (&request.bot, &request.ticket_id);
-                let state = self.log.ticket(bot, ticket_id).await?.unwrap_or_default();
-                self.looked_for(&record, &request, &state, give_up).await
+                let what = "the ticket of a command in doubt could not be read; trying on";
+                let read = || self.log.ticket(&request.bot, &request.ticket_id);
+                let Some(state) = self.until_read(what, read).await else { return Ok(()) };
+                self.looked_for(&record, &request, &state.unwrap_or_default(), give_up).await
             }
             None => Some(Carried::at_once(in_doubt_still(
                 "its record is of another version, so Blip could not be asked",

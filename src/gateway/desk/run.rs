@@ -2,7 +2,6 @@
 //! kind share on that way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -71,17 +70,32 @@ impl Inner {
             Some(outcome) => Carried::at_once(outcome),
             None => self.carry_out(&record, &request, &state, deadline).await?,
         };
-        let Carried { end, mut events, made } = carried;
-        if call.left.load(Ordering::Acquire) {
-            events.push(settled(&record, &end, made.as_ref()));
-        }
-        let record = self.settle(record.command.id, end, events).await?;
+        let Carried { end, events, made } = carried;
+        let untold = settled(&record, &end, made.as_ref());
+        let mut told = false;
+        // Recording it may take long, and its caller's time may end meanwhile.
+        let all_events = || {
+            told = call.has_left();
+            events.iter().chain(Some(&untold).filter(|_| told)).cloned().collect()
+        };
+        let record = self.settle_with(record.command.id, end, all_events).await?;
         if let Some(end) = &record.end {
             self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
         self.follow(&record);
         drop(ticket_turn);
-        self.answer(record, false).await
+        let answer = self.answer(record, false).await;
+        if !told && call.has_left() {
+            self.tell(untold).await;
+        }
+        answer
+    }
+
+    /// Tells by an event of its own how a command ended whose caller left after that was recorded.
+    async fn tell(&self, untold: NewEvent) {
+        if let Err(error) = self.log.append(vec![untold]).await {
+            tracing::warn!(%error, "how a command ended could not be told: its caller had left");
+        }
     }
 
     /// Records a command, and tells its caller's call which one it is.
@@ -248,10 +262,20 @@ impl Inner {
         end: End,
         events: Vec<NewEvent>,
     ) -> Result<CommandRecord, DeskError> {
+        self.settle_with(id, end, || events.clone()).await
+    }
+
+    /// The same with events that are looked at again at each try.
+    async fn settle_with(
+        &self,
+        id: Uuid,
+        end: End,
+        mut events: impl FnMut() -> Vec<NewEvent> + Send,
+    ) -> Result<CommandRecord, DeskError> {
         let mut told = false;
         let mut pause = SETTLE_PAUSE;
         loop {
-            let error = match self.ledger.settle(id, end.clone(), events.clone()).await {
+            let error = match self.ledger.settle(id, end.clone(), events()).await {
                 Ok(record) => return Ok(record),
                 Err(error) => error,
             };

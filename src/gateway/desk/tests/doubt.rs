@@ -63,3 +63,37 @@ async fn a_caller_whose_time_ends_while_a_command_is_queued_can_ask_for_it() {
     let left = world.store.unsettled().await.unwrap().remove(0);
     assert_eq!(fact(said(&told), "command_id"), left.command.id.to_string());
 }
+
+impl World {
+    async fn types(&self) -> Vec<&'static str> {
+        let events = self.store.read(Seq(0), 99).await.unwrap();
+        events.iter().map(|stored| stored.event.payload.type_name()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_to_the_log_whenever_its_caller_left() {
+    let late = Duration::from_mins(1);
+    for (faults, within, told) in [
+        // In the tries to record it; after it was recorded; not at all.
+        (Faults::settling(vec![AppendError::Full; 100]), 10, true),
+        (Faults { settled_late: late, ..Faults::default() }, 10, true),
+        (Faults { settled_late: late, ..Faults::default() }, 100, false),
+    ] {
+        let world = World::new(faults, []);
+        assert_eq!(world.close(Duration::from_secs(within)).await.is_err(), told);
+        assert_eq!(world.end().await, Outcome::Done);
+        tokio::time::sleep(late).await;
+        let expected: &[_] = if told { &["ticket.closed", "command.settled"] } else { &["ticket.closed"] };
+        assert_eq!(world.types().await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_store_is_read_until_it_answers() {
+    let closed = || Ok(yes(json!({"id": "t", "status": "ClosedAttendant"})));
+    let world = World::new(Faults { reading: 9, ..Faults::default() }, [closed()]);
+    world.store.begin(begun()).await.unwrap();
+    world.desk.recover();
+    assert_eq!(world.end().await, Outcome::Done);
+}
