@@ -218,17 +218,8 @@ impl Inner {
 
     /// Notes that nothing was sent, trying on while the store cannot: else a restart would not dare to send it.
     async fn requeue(&self, id: Uuid) -> Result<(), DeskError> {
-        let mut pause = PAUSE_MIN;
-        loop {
-            match self.ledger.requeue(id).await {
-                Ok(()) => return Ok(()),
-                Err(error) if self.passes(&error) && !self.shutdown.hard().is_cancelled() => {
-                    tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(PAUSE_MAX);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let what = format!("that nothing was sent of command {id}");
+        Ok(self.until_stored(&what, || self.ledger.requeue(id)).await?)
     }
 
     /// How much of its time a queued command has left.

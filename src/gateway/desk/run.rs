@@ -93,8 +93,9 @@ impl Inner {
 
     /// Tells by an event of its own how a command ended whose caller left after that was recorded.
     async fn tell(&self, untold: NewEvent) {
-        if let Err(error) = self.log.append(vec![untold]).await {
-            tracing::warn!(%error, "how a command ended could not be told: its caller had left");
+        let write = || self.log.append(vec![untold.clone()]);
+        if let Err(error) = self.until_stored("how a command ended whose caller had left", write).await {
+            tracing::error!(%error, "how a command ended could not be told: its caller had left");
         }
     }
 
@@ -246,7 +247,7 @@ impl Inner {
     }
 
     /// Whether the store may take later what it did not take now. One that failed for good says so.
-    pub(super) fn passes(&self, error: &AppendError) -> bool {
+    fn passes(&self, error: &AppendError) -> bool {
         match error {
             AppendError::Busy | AppendError::Full => true,
             AppendError::Unavailable(_) => !matches!(*self.log.health().borrow(), Health::Failed(_)),
@@ -272,21 +273,34 @@ impl Inner {
         end: End,
         mut events: impl FnMut() -> Vec<NewEvent> + Send,
     ) -> Result<CommandRecord, DeskError> {
+        let write = || self.ledger.settle(id, end.clone(), events());
+        self.until_stored(&format!("the end of command {id}"), write).await.map_err(|error| {
+            let what = format!("what became of the command is known, but could not be recorded: {error}");
+            DeskError::Fault(unknown(what).with("command_id", &id))
+        })
+    }
+
+    /// Stores something, trying on while the store cannot and nobody says that it is enough.
+    pub(super) async fn until_stored<T, F>(
+        &self,
+        what: &str,
+        mut write: impl FnMut() -> F + Send,
+    ) -> Result<T, AppendError>
+    where
+        F: Future<Output = Result<T, AppendError>> + Send,
+    {
         let mut told = false;
         let mut pause = SETTLE_PAUSE;
         loop {
-            let error = match self.ledger.settle(id, end.clone(), events()).await {
-                Ok(record) => return Ok(record),
+            let error = match write().await {
+                Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
             if !std::mem::replace(&mut told, true) {
-                tracing::error!(command.id = %id, %error, "a command's end could not be recorded; trying on");
+                tracing::error!(what, %error, "a command's progress could not be recorded; trying on");
             }
             if !self.passes(&error) || self.shutdown.hard().is_cancelled() {
-                let fault = unknown(format!(
-                    "the command was carried out, but its end could not be recorded: {error}"
-                ));
-                return Err(DeskError::Fault(fault.with("command_id", &id)));
+                return Err(error);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
