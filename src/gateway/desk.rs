@@ -22,6 +22,7 @@ use crate::store::{
 use super::lanes::Lanes;
 
 mod carry;
+mod credit;
 mod echo;
 mod follow;
 mod gate;

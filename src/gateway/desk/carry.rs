@@ -14,7 +14,7 @@ use crate::lime::{Reply, ReplyStatus};
 use crate::store::{CommandRecord, End};
 
 use super::look::{LOOKS_MAX, Seen};
-use super::unknown;
+use super::{Inner, unknown};
 
 /// The longest one attempt may wait: Blip itself gives up after 60 s and says so.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(62);
@@ -27,6 +27,7 @@ const RETURNED_BYTES_MAX: usize = 1 << 20;
 
 /// An action on its way.
 pub(super) struct Carrier<'a> {
+    pub(super) desk: &'a Inner,
     pub(super) api: &'a dyn BlipApi,
     pub(super) id: &'a str,
     pub(super) ticket_id: &'a str,
@@ -37,8 +38,7 @@ pub(super) struct Carrier<'a> {
     pub(super) learnt: Option<Ticket>,
     /// What the log knows of the ticket.
     pub(super) known: Option<&'a Ticket>,
-    /// From when on it may have been sent.
-    pub(super) since: Timestamp,
+    pub(super) record: &'a CommandRecord,
     /// The ticket that it opened, as Blip showed it.
     pub(super) made: Option<Ticket>,
     /// What Blip answered to a caller's own LIME command.
@@ -48,15 +48,16 @@ pub(super) struct Carrier<'a> {
 impl<'a> Carrier<'a> {
     /// The carrier of what `record` says was asked.
     pub(super) fn new(
+        desk: &'a Inner,
         api: &'a dyn BlipApi,
         id: &'a str,
         request: &'a ActionRequest,
         state: &'a TicketState,
-        record: &CommandRecord,
+        record: &'a CommandRecord,
         deadline: Instant,
     ) -> Self {
-        let begun = record.start_time.unwrap_or(record.accept_time);
         Self {
+            desk,
             api,
             id,
             ticket_id: &request.ticket_id,
@@ -65,7 +66,7 @@ impl<'a> Carrier<'a> {
             attempts: 0,
             learnt: None,
             known: state.ticket.as_ref(),
-            since: begun.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN),
+            record,
             made: None,
             answer: None,
         }
@@ -298,6 +299,12 @@ impl<'a> Carrier<'a> {
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
+
+/// From when on a command may have taken effect, by Blip's clock.
+pub(super) fn since(record: &CommandRecord) -> Timestamp {
+    let begun = record.start_time.unwrap_or(record.accept_time);
+    begun.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN)
 }
 
 /// Whether a ticket is surely not closed.

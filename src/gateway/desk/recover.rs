@@ -161,7 +161,7 @@ impl Inner {
         let mut pause = ASK_AGAIN_PAUSE;
         loop {
             let deadline = Instant::now() + LOOK_TIMEOUT;
-            let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
+            let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
             carrier.attempts = 1;
             let looking = self.looks.acquire().await;
             let seen = tokio::select! {

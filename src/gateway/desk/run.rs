@@ -173,7 +173,7 @@ impl Inner {
     ) -> Result<Carried, DeskError> {
         let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
         let (uuid, id) = (record.command.id, record.command.id.to_string());
-        let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
+        let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
         // Blip takes a message for any address: a ticket that the log has never seen is read first.
         let stranger = matches!(request.action, Action::Send(_)) && state.last_sequence == 0;
         let vouched = if stranger { carrier.vouch().await } else { Ok(()) };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::blip::{BlipError, Caller};
-use crate::clock::{SequentialIds, SystemClock};
+use crate::clock::{ManualClock, SequentialIds};
 use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
@@ -19,6 +19,7 @@ use crate::store::{
     Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted,
 };
 
+mod credit;
 mod doubt;
 
 /// What a store fails with first.
@@ -150,9 +151,10 @@ impl Ledger for Faulty {
     }
 }
 
-/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked.
+/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked. A
+/// message takes so long.
 #[derive(Debug, Default)]
-struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>);
+struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>, Mutex<Duration>);
 
 impl Blip {
     fn next(&self) -> Result<Reply, BlipError> {
@@ -170,6 +172,8 @@ impl BlipApi for Blip {
         self.next()
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        let takes = *self.2.lock().unwrap();
+        tokio::time::sleep(takes).await;
         self.next()
     }
     async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
@@ -185,6 +189,7 @@ struct World {
     store: Arc<Faulty>,
     blip: Arc<Blip>,
     desk: Desk,
+    clock: Arc<ManualClock>,
     shutdown: Shutdown,
 }
 
@@ -192,23 +197,23 @@ impl World {
     fn new(faults: Faults, answers: impl IntoIterator<Item = Result<Reply, BlipError>>) -> Self {
         let day = Duration::from_hours(24);
         let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap()));
+        let inner = MemoryLog::new(day, day, Arc::<ManualClock>::clone(&clock), Arc::clone(&ids));
         let store = Arc::new(Faulty { inner, faults: Mutex::new(faults) });
-        let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default()));
+        let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default(), Mutex::default()));
         let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
         let desk = Desk::new(DeskParts {
             log: Arc::<Faulty>::clone(&store),
             ledger: Arc::<Faulty>::clone(&store),
             bots: BTreeMap::from([("suporte".to_owned(), api)]),
-            clock,
+            clock: Arc::<ManualClock>::clone(&clock),
             ids,
             shutdown: shutdown.clone(),
             metrics: CommandMetrics::register(&mut Registry::default()),
             queue: QueueLimits::default(),
         });
-        Self { store, blip, desk, shutdown }
+        Self { store, blip, desk, clock, shutdown }
     }
 
     async fn close(&self, within: Duration) -> Result<Done, DeskError> {
