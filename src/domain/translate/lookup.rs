@@ -145,8 +145,8 @@ pub fn ticket_confirms(action: &Action, ticket: &Ticket, known: Option<&Ticket>)
             let newly = ticket.status == TicketStatus::Assigned && known.is_some_and(|known| !before(known));
             is_theirs(ticket) && (ticket.status == TicketStatus::Open || newly)
         }
-        // A close is what was asked for only as the status asked for.
-        Action::Close { by, .. } => ticket.status == by.status(),
+        // A close is what was asked for only as the status asked for, and with the labels that go before it.
+        Action::Close { by, .. } => ticket.status == by.status() && has_labels(action, ticket),
         Action::Finish { closed_by, tags } => {
             let owner = Members(&ticket.more).text("ownerIdentity").ok().flatten().unwrap_or_default();
             let by = if closed_by.is_empty() { &owner } else { closed_by };
@@ -281,17 +281,22 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_confirmed_by_its_own_status_alone() {
-        let close = Action::Close {
-            by: CloseBy::Agent,
-            tags: vec![],
-            closed_by: String::new(),
-            without_redirect: false,
+    fn a_close_is_confirmed_by_its_own_status_and_labels() {
+        let confirms = |tags: &[&str], status: &str, has: &[&str]| {
+            let close = Action::Close {
+                by: CloseBy::Agent,
+                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                closed_by: String::new(),
+                without_redirect: false,
+            };
+            ticket_confirms(&close, &ticket(&json!({"id": "t", "status": status, "tags": has})), None)
         };
-        let confirms =
-            |status: &str| ticket_confirms(&close, &ticket(&json!({"id": "t", "status": status})), None);
-        assert!(confirms("ClosedAttendant"));
-        assert!(!confirms("ClosedClient") && !confirms("Transferred") && !confirms("Open"));
+        assert!(confirms(&[], "ClosedAttendant", &[]) && confirms(&[], "ClosedAttendant", &["a"]));
+        for status in ["ClosedClient", "Transferred", "Open"] {
+            assert!(!confirms(&[], status, &[]), "{status}");
+        }
+        assert!(confirms(&["a"], "ClosedAttendant", &["b", "a"]));
+        assert!(!confirms(&["a"], "ClosedAttendant", &["b"]), "somebody else closed it");
     }
 
     /// Desk assigns tickets to agents too, and then they have yet to be opened.
