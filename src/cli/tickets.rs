@@ -398,16 +398,23 @@ async fn tags(args: TagsArgs) -> anyhow::Result<()> {
 /// What became of a command, in a line.
 pub(super) fn said(receipt: Option<&pb::CommandReceipt>, done: &str) -> String {
     let Some(receipt) = receipt else { return done.to_owned() };
-    let what = match receipt.state() {
-        pb::CommandState::Queued | pb::CommandState::Running => {
-            "accepted; `deskgate commands show` tells its end"
-        }
-        pb::CommandState::Succeeded
-        | pb::CommandState::Failed
-        | pb::CommandState::OutcomeUnknown
-        | pb::CommandState::Unspecified => done,
-    };
+    let waiting = is_waiting(Some(receipt));
+    let what = if waiting { "accepted; `deskgate commands show` tells its end" } else { done };
     format!("{what} (command {})", receipt.command_id)
+}
+
+/// Whether a command is accepted and has no end yet.
+pub(super) fn is_waiting(receipt: Option<&pb::CommandReceipt>) -> bool {
+    match receipt.map(pb::CommandReceipt::state) {
+        Some(pb::CommandState::Queued | pb::CommandState::Running) => true,
+        Some(
+            pb::CommandState::Succeeded
+            | pb::CommandState::Failed
+            | pb::CommandState::OutcomeUnknown
+            | pb::CommandState::Unspecified,
+        )
+        | None => false,
+    }
 }
 
 #[cfg(test)]
