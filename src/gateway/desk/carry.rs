@@ -41,6 +41,8 @@ pub(super) struct Carrier<'a> {
     pub(super) record: &'a CommandRecord,
     /// The ticket that it opened, as Blip showed it.
     pub(super) made: Option<Ticket>,
+    /// The labels that go before a close are set.
+    pub(super) labelled: bool,
     /// What Blip answered to a caller's own LIME command.
     pub(super) answer: Option<(String, Value)>,
 }
@@ -68,6 +70,7 @@ impl<'a> Carrier<'a> {
             known: state.ticket.as_ref(),
             record,
             made: None,
+            labelled: false,
             answer: None,
         }
     }
@@ -99,6 +102,7 @@ impl<'a> Carrier<'a> {
             if let Err(outcome) = self.step(&step).await {
                 return outcome;
             }
+            self.labelled |= step.is_labels();
         }
         Outcome::Done
     }

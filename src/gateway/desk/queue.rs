@@ -202,8 +202,14 @@ impl Inner {
                 if silent(fault) {
                     bot.gate.silent();
                 }
+                let again = Next::Again(retry_after(fault));
                 self.requeue(record.command.id).await?;
-                Ok(Next::Again(retry_after(fault)))
+                // What it found, or did before it failed, is so whatever becomes of it.
+                if !carried.events.is_empty() {
+                    let write = || self.log.append(carried.events.clone());
+                    self.until_stored("what a queued command found", write).await?;
+                }
+                Ok(again)
             }
             Outcome::Unknown(_) => {
                 bot.gate.silent();

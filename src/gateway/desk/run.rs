@@ -14,7 +14,7 @@ use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, N
 
 use super::super::lanes::Turn;
 use super::carry::Carrier;
-use super::echo::{Deed, echo, read_back, settled};
+use super::echo::{Deed, echo, labels, read_back, settled};
 use super::{Call, DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
@@ -320,12 +320,14 @@ pub(super) fn carried(
     outcome: Outcome,
 ) -> Carried {
     let end = carrier.end(outcome);
-    let Carrier { learnt, made, .. } = carrier;
+    let Carrier { learnt, made, labelled, .. } = carrier;
     let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
+    let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref() };
     let events = match end.outcome {
-        Outcome::Done => echo(Deed { id, bot, ticket_id, action, state, made: made.as_ref() }),
+        Outcome::Done => echo(deed),
         Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
-            learnt.into_iter().map(|ticket| read_back(id, bot, ticket)).collect()
+            let labels = Some(deed).filter(|_| labelled).and_then(labels);
+            labels.into_iter().chain(learnt.map(|ticket| read_back(id, bot, ticket))).collect()
         }
     };
     Carried { end, events, made }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::*;
 use crate::blip::{BlipError, Caller};
 use crate::clock::{ManualClock, SequentialIds};
-use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
+use crate::domain::{Action, CloseBy, Fact, NewEvent, Origin, Seq, StoredEvent, TicketState, TicketStatus};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
 use crate::store::{
@@ -21,6 +21,9 @@ use crate::store::{
 
 mod credit;
 mod doubt;
+
+/// The one customer there is.
+const CUSTOMER: &str = "c@0mn.io";
 
 /// What a store fails with first.
 #[derive(Debug, Default)]
@@ -218,6 +221,35 @@ impl World {
 
     async fn close(&self, within: Duration) -> Result<Done, DeskError> {
         self.desk.execute(request(), Instant::now() + within).await
+    }
+
+    /// Something tells of a ticket.
+    async fn tell(&self, ticket_id: &str, status: TicketStatus, origin: Origin, blip_id: &str) {
+        let ticket = Ticket {
+            id: ticket_id.to_owned(),
+            customer_identity: CUSTOMER.to_owned(),
+            status,
+            ..Ticket::default()
+        };
+        let event = NewEvent {
+            bot: Arc::from("suporte"),
+            ticket_id: Some(ticket_id.to_owned()),
+            dedup: None,
+            origin,
+            event_time: None,
+            blip_id: blip_id.to_owned(),
+            traceparent: String::new(),
+            resolved_customer_identity: String::new(),
+            fact: Fact::Ticket(ticket),
+            raw: bytes::Bytes::new(),
+        };
+        self.store.append(vec![event]).await.unwrap();
+    }
+
+    /// What the log tells, in order.
+    async fn types(&self) -> Vec<&'static str> {
+        let events = self.store.read(Seq(0), 99).await.unwrap();
+        events.iter().map(|stored| stored.event.payload.type_name()).collect()
     }
 
     /// The end of the one command there is, once it has one.

@@ -1,12 +1,9 @@
 //! What is found of a command is its own: not what another one did, nor the customer.
 
-use bytes::Bytes;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::domain::{Fact, NewTicket, Origin, OutboundMessage, Returned};
-
-const CUSTOMER: &str = "c@0mn.io";
+use crate::domain::{NewTicket, OutboundMessage, Returned};
 
 fn send(request_id: &str) -> ActionRequest {
     let message = OutboundMessage {
@@ -28,29 +25,6 @@ fn create(of: u128, request_id: &str) -> NewCommand {
 }
 
 impl World {
-    /// Something tells of a ticket.
-    async fn told(&self, ticket_id: &str, origin: Origin, blip_id: &str) {
-        let ticket = Ticket {
-            id: ticket_id.to_owned(),
-            customer_identity: CUSTOMER.to_owned(),
-            status: crate::domain::TicketStatus::Waiting,
-            ..Ticket::default()
-        };
-        let event = NewEvent {
-            bot: Arc::from("suporte"),
-            ticket_id: Some(ticket_id.to_owned()),
-            dedup: None,
-            origin,
-            event_time: None,
-            blip_id: blip_id.to_owned(),
-            traceparent: String::new(),
-            resolved_customer_identity: String::new(),
-            fact: Fact::Ticket(ticket),
-            raw: Bytes::new(),
-        };
-        self.store.append(vec![event]).await.unwrap();
-    }
-
     fn seconds_pass(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
     }
@@ -75,7 +49,7 @@ async fn nothing_else_runs_on_a_ticket_while_an_end_is_looked_for() {
     let lost = Err(BlipError::Unknown("reset".to_owned()));
     let nothing = || Ok(yes(json!({"items": []})));
     let world = World::new(Faults::default(), [lost, nothing(), nothing(), nothing()]);
-    world.told("t", Origin::Webhook, "1").await;
+    world.tell("t", TicketStatus::Waiting, Origin::Webhook, "1").await;
     let within = || Instant::now() + Duration::from_secs(100);
     let told = world.desk.execute(send("r"), within()).await.unwrap_err();
     assert!(matches!(told, DeskError::Ended { .. }), "{told:?}");
@@ -106,11 +80,11 @@ async fn a_new_ticket_is_the_commands_that_opened_it() {
     let told = world();
     told.store.begin(create(77, "r")).await.unwrap();
     told.seconds_pass(1);
-    told.told("n", Origin::Webhook, "1").await;
+    told.tell("n", TicketStatus::Waiting, Origin::Webhook, "1").await;
     assert!(done(&told.found_among(&[told.listed("n")]).await), "Blip told it first");
 
     let older = world();
-    older.told("n", Origin::Webhook, "1").await;
+    older.tell("n", TicketStatus::Waiting, Origin::Webhook, "1").await;
     older.seconds_pass(1);
     older.store.begin(create(77, "r")).await.unwrap();
     assert!(!done(&older.found_among(&[older.listed("n")]).await), "it was there before");
@@ -133,8 +107,8 @@ async fn a_ticket_of_another_command_is_not_found_again() {
         let returned = known.then(|| Returned::Ticket("n".to_owned()));
         world.store.settle(other, End { outcome, attempts: 1, returned }, Vec::new()).await.unwrap();
         if known {
-            world.told("n", Origin::Webhook, "1").await;
-            world.told("n", Origin::Command, &other.to_string()).await;
+            world.tell("n", TicketStatus::Waiting, Origin::Webhook, "1").await;
+            world.tell("n", TicketStatus::Waiting, Origin::Command, &other.to_string()).await;
         }
         let end = world.found_among(&[world.listed("n")]).await;
         assert!(matches!(end, Outcome::Unknown(_)), "it is, or may be, the other's: {end:?}");

@@ -64,13 +64,6 @@ async fn a_caller_whose_time_ends_while_a_command_is_queued_can_ask_for_it() {
     assert_eq!(fact(said(&told), "command_id"), left.command.id.to_string());
 }
 
-impl World {
-    async fn types(&self) -> Vec<&'static str> {
-        let events = self.store.read(Seq(0), 99).await.unwrap();
-        events.iter().map(|stored| stored.event.payload.type_name()).collect()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_end_is_told_to_the_log_whenever_its_caller_left() {
     let late = Duration::from_mins(1);
@@ -96,4 +89,30 @@ async fn after_a_restart_the_store_is_read_until_it_answers() {
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     assert_eq!(world.end().await, Outcome::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_that_were_set_are_told_though_the_close_failed() {
+    let tagged = |accept_only| {
+        let action = Action::Close {
+            by: CloseBy::Agent,
+            tags: vec!["boleto".to_owned()],
+            closed_by: String::new(),
+            without_redirect: false,
+        };
+        ActionRequest { action, accept_only, ..request() }
+    };
+    let refused = || Err(BlipError::Refused { status: 400, text: String::new() });
+    let world = World::new(Faults::default(), [Ok(yes(Value::Null)), refused()]);
+    world.desk.execute(tagged(false), Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    assert_eq!(world.types().await, ["ticket.updated"]);
+
+    // Queued, it is told once, however often the close is tried.
+    let busy = || Err(BlipError::OverQuota { retry_after: Duration::from_secs(1) });
+    let (done, pong) = (|| Ok(yes(Value::Null)), Ok(yes(Value::Null)));
+    let world = World::new(Faults::default(), [pong, done(), busy(), done(), busy()]);
+    world.tell("t", TicketStatus::Open, Origin::Webhook, "1").await;
+    world.desk.execute(tagged(true), Instant::now() + Duration::from_secs(10)).await.unwrap();
+    assert_eq!(world.end().await, Outcome::Done);
+    assert_eq!(world.types().await, ["ticket.created", "ticket.updated", "ticket.closed", "command.settled"]);
 }
