@@ -32,6 +32,7 @@ mod metrics;
 mod queue;
 mod reads;
 mod recover;
+mod room;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -41,12 +42,16 @@ pub use metrics::CommandMetrics;
 pub use reads::{AtBlip, Messages, TicketView};
 
 use gate::Gate;
+use room::Room;
 
 /// How much of a caller's time is kept for telling it what is known.
 const ANSWER_RESERVE: Duration = Duration::from_millis(250);
 
 /// Queued commands of a bot that are carried out at once: what is more would only wait for its rate.
 const QUEUED_AT_ONCE: usize = 16;
+
+/// What commands that wait may ask, in bytes: as much as one of the usual size from each of many thousand callers.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
 
 /// What the way out stands on.
 #[derive(Debug)]
@@ -76,11 +81,13 @@ pub struct QueueLimits {
     pub expiry: Duration,
     /// Commands that may wait at once, over all bots.
     pub commands_max: usize,
+    /// What they ask, in bytes, as they are recorded.
+    pub bytes_max: usize,
 }
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { expiry: Duration::from_hours(24), commands_max: 10_000 }
+        Self { expiry: Duration::from_hours(24), commands_max: 10_000, bytes_max: QUEUED_BYTES_MAX }
     }
 }
 
@@ -101,7 +108,7 @@ struct Inner {
     metrics: CommandMetrics,
     queue: QueueLimits,
     /// Room for commands that wait.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Whether what an earlier process left has its places in the lanes.
     ready: watch::Sender<bool>,
     /// Callers of one request id, by principal and id.
@@ -233,7 +240,7 @@ impl Desk {
             shutdown,
             metrics,
             queue,
-            room: Arc::new(Semaphore::new(queue.commands_max.min(Semaphore::MAX_PERMITS))),
+            room: Room::new(queue),
             ready: watch::Sender::new(true),
             requests: Lanes::default(),
             tickets: Lanes::default(),

@@ -112,7 +112,8 @@ impl Media {
         let shutdown = self.shutdown.clone();
         let late = match deadline {
             Some(deadline) if deadline < end => {
-                MediaError::Unavailable("did not send all of it in the time that the call has".to_owned()).into()
+                MediaError::Unavailable("did not send all of it in the time that the call has".to_owned())
+                    .into()
             }
             Some(_) | None => FetchError::TooSlow { time_max },
         };

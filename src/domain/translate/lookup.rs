@@ -195,9 +195,10 @@ pub fn successor_among(tickets: Vec<Ticket>, old: &Ticket, action: &Action) -> O
 pub fn created_among(mut tickets: Vec<Ticket>, since: Timestamp, action: &Action) -> Vec<Ticket> {
     let Action::Create(new) = action else { return Vec::new() };
     let fits = |asked: &str, has: &str| asked.is_empty() || asked.eq_ignore_ascii_case(has);
-    let input = new.input.as_ref().map(|(media_type, document)| {
-        content_of(&MediaType::new(media_type), document.clone())
-    });
+    let input = new
+        .input
+        .as_ref()
+        .map(|(media_type, document)| content_of(&MediaType::new(media_type), document.clone()));
     tickets.retain(|ticket| {
         ticket.customer_identity.eq_ignore_ascii_case(&new.customer_identity)
             && ticket.create_time.is_some_and(|created| created >= since)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use crate::store::{Begun, CommandKey, CommandRecord};
 
 use super::super::lanes::{Place, Turn};
 use super::echo::settled;
+use super::room::Held;
 use super::run::{Carried, lane_of, new_command, no_time};
 use super::{Bot, Call, DeskError, Done, Inner, memo};
 
@@ -32,8 +32,7 @@ pub(super) struct Queued {
     pub(super) place: Option<Place>,
     /// Held for those who wait for its end.
     pub(super) ended: Turn,
-    /// None for what an earlier process took in.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Held,
 }
 
 /// What to do with a queued command next.
@@ -56,11 +55,8 @@ impl Inner {
             self.metrics.replayed();
             return self.accepted(earlier, true).await;
         }
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            let most = self.queue.commands_max;
-            let why = format!("{most} commands wait already, as many as commands.queue_max allows");
-            return Err(DeskError::Fault(no_time(&why)));
-        };
+        let command = new_command(self.ids.next(), &request);
+        let room = self.room.try_take(command.memo.len()).map_err(|why| DeskError::Fault(no_time(&why)))?;
         let lane = lane_of(&request);
         let (_door, place) = match lane {
             None => (None, None),
@@ -73,7 +69,6 @@ impl Inner {
                 (Some(door), Some(self.tickets.place(lane).await))
             }
         };
-        let command = new_command(self.ids.next(), &request);
         // Before anybody can find the command, and wait for its end.
         let ended = self.ends.turn(command.id).await;
         let (record, state) = match self.begin(command, call).await? {
@@ -88,7 +83,7 @@ impl Inner {
             let record = self.settle(id, end, Vec::new()).await?;
             return self.answer(record, false).await;
         }
-        let queued = Queued { id, place, ended, room: Some(room) };
+        let queued = Queued { id, place, ended, room };
         drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
         self.accepted(record, false).await
     }

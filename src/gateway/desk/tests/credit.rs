@@ -7,7 +7,10 @@ use crate::domain::{NewTicket, OutboundMessage, Returned};
 
 fn send(request_id: &str) -> ActionRequest {
     let message = OutboundMessage {
-        content: crate::domain::translate::content_of(&crate::lime::MediaType::new("text/plain"), "oi".into()),
+        content: crate::domain::translate::content_of(
+            &crate::lime::MediaType::new("text/plain"),
+            "oi".into(),
+        ),
         document: "oi".into(),
         metadata: serde_json::Map::new(),
         agent_identity: String::new(),

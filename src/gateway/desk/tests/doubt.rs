@@ -22,10 +22,11 @@ fn fact<'a>(fault: &'a Fault, name: &str) -> &'a str {
 async fn what_was_perhaps_queued_is_not_told_as_not_done() {
     let world = World::new(Faults { beginning: [broken()].into(), ..Faults::default() }, []);
     let queued = ActionRequest { accept_only: true, ..request() };
-    let told = world.desk.execute(queued.clone(), Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    let told =
+        world.desk.execute(queued.clone(), Instant::now() + Duration::from_secs(10)).await.unwrap_err();
     let fault = said(&told);
     assert_eq!((fault.reason.as_str(), fault.frees_request_id), ("OUTCOME_UNKNOWN", false));
-    let left = world.store.unsettled().await.unwrap().remove(0);
+    let left = world.unsettled().await.remove(0);
     assert_eq!(fact(fault, "command_id"), left.command.id.to_string(), "it can be asked for");
     let again = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!((again.replayed, again.record.command.id), (true, left.command.id));
@@ -39,7 +40,7 @@ async fn what_was_perhaps_begun_was_not_sent_and_may_hold_its_request_id() {
     let told = world.close(Duration::from_secs(10)).await.unwrap_err();
     let fault = said(&told);
     assert_eq!((fault.reason.as_str(), fault.frees_request_id), ("STORE_UNAVAILABLE", false));
-    let left = world.store.unsettled().await.unwrap().remove(0);
+    let left = world.unsettled().await.remove(0);
     assert_eq!(fact(fault, "command_id"), left.command.id.to_string());
     assert!(world.blip.1.lock().unwrap().is_empty(), "nothing was sent");
     let open = || Ok(yes(json!({"id": "t", "status": "Open"})));
@@ -60,7 +61,7 @@ async fn a_caller_whose_time_ends_while_a_command_is_queued_can_ask_for_it() {
     let world = World::new(Faults { began_late: Duration::from_mins(1), ..Faults::default() }, []);
     let queued = ActionRequest { accept_only: true, ..request() };
     let told = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap_err();
-    let left = world.store.unsettled().await.unwrap().remove(0);
+    let left = world.unsettled().await.remove(0);
     assert_eq!(fact(said(&told), "command_id"), left.command.id.to_string());
 }
 
@@ -115,4 +116,35 @@ async fn labels_that_were_set_are_told_though_the_close_failed() {
     world.desk.execute(tagged(true), Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!(world.end().await, Outcome::Done);
     assert_eq!(world.types().await, ["ticket.created", "ticket.updated", "ticket.closed", "command.settled"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_before_a_restart_takes_its_room() {
+    let memo = begun().memo.len();
+    for (commands_max, bytes_max) in [(2, usize::MAX), (100, 2 * memo + memo / 2)] {
+        let limits = QueueLimits { commands_max, bytes_max, ..QueueLimits::default() };
+        let silence = || Err(BlipError::NotSent("no route".to_owned()));
+        let world = World::with(limits, Faults::default(), (0..50).map(|_| silence()));
+        for number in 0..3 {
+            let command = NewCommand {
+                id: Uuid::from_u128(100 + number),
+                ticket_id: format!("t{number}"),
+                request_id: String::new(),
+                accept_only: true,
+                ..begun()
+            };
+            world.store.begin(command).await.unwrap();
+        }
+        world.desk.recover();
+        let ask = || {
+            let queued = ActionRequest { accept_only: true, ..request() };
+            world.desk.execute(queued, Instant::now() + Duration::from_secs(10))
+        };
+        let refused = ask().await.unwrap_err();
+        assert_eq!(said(&refused).reason, "QUOTA_EXCEEDED", "{refused:?}");
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(world.unsettled().await, [], "Blip answered");
+        ask().await.unwrap();
+        assert_eq!(world.end().await, Outcome::Done);
+    }
 }
