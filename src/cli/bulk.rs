@@ -77,8 +77,8 @@ pub(super) async fn close(args: CloseArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.file {
         tickets.extend(named_in(&read(file)?));
     }
-    let json = args.acting.json.then(Json::new).transpose()?;
-    let client = client(&args.acting.server).await?;
+    let json = args.acting.asking.json.then(Json::new).transpose()?;
+    let client = client(&args.acting.asking.server).await?;
     if let ([only], None) = (tickets.as_slice(), &args.file) {
         let answer = close_one(client, &args, only).await.map_err(|status| super::client::failed(&status))?;
         return tell(&match json {
@@ -129,7 +129,7 @@ async fn close_one(mut client: Client, args: &CloseArgs, ticket: &str) -> Result
         tags: args.tag.clone(),
         closed_by: args.closed_by.clone(),
         without_redirect: args.without_redirect,
-        bot: args.acting.bot.clone(),
+        bot: args.acting.asking.bot.clone(),
         options: Some(args.acting.options()),
     };
     let mut tries = 1_u32;
