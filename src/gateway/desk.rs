@@ -29,6 +29,7 @@ mod gate;
 mod look;
 mod memo;
 mod metrics;
+mod missing;
 mod queue;
 mod reads;
 mod recover;

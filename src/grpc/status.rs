@@ -110,6 +110,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::CursorExpired | ErrorReason::CursorInFuture => Code::OutOfRange,
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
+        | ErrorReason::TeamNotFound
         | ErrorReason::BotUnknown
         | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound
@@ -329,7 +330,19 @@ fn of_fault(fault: &Fault, metadata: BTreeMap<String, String>, ticket_id: &str) 
     }
     // Under a request id that may be taken the same call would not be carried out.
     failure.retry_after = failure.retry_after.filter(|_| fault.frees_request_id);
-    if reason == ErrorReason::TicketNotFound { failure.about("ticket", ticket_id) } else { failure }
+    let told = |key: &str| failure.metadata.get(key).cloned().unwrap_or_default();
+    match fault.reason.as_str() {
+        "TICKET_NOT_FOUND" => failure.about("ticket", ticket_id),
+        "AGENT_NOT_FOUND" => {
+            let agent = told("agent");
+            failure.about("agent", agent)
+        }
+        "TEAM_NOT_FOUND" => {
+            let team = told("team");
+            failure.about("team", team)
+        }
+        _ => failure,
+    }
 }
 
 /// Neither the gateway nor Blip knows the ticket.

@@ -14,6 +14,7 @@ use crate::lime::{Reply, ReplyStatus};
 use crate::store::{CommandRecord, End};
 
 use super::look::{LOOKS_MAX, Seen};
+use super::missing::named;
 use super::{Inner, unknown};
 
 /// The longest one attempt may wait: Blip itself gives up after 60 s and says so.
@@ -239,7 +240,16 @@ impl<'a> Carrier<'a> {
         match judgement {
             Judgement::Done => Outcome::Done,
             Judgement::InDoubt(why) => Outcome::Unknown(unknown(why)),
-            Judgement::Refused(fault) => Outcome::Failed(fault),
+            Judgement::Refused(fault) => Outcome::Failed(match self.action {
+                Action::Create(_) => self.missing(fault).await,
+                Action::Assign { .. }
+                | Action::Send(_)
+                | Action::Close { .. }
+                | Action::Finish { .. }
+                | Action::Transfer { .. }
+                | Action::SetTags { .. }
+                | Action::Execute(_) => fault,
+            }),
             Judgement::PerhapsClosed(fault) => self.perhaps_closed(fault).await,
             Judgement::AlreadyClosed(fault) => match self.ticket().await {
                 Some(ticket) if is_alive(&ticket) => Outcome::Failed(fault),
@@ -265,10 +275,9 @@ impl<'a> Carrier<'a> {
         match (ticket.status.is_terminal(), self.action) {
             // The ticket is there, so what Blip did not find is the other thing named.
             (false, Action::Assign { agent_identity }) if fault.reason == "TICKET_NOT_FOUND" => {
-                let not_found = Fault { reason: "AGENT_NOT_FOUND".to_owned(), ..fault };
-                Outcome::Failed(not_found.with("agent", agent_identity))
+                Outcome::Failed(named(fault, "AGENT_NOT_FOUND", "agent", agent_identity))
             }
-            (false, Action::Transfer { .. }) => Outcome::Failed(translate::elsewhere(fault)),
+            (false, Action::Transfer { .. }) => Outcome::Failed(self.missing(fault).await),
             (false, _) => Outcome::Failed(fault),
             (true, Action::Close { .. }) => Outcome::AlreadyClosed,
             (

@@ -86,6 +86,20 @@ fn what_the_store_broke_off_is_told_for_what_it_is() {
 }
 
 #[test]
+fn what_was_not_found_is_named() {
+    for (reason, kind, name) in [
+        ("TICKET_NOT_FOUND", "ticket", "t-1"),
+        ("AGENT_NOT_FOUND", "agent", "ana%40empresa.com@blip.ai"),
+        ("TEAM_NOT_FOUND", "team", "Nenhum"),
+    ] {
+        let status = of_desk(DeskError::Fault(Fault::new(reason, "no").with(kind, name)), about());
+        assert_eq!((status.code(), info(&status).0.as_str()), (Code::NotFound, reason));
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), (kind, name));
+    }
+}
+
+#[test]
 fn blips_refusals_have_two_statuses() {
     let refused = |code: i64| {
         let fault = Fault::new("BLIP_REJECTED", "no").with("blip_code", &code);
