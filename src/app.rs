@@ -32,7 +32,7 @@ use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
 use crate::store::sqlite::{self, SqliteLog};
-use crate::store::{EventLog, Ledger};
+use crate::store::{EventLog, Ledger, Unsettled};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
 
@@ -42,6 +42,8 @@ pub use directory::routers_of;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Commands that are named in the log when they are abandoned; of more, the next start tells.
+const ABANDONED_TOLD_MAX: usize = 100;
 /// How often secret files are looked at.
 const SECRETS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -112,7 +114,11 @@ impl App {
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
             metrics: CommandMetrics::register(&mut registry),
-            queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
+            queue: QueueLimits {
+                expiry: accept_only_expiry,
+                commands_max: queue_max,
+                ..QueueLimits::default()
+            },
         });
         desk.recover();
 
@@ -204,11 +210,11 @@ impl App {
 /// Logs what the drain leaves behind: whatever was accepted is durable, so these are commands.
 async fn tell_abandoned(ledger: &dyn Ledger) {
     let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
-    match ledger.unsettled().await {
+    // What is queued was not begun: it waits where it is.
+    let begun = Unsettled { begun: true, count_max: ABANDONED_TOLD_MAX, bytes_max: usize::MAX, after: None };
+    match ledger.unsettled(begun).await {
         Ok(commands) => {
-            // What is queued was not begun: it waits where it is.
-            let begun = commands.iter().filter(|record| record.start_time.is_some());
-            let ids: Vec<_> = begun.map(|record| record.command.id.to_string()).collect();
+            let ids: Vec<_> = commands.items.iter().map(|record| record.command.id.to_string()).collect();
             tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
         }
         Err(error) => tracing::warn!(%error, "{what}"),

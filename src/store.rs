@@ -87,8 +87,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Finds a command.
     async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError>;
 
-    /// Commands without an end, oldest first: queued, or in doubt after a restart.
-    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError>;
+    /// A page of commands without an end, oldest first.
+    async fn unsettled(&self, wanted: Unsettled) -> Result<Page<CommandRecord>, ReadError>;
 
     /// The newest commands, at most `count_max`, that ended at or after `since` in a way that is not known.
     async fn unknown_since(
@@ -278,6 +278,26 @@ pub struct CommandsWanted {
     pub count_max: usize,
     /// Where an earlier page ended.
     pub before: Option<u64>,
+}
+
+/// Which commands without an end to tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Those that were perhaps sent, or else those that are queued.
+    pub begun: bool,
+    /// How many at most.
+    pub count_max: usize,
+    /// How many bytes their memos have at most; one command is told whatever it has.
+    pub bytes_max: usize,
+    /// Where an earlier page ended.
+    pub after: Option<u64>,
+}
+
+impl Unsettled {
+    /// Whether a command is one of these.
+    fn wants(&self, record: &CommandRecord) -> bool {
+        record.end.is_none() && record.start_time.is_some() == self.begun
+    }
 }
 
 /// How a command is found.

@@ -77,5 +77,6 @@ on_every_store! {
     crate::log::ticket_pages => tickets_are_read_in_pages,
     crate::log::tags => tags_are_replaced_with_none_too,
     crate::ledger::unsettled => what_was_begun_and_not_settled_is_found_after_a_restart,
+    crate::ledger::unsettled_pages => what_has_no_end_is_told_in_pages_of_bounded_size,
     crate::ledger::knows_ticket => begin_tells_what_is_known_of_the_ticket,
 }

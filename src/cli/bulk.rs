@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 
 use super::client::{Json, said_by, tell};
 use super::tail::printable;
-use super::tickets::{Acting, Client, client, said};
+use super::tickets::{Acting, Client, client, is_waiting, said};
 use crate::grpc::pb;
 
 /// Tickets closed at once: the gateway keeps to the bot's rate, whoever asks.
@@ -35,7 +35,7 @@ Examples:
   deskgate tickets close --file tickets.txt
   deskgate tickets list --status waiting --json | jq -r .ticketId | deskgate tickets close --file -
 
-Exits 0 when all are closed, 1 when one could not be, 2 for wrong arguments."
+Exits 0 when all are closed, or accepted with --accept-only, 1 when one could not be, 2 for wrong arguments."
 )]
 pub(super) struct CloseArgs {
     #[command(flatten)]
@@ -77,8 +77,8 @@ pub(super) async fn close(args: CloseArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.file {
         tickets.extend(named_in(&read(file)?));
     }
-    let json = args.acting.json.then(Json::new).transpose()?;
-    let client = client(&args.acting.server).await?;
+    let json = args.acting.asking.json.then(Json::new).transpose()?;
+    let client = client(&args.acting.asking.server).await?;
     if let ([only], None) = (tickets.as_slice(), &args.file) {
         let answer = close_one(client, &args, only).await.map_err(|status| super::client::failed(&status))?;
         return tell(&match json {
@@ -129,7 +129,7 @@ async fn close_one(mut client: Client, args: &CloseArgs, ticket: &str) -> Result
         tags: args.tag.clone(),
         closed_by: args.closed_by.clone(),
         without_redirect: args.without_redirect,
-        bot: args.acting.bot.clone(),
+        bot: args.acting.asking.bot.clone(),
         options: Some(args.acting.options()),
     };
     let mut tries = 1_u32;
@@ -171,6 +171,8 @@ struct Progress {
     total: usize,
     closed: usize,
     already: usize,
+    /// Left to the gateway, which closes them as soon as it can.
+    accepted: usize,
     failed: usize,
     tenths: usize,
     terminal: bool,
@@ -179,12 +181,13 @@ struct Progress {
 impl Progress {
     fn new(total: usize) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { total, closed: 0, already: 0, failed: 0, tenths: 0, terminal }
+        Self { total, closed: 0, already: 0, accepted: 0, failed: 0, tenths: 0, terminal }
     }
 
     fn count(&mut self, ticket: &str, answer: &Result<pb::CloseResponse, Status>) -> io::Result<()> {
         let counted = match answer {
             Ok(answer) if answer.already_closed => &mut self.already,
+            Ok(answer) if is_waiting(answer.receipt.as_ref()) => &mut self.accepted,
             Ok(_) => &mut self.closed,
             Err(status) => {
                 let clear = if self.terminal { "\r\x1b[K" } else { "" };
@@ -197,7 +200,7 @@ impl Progress {
     }
 
     fn done(&self) -> usize {
-        self.closed.saturating_add(self.already).saturating_add(self.failed)
+        [self.closed, self.already, self.accepted, self.failed].into_iter().fold(0, usize::saturating_add)
     }
 
     fn draw(&mut self) -> io::Result<()> {
@@ -213,13 +216,22 @@ impl Progress {
         Ok(())
     }
 
-    /// The sum of it.
+    /// The sum of it, in a line.
+    fn sum(&self) -> String {
+        let Self { closed, already, accepted, failed, .. } = self;
+        let accepted = match accepted {
+            0 => String::new(),
+            _ => format!("{accepted} accepted and not closed yet (`deskgate commands list` tells), "),
+        };
+        format!("{closed} closed, {already} were closed already, {accepted}{failed} failed")
+    }
+
+    /// Tells the sum of it.
     fn end(&self, json: bool) -> anyhow::Result<()> {
         if self.terminal {
             writeln!(io::stderr())?;
         }
-        let Self { total, closed, already, failed, .. } = self;
-        let sum = format!("{closed} closed, {already} were closed already, {failed} failed");
+        let (Self { total, failed, .. }, sum) = (self, self.sum());
         if json {
             writeln!(io::stderr(), "-- {sum}")?;
         } else {
@@ -243,6 +255,23 @@ mod tests {
     fn a_file_names_a_ticket_a_line() {
         let text = "# yesterday's\n\nt-1\nt-2\tAna, waits\nt-1 again\r\nt-3;x\n";
         assert_eq!(named_in(text), ["t-1", "t-2", "t-3"]);
+    }
+
+    #[test]
+    fn what_is_only_accepted_is_not_told_as_closed() {
+        let answer = |state: pb::CommandState, already_closed| {
+            let receipt = Some(pb::CommandReceipt { state: state.into(), ..Default::default() });
+            Ok(pb::CloseResponse { receipt, already_closed, ..Default::default() })
+        };
+        let mut progress = Progress::new(4);
+        progress.count("1", &answer(pb::CommandState::Succeeded, false)).unwrap();
+        assert_eq!(progress.sum(), "1 closed, 0 were closed already, 0 failed");
+        progress.count("2", &answer(pb::CommandState::Queued, false)).unwrap();
+        progress.count("3", &answer(pb::CommandState::Running, false)).unwrap();
+        progress.count("4", &answer(pb::CommandState::Succeeded, true)).unwrap();
+        let sum = progress.sum();
+        assert!(sum.starts_with("1 closed, 1 were closed already, 2 accepted and not closed yet"), "{sum}");
+        assert_eq!(progress.done(), 4);
     }
 
     #[test]

@@ -43,12 +43,13 @@ enum TicketsCommand {
     Tags(TagsArgs),
 }
 
-/// How a command is to be carried out.
+/// Whom to ask, of which bot, and how to tell the answer.
 #[derive(Debug, Args)]
-pub(super) struct Acting {
+pub(super) struct Asking {
     #[command(flatten)]
     pub(super) server: Server,
-    /// The bot that owns the ticket; needed only if the gateway cannot tell.
+    /// The bot that owns the tickets. Without it `list` tells of all bots; the others need it only if the gateway
+    /// cannot tell.
     #[arg(
         long,
         value_name = "NAME",
@@ -57,12 +58,19 @@ pub(super) struct Acting {
         hide_default_value = true
     )]
     pub(super) bot: String,
+    /// Protobuf JSON, one message a line, for scripts.
+    #[arg(long, env = "DESKGATE_TICKETS_JSON", value_parser = BoolishValueParser::new())]
+    pub(super) json: bool,
+}
+
+/// How a command is to be carried out.
+#[derive(Debug, Args)]
+pub(super) struct Acting {
+    #[command(flatten)]
+    pub(super) asking: Asking,
     /// Do not wait for Blip: the gateway sends it as soon as it can.
     #[arg(long, env = "DESKGATE_TICKETS_ACCEPT_ONLY", value_parser = BoolishValueParser::new())]
     pub(super) accept_only: bool,
-    /// Protobuf JSON, for scripts.
-    #[arg(long, env = "DESKGATE_TICKETS_JSON", value_parser = BoolishValueParser::new())]
-    pub(super) json: bool,
 }
 
 impl Acting {
@@ -74,7 +82,7 @@ impl Acting {
 
     /// Tells an answer, which is a `deskgate.v1` message called `name`, or what it says in a line.
     fn tell(&self, name: &str, answer: &impl Message, line: &str) -> anyhow::Result<()> {
-        if self.json { tell(&Json::new()?.line(name, answer)?) } else { tell(line) }
+        if self.asking.json { tell(&Json::new()?.line(name, answer)?) } else { tell(line) }
     }
 }
 
@@ -110,16 +118,7 @@ impl Status {
   deskgate tickets list --team Vendas --json             as JSON lines")]
 struct ListArgs {
     #[command(flatten)]
-    server: Server,
-    /// Only this bot's.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "DESKGATE_TICKETS_BOT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    bot: String,
+    asking: Asking,
     /// Only in this state; may be repeated, or several with commas.
     #[arg(long, value_name = "STATUS", env = "DESKGATE_TICKETS_STATUS", value_delimiter = ',')]
     status: Vec<Status>,
@@ -150,33 +149,18 @@ struct ListArgs {
         env = "DESKGATE_TICKETS_LIMIT"
     )]
     limit: usize,
-    /// Protobuf JSON, one ticket a line, for scripts.
-    #[arg(long, env = "DESKGATE_TICKETS_JSON", value_parser = BoolishValueParser::new())]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
 struct ShowArgs {
     #[command(flatten)]
-    server: Server,
+    asking: Asking,
     /// The ticket.
     #[arg(value_name = "TICKET")]
     ticket: String,
-    /// The bot that owns the ticket; needed only if the gateway cannot tell.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "DESKGATE_TICKETS_BOT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    bot: String,
     /// Ask Blip.
     #[arg(long, env = "DESKGATE_TICKETS_FRESH", value_parser = BoolishValueParser::new())]
     fresh: bool,
-    /// Protobuf JSON, for scripts.
-    #[arg(long, env = "DESKGATE_TICKETS_JSON", value_parser = BoolishValueParser::new())]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -259,7 +243,8 @@ pub(super) async fn run(args: TicketsArgs) -> anyhow::Result<()> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let ListArgs { server, bot, status, team, agent, customer, fresh, limit, json } = args;
+    let ListArgs { asking, status, team, agent, customer, fresh, limit } = args;
+    let Asking { server, bot, json } = asking;
     let json = json.then(Json::new).transpose()?;
     let mut client = client(&server).await?;
     let mut request = pb::ListTicketsRequest {
@@ -330,7 +315,7 @@ fn email_of(identity: &str) -> String {
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<()> {
-    let ShowArgs { server, ticket, bot, fresh, json } = args;
+    let ShowArgs { asking: Asking { server, bot, json }, ticket, fresh } = args;
     let request = pb::GetTicketRequest { ticket_id: ticket, bot, fresh };
     let answer = client(&server).await?.get_ticket(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
@@ -359,27 +344,30 @@ async fn show(args: ShowArgs) -> anyhow::Result<()> {
 
 async fn assign(args: AssignArgs) -> anyhow::Result<()> {
     let AssignArgs { acting, ticket, agent } = args;
-    let (bot, options) = (acting.bot.clone(), Some(acting.options()));
+    let (bot, options) = (acting.asking.bot.clone(), Some(acting.options()));
     let request = pb::AssignRequest { ticket_id: ticket, agent, bot, options };
-    let answer = client(&acting.server).await?.assign(request).await.map_err(|status| failed(&status))?;
+    let answer =
+        client(&acting.asking.server).await?.assign(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
     acting.tell("AssignResponse", &answer, &said(answer.receipt.as_ref(), "assigned"))
 }
 
 async fn send(args: SendArgs) -> anyhow::Result<()> {
     let SendArgs { acting, ticket, text, agent } = args;
-    let (bot, options) = (acting.bot.clone(), Some(acting.options()));
+    let (bot, options) = (acting.asking.bot.clone(), Some(acting.options()));
     let request = pb::SendRequest { ticket_id: ticket, text, agent, bot, options, ..Default::default() };
-    let answer = client(&acting.server).await?.send(request).await.map_err(|status| failed(&status))?;
+    let answer =
+        client(&acting.asking.server).await?.send(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
     acting.tell("SendResponse", &answer, &said(answer.receipt.as_ref(), "sent"))
 }
 
 async fn transfer(args: TransferArgs) -> anyhow::Result<()> {
     let TransferArgs { acting, ticket, team, agent } = args;
-    let (bot, options) = (acting.bot.clone(), Some(acting.options()));
+    let (bot, options) = (acting.asking.bot.clone(), Some(acting.options()));
     let request = pb::TransferRequest { ticket_id: ticket, team, agent, bot, options };
-    let answer = client(&acting.server).await?.transfer(request).await.map_err(|status| failed(&status))?;
+    let answer =
+        client(&acting.asking.server).await?.transfer(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
     let new = answer.new_ticket.as_ref().map(|new| printable(&new.ticket_id));
     let done = new.map_or("transferred".to_owned(), |new| format!("transferred: ticket {new} goes on"));
@@ -388,9 +376,10 @@ async fn transfer(args: TransferArgs) -> anyhow::Result<()> {
 
 async fn tags(args: TagsArgs) -> anyhow::Result<()> {
     let TagsArgs { acting, ticket, tags, clear: _ } = args;
-    let (bot, options) = (acting.bot.clone(), Some(acting.options()));
+    let (bot, options) = (acting.asking.bot.clone(), Some(acting.options()));
     let request = pb::SetTagsRequest { ticket_id: ticket, tags, bot, options };
-    let answer = client(&acting.server).await?.set_tags(request).await.map_err(|status| failed(&status))?;
+    let answer =
+        client(&acting.asking.server).await?.set_tags(request).await.map_err(|status| failed(&status))?;
     let answer = answer.into_inner();
     acting.tell("SetTagsResponse", &answer, &said(answer.receipt.as_ref(), "tags set"))
 }
@@ -398,16 +387,23 @@ async fn tags(args: TagsArgs) -> anyhow::Result<()> {
 /// What became of a command, in a line.
 pub(super) fn said(receipt: Option<&pb::CommandReceipt>, done: &str) -> String {
     let Some(receipt) = receipt else { return done.to_owned() };
-    let what = match receipt.state() {
-        pb::CommandState::Queued | pb::CommandState::Running => {
-            "accepted; `deskgate commands show` tells its end"
-        }
-        pb::CommandState::Succeeded
-        | pb::CommandState::Failed
-        | pb::CommandState::OutcomeUnknown
-        | pb::CommandState::Unspecified => done,
-    };
+    let waiting = is_waiting(Some(receipt));
+    let what = if waiting { "accepted; `deskgate commands show` tells its end" } else { done };
     format!("{what} (command {})", receipt.command_id)
+}
+
+/// Whether a command is accepted and has no end yet.
+pub(super) fn is_waiting(receipt: Option<&pb::CommandReceipt>) -> bool {
+    match receipt.map(pb::CommandReceipt::state) {
+        Some(pb::CommandState::Queued | pb::CommandState::Running) => true,
+        Some(
+            pb::CommandState::Succeeded
+            | pb::CommandState::Failed
+            | pb::CommandState::OutcomeUnknown
+            | pb::CommandState::Unspecified,
+        )
+        | None => false,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -22,15 +22,18 @@ use crate::store::{
 use super::lanes::Lanes;
 
 mod carry;
+mod credit;
 mod echo;
 mod follow;
 mod gate;
 mod look;
 mod memo;
 mod metrics;
+mod missing;
 mod queue;
 mod reads;
 mod recover;
+mod room;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -40,12 +43,16 @@ pub use metrics::CommandMetrics;
 pub use reads::{AtBlip, Messages, TicketView};
 
 use gate::Gate;
+use room::Room;
 
 /// How much of a caller's time is kept for telling it what is known.
 const ANSWER_RESERVE: Duration = Duration::from_millis(250);
 
 /// Queued commands of a bot that are carried out at once: what is more would only wait for its rate.
 const QUEUED_AT_ONCE: usize = 16;
+
+/// What commands that wait may ask, in bytes: as much as one of the usual size from each of many thousand callers.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
 
 /// What the way out stands on.
 #[derive(Debug)]
@@ -75,11 +82,13 @@ pub struct QueueLimits {
     pub expiry: Duration,
     /// Commands that may wait at once, over all bots.
     pub commands_max: usize,
+    /// What they ask, in bytes, as they are recorded.
+    pub bytes_max: usize,
 }
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { expiry: Duration::from_hours(24), commands_max: 10_000 }
+        Self { expiry: Duration::from_hours(24), commands_max: 10_000, bytes_max: QUEUED_BYTES_MAX }
     }
 }
 
@@ -100,7 +109,7 @@ struct Inner {
     metrics: CommandMetrics,
     queue: QueueLimits,
     /// Room for commands that wait.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Whether what an earlier process left has its places in the lanes.
     ready: watch::Sender<bool>,
     /// Callers of one request id, by principal and id.
@@ -120,10 +129,25 @@ struct Inner {
 /// What a command and its caller know of each other.
 #[derive(Debug, Default)]
 struct Call {
-    /// The command, once it is recorded.
-    begun: OnceLock<Uuid>,
+    /// The command, from when on it may be recorded.
+    begun: Mutex<Option<Uuid>>,
     /// The caller waits no longer.
     left: AtomicBool,
+}
+
+impl Call {
+    /// Notes which command it is, or that it is another one's repetition.
+    fn begins(&self, id: Option<Uuid>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    fn begun(&self) -> Option<Uuid> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
 }
 
 /// Held while a caller waits: it may hang up at any time.
@@ -217,7 +241,7 @@ impl Desk {
             shutdown,
             metrics,
             queue,
-            room: Arc::new(Semaphore::new(queue.commands_max.min(Semaphore::MAX_PERMITS))),
+            room: Room::new(queue),
             ready: watch::Sender::new(true),
             requests: Lanes::default(),
             tickets: Lanes::default(),
@@ -256,8 +280,8 @@ impl Desk {
                 "the time ran out before the command's end was known; GetCommand by request_id tells it later",
             ),
         };
-        Err(DeskError::Fault(match call.begun.get() {
-            Some(id) => told.with("command_id", id),
+        Err(DeskError::Fault(match call.begun() {
+            Some(id) => told.with("command_id", &id),
             None => told,
         }))
     }

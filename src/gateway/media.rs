@@ -1,5 +1,5 @@
-//! Files behind media links, as callers take them: so many at a time, each within its time, none past a stop. A file
-//! passes through in chunks and at its reader's pace; it is never held.
+//! Files behind media links, as callers take them: so many at a time, each within its time, none past a stop, however
+//! slow its reader is. A file passes through in chunks and at its reader's pace; no more than two of them are held.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub use crate::blip::media::MediaError;
 
@@ -20,6 +18,8 @@ use crate::shutdown::Shutdown;
 
 /// How long a host may take until its answer begins.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Chunks that wait for their reader.
+const CHUNKS_WAITING_MAX: usize = 1;
 /// How long a file that is on its way may go on when the process stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -107,45 +107,71 @@ impl Media {
         let end = now + time_max;
         let open_by = deadline.unwrap_or(end).min(end).min(now + OPEN_TIMEOUT);
         let Opened { mime_type, size_bytes, body } = api.open(uri, with_key, open_by).await?;
-        let soft = self.shutdown.soft().clone();
-        let passing = Passing { body, end, time_max, soft, cut: None, _turn: turn };
+        let (fed, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
+        let (cut, fault) = oneshot::channel();
+        let shutdown = self.shutdown.clone();
+        let late = match deadline {
+            Some(deadline) if deadline < end => {
+                MediaError::Unavailable("did not send all of it in the time that the call has".to_owned())
+                    .into()
+            }
+            Some(_) | None => FetchError::TooSlow { time_max },
+        };
+        let end = deadline.unwrap_or(end).min(end);
+        // A task of its own: a reader that takes nothing must not hold its turn for ever.
+        drop(self.shutdown.spawn(async move {
+            let stopped = async {
+                shutdown.soft().cancelled().await;
+                sleep(DRAIN).await;
+            };
+            let fault = tokio::select! {
+                biased;
+                () = stopped => Some(FetchError::Draining),
+                () = sleep_until(end) => Some(late),
+                () = fed.closed() => None,
+                given = feed(body, &fed) => given.err().map(FetchError::Media),
+            };
+            if let Some(fault) = fault {
+                let _ = cut.send(fault); // its reader may have hung up
+            }
+            drop(turn);
+        }));
+        let passing = Passing { chunks, fault };
         Ok(Fetched { mime_type, size_bytes, body: stream::unfold(Some(passing), Passing::next).boxed() })
     }
 }
 
-/// A file on its way.
+/// Gives a file on as it is taken, until its end, or until nobody takes it.
+async fn feed(
+    mut body: BoxStream<'static, Result<Bytes, MediaError>>,
+    fed: &mpsc::Sender<Bytes>,
+) -> Result<(), MediaError> {
+    while let Some(chunk) = body.next().await {
+        if fed.send(chunk?).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A file on its way, as its reader sees it.
 struct Passing {
-    body: BoxStream<'static, Result<Bytes, MediaError>>,
-    end: Instant,
-    time_max: Duration,
-    soft: CancellationToken,
-    /// When it is cut, once the process stops.
-    cut: Option<Instant>,
-    _turn: OwnedSemaphorePermit,
+    chunks: mpsc::Receiver<Bytes>,
+    /// Why it does not come whole.
+    fault: oneshot::Receiver<FetchError>,
 }
 
 impl Passing {
     async fn next(state: Option<Self>) -> Option<(Result<Bytes, FetchError>, Option<Self>)> {
         let mut passing = state?;
-        if passing.cut.is_none() && passing.soft.is_cancelled() {
-            passing.cut = Some(Instant::now() + DRAIN);
+        if let Some(bytes) = passing.chunks.recv().await {
+            return Some((Ok(bytes), Some(passing)));
         }
-        let stopped = match passing.cut {
-            Some(at) => Either::Left(sleep_until(at)),
-            None => Either::Right(async {
-                passing.soft.cancelled().await;
-                tokio::time::sleep(DRAIN).await;
-            }),
-        };
-        let fault = tokio::select! {
-            biased;
-            () = stopped => FetchError::Draining,
-            () = sleep_until(passing.end) => FetchError::TooSlow { time_max: passing.time_max },
-            chunk = passing.body.next() => match chunk? {
-                Ok(bytes) => return Some((Ok(bytes), Some(passing))),
-                Err(error) => FetchError::Media(error),
-            },
-        };
+        // The other end says why it is gone, or all has come.
+        let fault = (&mut passing.fault).await.ok()?;
         Some((Err(fault), None))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::store::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
-    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted,
+    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted, Unsettled,
 };
 
 fn said(id: &str, text: &str) -> Payload {
@@ -177,8 +177,8 @@ impl Ledger for TestLog {
         Ok(None)
     }
 
-    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
-        Ok(Vec::new())
+    async fn unsettled(&self, _: Unsettled) -> Result<Page<CommandRecord>, ReadError> {
+        Ok(Page { items: Vec::new(), next: None })
     }
 
     async fn unknown_since(

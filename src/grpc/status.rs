@@ -110,6 +110,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::CursorExpired | ErrorReason::CursorInFuture => Code::OutOfRange,
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
+        | ErrorReason::TeamNotFound
         | ErrorReason::BotUnknown
         | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound
@@ -233,9 +234,14 @@ fn of_append(error: &AppendError) -> Status {
     tracing::warn!(%error, "a command could not be recorded");
     let (reason, message) = match error {
         AppendError::Full => (ErrorReason::StorageFull, "the gateway's disk is full; nothing was done"),
-        AppendError::Busy | AppendError::Unavailable(_) | AppendError::Unknown(_) => {
+        AppendError::Busy | AppendError::Unavailable(_) => {
             (ErrorReason::StoreUnavailable, "the gateway cannot use its store now; nothing was done")
         }
+        // The desk says more of a command.
+        AppendError::Unknown(_) => (
+            ErrorReason::OutcomeUnknown,
+            "the gateway's store broke off; whether anything was done is not known",
+        ),
     };
     Failure::new(reason, message).into_status()
 }
@@ -322,7 +328,21 @@ fn of_fault(fault: &Fault, metadata: BTreeMap<String, String>, ticket_id: &str) 
     if let Some(millis) = wait.and_then(|(_, millis)| millis.parse().ok()) {
         failure.retry_after = failure.retry_after.map(|_| Duration::from_millis(millis));
     }
-    if reason == ErrorReason::TicketNotFound { failure.about("ticket", ticket_id) } else { failure }
+    // Under a request id that may be taken the same call would not be carried out.
+    failure.retry_after = failure.retry_after.filter(|_| fault.frees_request_id);
+    let told = |key: &str| failure.metadata.get(key).cloned().unwrap_or_default();
+    match fault.reason.as_str() {
+        "TICKET_NOT_FOUND" => failure.about("ticket", ticket_id),
+        "AGENT_NOT_FOUND" => {
+            let agent = told("agent");
+            failure.about("agent", agent)
+        }
+        "TEAM_NOT_FOUND" => {
+            let team = told("team");
+            failure.about("team", team)
+        }
+        _ => failure,
+    }
 }
 
 /// Neither the gateway nor Blip knows the ticket.

@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
-use super::rules::{DEDUP_WINDOW_MIN, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces};
+use super::rules::{
+    DEDUP_WINDOW_MIN, Gathered, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces,
+};
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
-    Ledger, LogId, NewCommand, Page, Progress, Quarantined, ReadError, TicketsWanted,
+    Ledger, LogId, NewCommand, Page, Progress, Quarantined, ReadError, TicketsWanted, Unsettled,
 };
 use crate::clock::{Clock, Ids};
 use crate::domain::late::{Place, place_late};
@@ -426,8 +428,16 @@ impl Ledger for MemoryLog {
         Ok(self.lock().find(&key).cloned())
     }
 
-    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
-        Ok(self.lock().commands.values().filter(|record| record.end.is_none()).cloned().collect())
+    async fn unsettled(&self, wanted: Unsettled) -> Result<Page<CommandRecord>, ReadError> {
+        let state = self.lock();
+        let left = state.commands.range(wanted.after.unwrap_or_default().saturating_add(1)..);
+        let mut page = Gathered::new(wanted);
+        for (n, record) in left.filter(|(_, record)| wanted.wants(record)) {
+            if !page.take(*n, record.clone()) {
+                break;
+            }
+        }
+        Ok(page.end())
     }
 
     async fn unknown_since(

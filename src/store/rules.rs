@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Appended, CommandRecord, CommandsWanted, End, TicketsWanted};
+use super::{Appended, CommandRecord, CommandsWanted, End, Page, TicketsWanted, Unsettled};
 use crate::domain::{Outcome, Seq, Ticket};
 
 /// How much of a list one page looks at: what is rare is found over several, and no reader holds up the others.
@@ -55,6 +55,40 @@ impl CommandsWanted {
         let Self { ticket_id, progress, count_max: _, before: _ } = self;
         (ticket_id.is_empty() || *ticket_id == record.command.ticket_id)
             && (progress.is_empty() || progress.contains(&record.progress()))
+    }
+}
+
+/// A page of commands without an end, as far as it has come.
+pub(super) struct Gathered {
+    wanted: Unsettled,
+    bytes: usize,
+    last: Option<u64>,
+    page: Page<CommandRecord>,
+}
+
+impl Gathered {
+    /// An empty one.
+    pub(super) fn new(wanted: Unsettled) -> Self {
+        Self { wanted, bytes: 0, last: wanted.after, page: Page { items: Vec::new(), next: None } }
+    }
+
+    /// Takes the next command, number `n`, in; `false` where the page ended before it.
+    pub(super) fn take(&mut self, n: u64, record: CommandRecord) -> bool {
+        let items = &mut self.page.items;
+        self.bytes = self.bytes.saturating_add(record.command.memo.len());
+        let full = items.len() >= self.wanted.count_max || self.bytes > self.wanted.bytes_max;
+        if full && !items.is_empty() {
+            self.page.next = self.last;
+            return false;
+        }
+        self.last = Some(n);
+        items.push(record);
+        true
+    }
+
+    /// The page.
+    pub(super) fn end(self) -> Page<CommandRecord> {
+        self.page
     }
 }
 

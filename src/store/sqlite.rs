@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::rules::DEDUP_WINDOW_MIN;
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
-    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted,
+    Ledger, LogId, NewCommand, Page, Quarantined, ReadError, TicketsWanted, Unsettled,
 };
 use crate::clock::{Clock, Ids};
 use crate::domain::{NewEvent, Seq, StoredEvent, Ticket, TicketState};
@@ -389,10 +389,8 @@ impl Ledger for SqliteLog {
         self.readers.read(Seq::default(), find).await
     }
 
-    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
-        let find = |db: &rusqlite::Connection| {
-            Ok(commands::unsettled(db)?.into_iter().collect::<Result<_, _>>().map_err(corrupt))
-        };
+    async fn unsettled(&self, wanted: Unsettled) -> Result<Page<CommandRecord>, ReadError> {
+        let find = move |db: &rusqlite::Connection| Ok(commands::unsettled(db, wanted)?.map_err(corrupt));
         self.readers.read(Seq::default(), find).await
     }
 

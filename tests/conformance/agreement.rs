@@ -180,7 +180,7 @@ async fn seen(store: &Subject) -> Vec<String> {
         format!("{trimmed:?} {:?} {tail:?} {:?}", bounds.last, log.id()),
         format!("{:?} {:?}", bounds.earliest_time, bounds.latest_time),
         format!("{:?}", store.all_after(trimmed).await),
-        format!("{:?}", store.ledger().unsettled().await),
+        format!("{:?}", store.unsettled().await),
         format!("{:?}", store.ledger().unknown_since(jiff::Timestamp::MIN, 9).await),
         format!("{:?}", store.held().await),
     ];

@@ -203,7 +203,7 @@ async fn the_fourth_schema_is_brought_up_to_date() {
     db.pragma_update(None, "user_version", 4).unwrap();
     drop(db);
     store.open().unwrap();
-    let kept = store.ledger().unsettled().await.unwrap();
+    let kept = store.unsettled().await;
     let [kept] = kept.as_slice() else { panic!("{kept:?}") };
     assert_eq!(kept.start_time, Some(kept.accept_time), "it was sent as soon as it was recorded");
     assert!(!kept.command.accept_only);

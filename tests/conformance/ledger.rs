@@ -2,7 +2,7 @@
 
 use deskgate::domain::{Fault, Outcome, Returned, Seq, TicketStatus};
 use deskgate::store::{
-    AppendError, Begun, CommandKey, CommandRecord, CommandsWanted, End, NewCommand, Page, Progress,
+    AppendError, Begun, CommandKey, CommandRecord, CommandsWanted, End, NewCommand, Page, Progress, Unsettled,
 };
 use uuid::Uuid;
 
@@ -119,7 +119,7 @@ pub(crate) async fn queued(store: &mut Subject) {
     assert_eq!(store.ledger().command(CommandKey::Id(id(1))).await.unwrap(), Some(started));
     store.ledger().requeue(id(1)).await.unwrap();
     store.restart();
-    assert_eq!(store.ledger().unsettled().await.unwrap(), [first], "nothing was sent after all");
+    assert_eq!(store.unsettled().await, [first], "nothing was sent after all");
     store.ledger().start(id(1)).await.unwrap().unwrap();
     store.ledger().settle(id(1), end(Outcome::Done), vec![]).await.unwrap();
     store.ledger().requeue(id(1)).await.unwrap();
@@ -192,9 +192,37 @@ pub(crate) async fn unsettled(store: &mut Subject) {
     store.hours_pass(1_000);
     store.enforce_retention().await;
     store.restart();
-    let in_doubt: Vec<_> =
-        store.ledger().unsettled().await.unwrap().iter().map(|record| record.command.id).collect();
+    let in_doubt: Vec<_> = store.unsettled().await.iter().map(|record| record.command.id).collect();
     assert_eq!(in_doubt, [id(1), id(3)]);
+}
+
+pub(crate) async fn unsettled_pages(store: &mut Subject) {
+    for of in 1..=6 {
+        let memo = if of == 4 { "x".repeat(100) } else { "memo".to_owned() };
+        let accept_only = of != 3;
+        fresh(store.ledger().begin(NewCommand { memo, accept_only, ..command(of, "", 7) }).await.unwrap());
+    }
+    store.ledger().settle(id(6), end(Outcome::Done), vec![]).await.unwrap();
+    store.restart();
+    let wanted = |begun, count_max, bytes_max| Unsettled { begun, count_max, bytes_max, after: None };
+    for (wanted, expected) in [
+        (wanted(false, 2, 1_000), vec![vec![1, 2], vec![4, 5]]),
+        (wanted(false, 9, 50), vec![vec![1, 2], vec![4], vec![5]]),
+        (wanted(false, 9, 0), vec![vec![1], vec![2], vec![4], vec![5]]),
+        (wanted(false, 4, 1_000), vec![vec![1, 2, 4, 5]]),
+        (wanted(true, 9, 1_000), vec![vec![3]]),
+    ] {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.ledger().unsettled(Unsettled { after, ..wanted }).await.unwrap();
+            pages.push(page.items.iter().map(|it| it.command.id.as_u128()).collect::<Vec<_>>());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, expected, "{wanted:?}");
+    }
 }
 
 pub(crate) async fn knows_ticket(store: &mut Subject) {

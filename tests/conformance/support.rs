@@ -12,7 +12,7 @@ use deskgate::domain::{
 use deskgate::store::memory::MemoryLog;
 use deskgate::store::quarantine::{HeldPage, Quarantine, Wanted};
 use deskgate::store::sqlite::{Config, SqliteLog};
-use deskgate::store::{Appended, End, EventLog, Ledger, NewCommand, Quarantined};
+use deskgate::store::{Appended, CommandRecord, End, EventLog, Ledger, NewCommand, Quarantined, Unsettled};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -39,6 +39,16 @@ impl Subject {
         let (clock, ids) = (clock(), Arc::new(SequentialIds::default()));
         let log = MemoryLog::new(RETENTION, Duration::ZERO, clock.clone(), ids.clone());
         Self { clock, ids, kind: Kind::Memory(log) }
+    }
+
+    /// Every command without an end: those perhaps sent, then those queued.
+    pub(crate) async fn unsettled(&self) -> Vec<CommandRecord> {
+        let mut all = Vec::new();
+        for begun in [true, false] {
+            let wanted = Unsettled { begun, count_max: 99, bytes_max: usize::MAX, after: None };
+            all.extend(self.ledger().unsettled(wanted).await.unwrap().items);
+        }
+        all
     }
 
     pub(crate) fn sqlite() -> Self {

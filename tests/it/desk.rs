@@ -89,7 +89,19 @@ async fn a_transfer_to_an_agent_or_to_nowhere() {
     let (_, old) = world.customer("oi").await;
     let mut tickets = world.tickets().await;
     let status = tickets.transfer(transfer(&old, "Nenhum", "")).await.unwrap_err();
-    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::NotFound, "BLIP_NOT_FOUND"));
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::NotFound, "TEAM_NOT_FOUND"));
+    assert_eq!((metadata["team"].as_str(), metadata["blip_code"].as_str()), ("Nenhum", "67"));
+    lay(&world, "/transfer", json!({"failure": {"code": 67, "description": "Not found"}})).await;
+    let nobody =
+        pb::TransferRequest { agent: "nobody@empresa.com".to_owned(), ..transfer(&old, "Vendas", "") };
+    let (reason, metadata) = reason_of(&tickets.transfer(nobody).await.unwrap_err());
+    assert_eq!(reason, "AGENT_NOT_FOUND", "the team is there");
+    assert_eq!(metadata["agent"], "nobody%40empresa.com@blip.ai");
+    // Where Blip does not list its teams, nobody knows.
+    lay(&world, "/teams", json!({"failure": {"code": 1, "description": "Erro"}})).await;
+    let (reason, _) = reason_of(&tickets.transfer(transfer(&old, "Nenhum", "")).await.unwrap_err());
+    assert_eq!(reason, "BLIP_NOT_FOUND");
     let request = pb::TransferRequest { agent: "ana@empresa.com".to_owned(), ..transfer(&old, "Vendas", "") };
     let new = tickets.transfer(request).await.unwrap().into_inner().new_ticket.unwrap();
     assert_eq!((new.team.as_str(), new.agent_identity.as_str()), ("Vendas", "ana%40empresa.com@blip.ai"));
@@ -233,7 +245,7 @@ async fn a_ticket_is_opened_for_a_customer() {
         team: "Nenhum".to_owned(),
         ..Default::default()
     };
-    assert_eq!(reason_of(&tickets.create(request).await.unwrap_err()).0, "BLIP_NOT_FOUND");
+    assert_eq!(reason_of(&tickets.create(request).await.unwrap_err()).0, "TEAM_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,7 +395,7 @@ async fn commands_are_listed_newest_first() {
     assert_eq!(page.commands.len(), 1);
     assert_eq!(
         (page.commands[0].method.as_str(), page.commands[0].error_reason.as_str()),
-        ("Transfer", "BLIP_NOT_FOUND")
+        ("Transfer", "TEAM_NOT_FOUND")
     );
 }
 

@@ -115,7 +115,7 @@ async fn a_caller_that_does_not_wait_is_told_by_an_event() {
     };
     tickets.transfer(unknown_team).await.unwrap();
     let told = settled(&world, 2).await.remove(1).1;
-    assert_eq!((told.state(), told.error_reason.as_str()), (pb::CommandState::Failed, "BLIP_NOT_FOUND"));
+    assert_eq!((told.state(), told.error_reason.as_str()), (pb::CommandState::Failed, "TEAM_NOT_FOUND"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

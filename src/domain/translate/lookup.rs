@@ -145,8 +145,8 @@ pub fn ticket_confirms(action: &Action, ticket: &Ticket, known: Option<&Ticket>)
             let newly = ticket.status == TicketStatus::Assigned && known.is_some_and(|known| !before(known));
             is_theirs(ticket) && (ticket.status == TicketStatus::Open || newly)
         }
-        // A close is what was asked for only as the status asked for.
-        Action::Close { by, .. } => ticket.status == by.status(),
+        // A close is what was asked for only as the status asked for, and with the labels that go before it.
+        Action::Close { by, .. } => ticket.status == by.status() && has_labels(action, ticket),
         Action::Finish { closed_by, tags } => {
             let owner = Members(&ticket.more).text("ownerIdentity").ok().flatten().unwrap_or_default();
             let by = if closed_by.is_empty() { &owner } else { closed_by };
@@ -190,16 +190,24 @@ pub fn successor_among(tickets: Vec<Ticket>, old: &Ticket, action: &Action) -> O
     })
 }
 
-/// The ticket that `action` opened: one of its customer, not older than `since`, and where it was to be.
-pub fn created_among(tickets: Vec<Ticket>, since: Timestamp, action: &Action) -> Option<Ticket> {
-    let Action::Create(new) = action else { return None };
+/// The tickets that `action` may have opened: of its customer, not older than `since`, where it was to be, and with what
+/// was to be said. The customer may have opened one too, by writing, and a transfer opens others.
+pub fn created_among(mut tickets: Vec<Ticket>, since: Timestamp, action: &Action) -> Vec<Ticket> {
+    let Action::Create(new) = action else { return Vec::new() };
     let fits = |asked: &str, has: &str| asked.is_empty() || asked.eq_ignore_ascii_case(has);
-    tickets.into_iter().find(|ticket| {
+    let input = new
+        .input
+        .as_ref()
+        .map(|(media_type, document)| content_of(&MediaType::new(media_type), document.clone()));
+    tickets.retain(|ticket| {
         ticket.customer_identity.eq_ignore_ascii_case(&new.customer_identity)
             && ticket.create_time.is_some_and(|created| created >= since)
+            && ticket.parent_sequential_id.is_none()
             && fits(&new.team, &ticket.team)
             && fits(&new.agent_identity, &ticket.agent_identity)
-    })
+            && (ticket.customer_input.is_none() || ticket.customer_input == input)
+    });
+    tickets
 }
 
 /// Whether the reply to a look at a conversation holds a message of this id.
@@ -274,17 +282,22 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_confirmed_by_its_own_status_alone() {
-        let close = Action::Close {
-            by: CloseBy::Agent,
-            tags: vec![],
-            closed_by: String::new(),
-            without_redirect: false,
+    fn a_close_is_confirmed_by_its_own_status_and_labels() {
+        let confirms = |tags: &[&str], status: &str, has: &[&str]| {
+            let close = Action::Close {
+                by: CloseBy::Agent,
+                tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                closed_by: String::new(),
+                without_redirect: false,
+            };
+            ticket_confirms(&close, &ticket(&json!({"id": "t", "status": status, "tags": has})), None)
         };
-        let confirms =
-            |status: &str| ticket_confirms(&close, &ticket(&json!({"id": "t", "status": status})), None);
-        assert!(confirms("ClosedAttendant"));
-        assert!(!confirms("ClosedClient") && !confirms("Transferred") && !confirms("Open"));
+        assert!(confirms(&[], "ClosedAttendant", &[]) && confirms(&[], "ClosedAttendant", &["a"]));
+        for status in ["ClosedClient", "Transferred", "Open"] {
+            assert!(!confirms(&[], status, &[]), "{status}");
+        }
+        assert!(confirms(&["a"], "ClosedAttendant", &["b", "a"]));
+        assert!(!confirms(&["a"], "ClosedAttendant", &["b"]), "somebody else closed it");
     }
 
     /// Desk assigns tickets to agents too, and then they have yet to be opened.
@@ -332,10 +345,31 @@ mod tests {
         let since = "2024-05-02T12:00:00Z".parse().unwrap();
         let found = |customer: &str, date: &str| {
             let new = ticket(&json!({"id": "n", "customerIdentity": customer, "storageDate": date}));
-            created_among(vec![new], since, &create).is_some()
+            !created_among(vec![new], since, &create).is_empty()
         };
         assert!(found("C@0mn.io", "2024-05-02T12:00:00.001Z"));
         assert!(!found("c@0mn.io", "2024-05-02T11:59:59.999Z") && !found("d@0mn.io", "2024-05-02T12:00:01Z"));
+    }
+
+    /// What the customer wrote meanwhile opens a ticket too, and so does a transfer.
+    #[test]
+    fn a_new_ticket_says_what_it_was_to_say() {
+        let text = |text: &str| ("text/plain".to_owned(), json!(text));
+        let since = "2024-05-02T12:00:00Z".parse().unwrap();
+        let found = |input: Option<(String, Value)>, more: Value| {
+            let customer_identity = "c@0mn.io".to_owned();
+            let create =
+                Action::Create(Box::new(NewTicket { customer_identity, input, ..NewTicket::default() }));
+            let mut new =
+                json!({"id": "n", "customerIdentity": "c@0mn.io", "storageDate": "2024-05-02T12:00:01Z"});
+            new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            !created_among(vec![ticket(&new)], since, &create).is_empty()
+        };
+        let said = |text: &str| json!({"customerInput": {"type": "text/plain", "value": text}});
+        assert!(found(Some(text("oi")), said("oi")) && found(Some(text("oi")), json!({})));
+        assert!(found(None, json!({"customerInput": {}})) && found(None, json!({})));
+        assert!(!found(Some(text("oi")), said("bom dia")) && !found(None, said("oi")));
+        assert!(!found(None, json!({"parentSequentialId": 7})));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::lime::{Reply, ReplyStatus};
 use crate::store::{CommandRecord, End};
 
 use super::look::{LOOKS_MAX, Seen};
-use super::unknown;
+use super::missing::named;
+use super::{Inner, unknown};
 
 /// The longest one attempt may wait: Blip itself gives up after 60 s and says so.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(62);
@@ -27,6 +28,7 @@ const RETURNED_BYTES_MAX: usize = 1 << 20;
 
 /// An action on its way.
 pub(super) struct Carrier<'a> {
+    pub(super) desk: &'a Inner,
     pub(super) api: &'a dyn BlipApi,
     pub(super) id: &'a str,
     pub(super) ticket_id: &'a str,
@@ -37,10 +39,11 @@ pub(super) struct Carrier<'a> {
     pub(super) learnt: Option<Ticket>,
     /// What the log knows of the ticket.
     pub(super) known: Option<&'a Ticket>,
-    /// From when on it may have been sent.
-    pub(super) since: Timestamp,
+    pub(super) record: &'a CommandRecord,
     /// The ticket that it opened, as Blip showed it.
     pub(super) made: Option<Ticket>,
+    /// The labels that go before a close are set.
+    pub(super) labelled: bool,
     /// What Blip answered to a caller's own LIME command.
     pub(super) answer: Option<(String, Value)>,
 }
@@ -48,15 +51,16 @@ pub(super) struct Carrier<'a> {
 impl<'a> Carrier<'a> {
     /// The carrier of what `record` says was asked.
     pub(super) fn new(
+        desk: &'a Inner,
         api: &'a dyn BlipApi,
         id: &'a str,
         request: &'a ActionRequest,
         state: &'a TicketState,
-        record: &CommandRecord,
+        record: &'a CommandRecord,
         deadline: Instant,
     ) -> Self {
-        let begun = record.start_time.unwrap_or(record.accept_time);
         Self {
+            desk,
             api,
             id,
             ticket_id: &request.ticket_id,
@@ -65,8 +69,9 @@ impl<'a> Carrier<'a> {
             attempts: 0,
             learnt: None,
             known: state.ticket.as_ref(),
-            since: begun.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN),
+            record,
             made: None,
+            labelled: false,
             answer: None,
         }
     }
@@ -98,6 +103,7 @@ impl<'a> Carrier<'a> {
             if let Err(outcome) = self.step(&step).await {
                 return outcome;
             }
+            self.labelled |= step.is_labels();
         }
         Outcome::Done
     }
@@ -234,7 +240,16 @@ impl<'a> Carrier<'a> {
         match judgement {
             Judgement::Done => Outcome::Done,
             Judgement::InDoubt(why) => Outcome::Unknown(unknown(why)),
-            Judgement::Refused(fault) => Outcome::Failed(fault),
+            Judgement::Refused(fault) => Outcome::Failed(match self.action {
+                Action::Create(_) => self.missing(fault).await,
+                Action::Assign { .. }
+                | Action::Send(_)
+                | Action::Close { .. }
+                | Action::Finish { .. }
+                | Action::Transfer { .. }
+                | Action::SetTags { .. }
+                | Action::Execute(_) => fault,
+            }),
             Judgement::PerhapsClosed(fault) => self.perhaps_closed(fault).await,
             Judgement::AlreadyClosed(fault) => match self.ticket().await {
                 Some(ticket) if is_alive(&ticket) => Outcome::Failed(fault),
@@ -260,10 +275,9 @@ impl<'a> Carrier<'a> {
         match (ticket.status.is_terminal(), self.action) {
             // The ticket is there, so what Blip did not find is the other thing named.
             (false, Action::Assign { agent_identity }) if fault.reason == "TICKET_NOT_FOUND" => {
-                let not_found = Fault { reason: "AGENT_NOT_FOUND".to_owned(), ..fault };
-                Outcome::Failed(not_found.with("agent", agent_identity))
+                Outcome::Failed(named(fault, "AGENT_NOT_FOUND", "agent", agent_identity))
             }
-            (false, Action::Transfer { .. }) => Outcome::Failed(translate::elsewhere(fault)),
+            (false, Action::Transfer { .. }) => Outcome::Failed(self.missing(fault).await),
             (false, _) => Outcome::Failed(fault),
             (true, Action::Close { .. }) => Outcome::AlreadyClosed,
             (
@@ -298,6 +312,12 @@ impl<'a> Carrier<'a> {
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
+
+/// From when on a command may have taken effect, by Blip's clock.
+pub(super) fn since(record: &CommandRecord) -> Timestamp {
+    let begun = record.start_time.unwrap_or(record.accept_time);
+    begun.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN)
 }
 
 /// Whether a ticket is surely not closed.

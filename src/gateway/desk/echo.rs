@@ -74,6 +74,18 @@ pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
     }
 }
 
+/// The event of the labels that a close set before it failed; none where the log knows them.
+pub(super) fn labels(deed: Deed<'_>) -> Option<NewEvent> {
+    let Deed { id, bot, ticket_id, action, state, made: _ } = deed;
+    let Action::Close { tags, .. } = action else { return None };
+    let is_news = state.ticket.as_ref().is_none_or(|known| known.tags != *tags);
+    is_news.then(|| NewEvent {
+        ticket_id: Some(ticket_id.to_owned()),
+        origin: Origin::Command,
+        ..event_of(id, bot, Fact::Tags(tags.clone()))
+    })
+}
+
 fn said(id: Uuid, message: &OutboundMessage, state: &TicketState) -> Fact {
     let OutboundMessage { content, agent_identity, document: _, metadata: _ } = message;
     let attending = || state.ticket.as_ref().map(|ticket| ticket.agent_identity.clone()).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::blip::Caller;
 use crate::domain::{Action, ActionRequest, Outcome};
@@ -14,7 +14,7 @@ use crate::store::{CommandRecord, Progress};
 use super::carry::Carrier;
 use super::echo::settled;
 use super::look::{LOOKS_MAX, Seen};
-use super::run::{Carried, carried};
+use super::run::{Carried, carried, lane_of};
 use super::{DeskError, Inner, memo};
 
 /// How long after its end a command is looked for.
@@ -23,7 +23,7 @@ pub(super) const FOLLOW_FOR: SignedDuration = SignedDuration::from_mins(15);
 pub(super) const FOLLOWED_MAX: usize = 1_000;
 /// Looks that run at once, over all bots: they cost quota.
 pub(super) const LOOKS_AT_ONCE: usize = 4;
-/// How long one look may take.
+/// How long one look may take, with the wait for its turn.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before the first look; doubles with each.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -78,14 +78,22 @@ impl Inner {
         }
     }
 
-    /// Whether the end is known now.
+    /// Whether the end is known now. No other command of its ticket runs meanwhile: what that one did would look like
+    /// this one's doing. Where one does, there is nothing to be seen yet.
     async fn look_once(&self, record: &CommandRecord, request: &ActionRequest) -> Result<bool, DeskError> {
-        let _turn = self.looks.acquire().await;
+        let deadline = Instant::now() + LOOK_TIMEOUT;
+        let _lane = match lane_of(request) {
+            None => None,
+            Some(lane) => match timeout_at(deadline, self.tickets.turn(lane)).await {
+                Ok(turn) => Some(turn),
+                Err(_) => return Ok(false),
+            },
+        };
+        let Ok(_turn) = timeout_at(deadline, self.looks.acquire()).await else { return Ok(false) };
         let api = self.api(&request.bot)?.for_caller(Caller::background());
         let id = record.command.id.to_string();
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
-        let deadline = Instant::now() + LOOK_TIMEOUT;
-        let mut carrier = Carrier::new(api.as_ref(), &id, request, &state, record, deadline);
+        let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
         carrier.attempts = record.end.as_ref().map_or(0, |end| end.attempts);
         let outcome = match carrier.seen(None, LOOKS_MAX).await {
             Seen::Effect => Outcome::Done,

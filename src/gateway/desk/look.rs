@@ -9,7 +9,7 @@ use crate::domain::translate::{self, ITEMS_MAX, Listed, Step};
 use crate::domain::{Action, Ticket, TicketStatus};
 use crate::lime::{Command, ReplyStatus};
 
-use super::carry::Carrier;
+use super::carry::{Carrier, since};
 
 /// How often something is looked for, one time after the other.
 pub(super) const LOOKS_MAX: u32 = 3;
@@ -81,7 +81,11 @@ impl Carrier<'_> {
             Action::Send(_) => found(translate::has_message(resource, self.id)),
             Action::Create(_) => {
                 let tickets = translate::tickets_in(resource);
-                self.made = translate::created_among(tickets, self.since, self.action);
+                let candidates = translate::created_among(tickets, since(self.record), self.action);
+                match self.desk.opened_by(self.record, candidates).await {
+                    Ok(made) => self.made = made,
+                    Err(error) => return Seen::Unasked(error.to_string()),
+                }
                 found(self.made.is_some())
             }
             Action::Assign { .. }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -15,8 +14,9 @@ use crate::store::{Begun, CommandKey, CommandRecord};
 
 use super::super::lanes::{Place, Turn};
 use super::echo::settled;
+use super::room::Held;
 use super::run::{Carried, lane_of, new_command, no_time};
-use super::{Bot, DeskError, Done, Inner, memo};
+use super::{Bot, Call, DeskError, Done, Inner, memo};
 
 /// How long one try may take: a little more than Blip's own limit.
 const TRY_TIMEOUT: Duration = Duration::from_secs(70);
@@ -32,8 +32,7 @@ pub(super) struct Queued {
     pub(super) place: Option<Place>,
     /// Held for those who wait for its end.
     pub(super) ended: Turn,
-    /// None for what an earlier process took in.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Held,
 }
 
 /// What to do with a queued command next.
@@ -50,16 +49,14 @@ impl Inner {
         self: Arc<Self>,
         request: ActionRequest,
         deadline: Instant,
+        call: &Call,
     ) -> Result<Done, DeskError> {
         if let Some(earlier) = self.earlier(&request).await? {
             self.metrics.replayed();
             return self.accepted(earlier, true).await;
         }
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            let most = self.queue.commands_max;
-            let why = format!("{most} commands wait already, as many as commands.queue_max allows");
-            return Err(DeskError::Fault(no_time(&why)));
-        };
+        let command = new_command(self.ids.next(), &request);
+        let room = self.room.try_take(command.memo.len()).map_err(|why| DeskError::Fault(no_time(&why)))?;
         let lane = lane_of(&request);
         let (_door, place) = match lane {
             None => (None, None),
@@ -72,10 +69,9 @@ impl Inner {
                 (Some(door), Some(self.tickets.place(lane).await))
             }
         };
-        let command = new_command(self.ids.next(), &request);
         // Before anybody can find the command, and wait for its end.
         let ended = self.ends.turn(command.id).await;
-        let (record, state) = match self.ledger.begin(command).await? {
+        let (record, state) = match self.begin(command, call).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => return self.accepted(record, true).await,
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
@@ -87,7 +83,7 @@ impl Inner {
             let record = self.settle(id, end, Vec::new()).await?;
             return self.answer(record, false).await;
         }
-        let queued = Queued { id, place, ended, room: Some(room) };
+        let queued = Queued { id, place, ended, room };
         drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
         self.accepted(record, false).await
     }
@@ -201,8 +197,14 @@ impl Inner {
                 if silent(fault) {
                     bot.gate.silent();
                 }
+                let again = Next::Again(retry_after(fault));
                 self.requeue(record.command.id).await?;
-                Ok(Next::Again(retry_after(fault)))
+                // What it found, or did before it failed, is so whatever becomes of it.
+                if !carried.events.is_empty() {
+                    let write = || self.log.append(carried.events.clone());
+                    self.until_stored("what a queued command found", write).await?;
+                }
+                Ok(again)
             }
             Outcome::Unknown(_) => {
                 bot.gate.silent();
@@ -217,17 +219,8 @@ impl Inner {
 
     /// Notes that nothing was sent, trying on while the store cannot: else a restart would not dare to send it.
     async fn requeue(&self, id: Uuid) -> Result<(), DeskError> {
-        let mut pause = PAUSE_MIN;
-        loop {
-            match self.ledger.requeue(id).await {
-                Ok(()) => return Ok(()),
-                Err(error) if self.passes(&error) && !self.shutdown.hard().is_cancelled() => {
-                    tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(PAUSE_MAX);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let what = format!("that nothing was sent of command {id}");
+        Ok(self.until_stored(&what, || self.ledger.requeue(id)).await?)
     }
 
     /// How much of its time a queued command has left.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::domain::{ActionRequest, Outcome, TicketState};
-use crate::store::{CommandRecord, End};
+use crate::store::{CommandKey, CommandRecord, End, Page, ReadError, Unsettled};
 
 use super::super::lanes::{Place, Turn};
 use super::carry::Carrier;
@@ -27,53 +28,82 @@ const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(500);
 /// The longest such pause.
 const ASK_AGAIN_PAUSE_MAX: Duration = Duration::from_secs(15);
 
+/// Commands that are read at once.
+const READ_AT_ONCE: usize = 256;
+/// What these ask, in bytes.
+const READ_BYTES_MAX: usize = 8 << 20;
+
 /// A command of an earlier process that was perhaps sent.
 struct InDoubt {
-    record: CommandRecord,
+    id: Uuid,
     place: Option<Place>,
     ended: Turn,
 }
 
 impl Inner {
-    /// Takes up every command of an earlier process that has no end, or none that is known.
+    /// Takes up every command of an earlier process that has no end, or none that is known: first what was perhaps sent,
+    /// as it was before what was queued. Keeps no more of them than their places.
     pub(super) async fn recover(self: Arc<Self>) {
-        let Some(unsettled) = self.left_behind().await else { return };
-        let (queued, in_doubt): (Vec<_>, Vec<_>) =
-            unsettled.into_iter().partition(|record| record.start_time.is_none());
-        if !in_doubt.is_empty() {
-            tracing::warn!(count = in_doubt.len(), "looking for commands begun before the restart");
-        }
         let give_up = Instant::now() + ASK_AGAIN_FOR;
-        for record in in_doubt {
-            let (place, ended) = self.places_of(&record).await;
-            let (inner, in_doubt) = (Arc::clone(&self), InDoubt { record, place, ended });
-            drop(self.shutdown.spawn(async move {
-                if let Err(error) = inner.recover_one(in_doubt, give_up).await {
-                    tracing::error!(%error, "a command in doubt could not be settled");
+        for begun in [true, false] {
+            let mut after = None;
+            let mut count = 0_usize;
+            loop {
+                let Some(page) = self.left_behind(begun, after).await else { return };
+                count = count.saturating_add(page.items.len());
+                for record in page.items {
+                    self.take_up(&record, give_up).await;
                 }
-            }));
-        }
-        if !queued.is_empty() {
-            tracing::info!(count = queued.len(), "going on with commands queued before the restart");
-        }
-        for record in queued {
-            let (place, ended) = self.places_of(&record).await;
-            let queued = Queued { id: record.command.id, place, ended, room: None };
-            drop(self.shutdown.spawn(Arc::clone(&self).post(queued)));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            match (begun, count) {
+                (_, 0) => {}
+                (true, _) => tracing::warn!(count, "looking for commands begun before the restart"),
+                (false, _) => tracing::info!(count, "going on with commands queued before the restart"),
+            }
         }
         self.ready.send_replace(true);
         self.follow_on().await;
     }
 
-    /// Commands without an end; `None` if the process stops before they could be read.
-    async fn left_behind(&self) -> Option<Vec<CommandRecord>> {
+    /// Gives a command its place, and its task.
+    async fn take_up(self: &Arc<Self>, record: &CommandRecord, give_up: Instant) {
+        let (place, ended) = self.places_of(record).await;
+        let (inner, id) = (Arc::clone(self), record.command.id);
+        if record.start_time.is_none() {
+            let room = self.room.take(record.command.memo.len());
+            drop(self.shutdown.spawn(inner.post(Queued { id, place, ended, room })));
+            return;
+        }
+        drop(self.shutdown.spawn(async move {
+            if let Err(error) = inner.recover_one(InDoubt { id, place, ended }, give_up).await {
+                tracing::error!(command.id = %id, %error, "a command in doubt could not be settled");
+            }
+        }));
+    }
+
+    /// A page of commands without an end; `None` if the process stops before it could be read.
+    async fn left_behind(&self, begun: bool, after: Option<u64>) -> Option<Page<CommandRecord>> {
+        let wanted = Unsettled { begun, count_max: READ_AT_ONCE, bytes_max: READ_BYTES_MAX, after };
+        let what = "commands without an end could not be read; no command is taken until they are";
+        self.until_read(what, || self.ledger.unsettled(wanted)).await
+    }
+
+    /// What the store answers, asked until it does; `None` if the process stops before.
+    async fn until_read<T, F>(&self, what: &str, read: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
         let mut pause = ASK_AGAIN_PAUSE;
         loop {
-            let error = match self.ledger.unsettled().await {
-                Ok(unsettled) => return Some(unsettled),
+            let error = match read().await {
+                Ok(answer) => return Some(answer),
                 Err(error) => error,
             };
-            tracing::error!(%error, "commands without an end could not be read; no command is taken until they are");
+            tracing::error!(%error, "{what}");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shutdown.soft().cancelled() => return None,
@@ -105,16 +135,20 @@ impl Inner {
     }
 
     async fn recover_one(self: &Arc<Self>, in_doubt: InDoubt, give_up: Instant) -> Result<(), DeskError> {
-        let InDoubt { record, place, ended } = in_doubt;
+        let InDoubt { id, place, ended } = in_doubt;
         let turn = match place {
             Some(place) => Some(place.turn().await),
             None => None,
         };
+        let what = "a command in doubt could not be read; trying on";
+        let read = || self.ledger.command(CommandKey::Id(id));
+        let Some(Some(record)) = self.until_read(what, read).await else { return Ok(()) };
         let looked = match memo::request_of(&record.command) {
             Some(request) => {
-                let (bot, ticket_id) = (&request.bot, &request.ticket_id);
-                let state = self.log.ticket(bot, ticket_id).await?.unwrap_or_default();
-                self.looked_for(&record, &request, &state, give_up).await
+                let what = "the ticket of a command in doubt could not be read; trying on";
+                let read = || self.log.ticket(&request.bot, &request.ticket_id);
+                let Some(state) = self.until_read(what, read).await else { return Ok(()) };
+                self.looked_for(&record, &request, &state.unwrap_or_default(), give_up).await
             }
             None => Some(Carried::at_once(in_doubt_still(
                 "its record is of another version, so Blip could not be asked",
@@ -151,7 +185,7 @@ impl Inner {
         let mut pause = ASK_AGAIN_PAUSE;
         loop {
             let deadline = Instant::now() + LOOK_TIMEOUT;
-            let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
+            let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
             carrier.attempts = 1;
             let looking = self.looks.acquire().await;
             let seen = tokio::select! {

@@ -2,7 +2,6 @@
 //! kind share on that way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +14,7 @@ use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, N
 
 use super::super::lanes::Turn;
 use super::carry::Carrier;
-use super::echo::{Deed, echo, read_back, settled};
+use super::echo::{Deed, echo, labels, read_back, settled};
 use super::{Call, DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
@@ -49,7 +48,7 @@ impl Inner {
     ) -> Result<Done, DeskError> {
         self.until_ready(deadline).await?;
         if request.accept_only {
-            return self.accept(request, deadline).await;
+            return self.accept(request, deadline, &call).await;
         }
         let _request_turn = self.request_turn(&request, deadline).await?;
         let ticket_turn = match lane_of(&request).map(|lane| self.tickets.try_turn(lane)) {
@@ -64,7 +63,7 @@ impl Inner {
             }
         };
         let command = new_command(self.ids.next(), &request);
-        let (record, state) = match self.ledger.begin(command).await? {
+        let (record, state) = match self.begin(command, &call).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => {
                 // It was left to be done meanwhile, and may wait for this very turn.
@@ -74,22 +73,56 @@ impl Inner {
             Begun::Conflict(record) => return Err(DeskError::Conflict(Box::new(record))),
         };
         let start = Instant::now();
-        let _ = call.begun.set(record.command.id); // it is set once, here
         let carried = match request.judge(&state) {
             Some(outcome) => Carried::at_once(outcome),
             None => self.carry_out(&record, &request, &state, deadline).await?,
         };
-        let Carried { end, mut events, made } = carried;
-        if call.left.load(Ordering::Acquire) {
-            events.push(settled(&record, &end, made.as_ref()));
-        }
-        let record = self.settle(record.command.id, end, events).await?;
+        let Carried { end, events, made } = carried;
+        let untold = settled(&record, &end, made.as_ref());
+        let mut told = false;
+        // Recording it may take long, and its caller's time may end meanwhile.
+        let all_events = || {
+            told = call.has_left();
+            events.iter().chain(Some(&untold).filter(|_| told)).cloned().collect()
+        };
+        let record = self.settle_with(record.command.id, end, all_events).await?;
         if let Some(end) = &record.end {
             self.metrics.settled(&record.command.method, &end.outcome, start.elapsed());
         }
         self.follow(&record);
         drop(ticket_turn);
-        self.answer(record, false).await
+        let answer = self.answer(record, false).await;
+        if !told && call.has_left() {
+            self.tell(untold).await;
+        }
+        answer
+    }
+
+    /// Tells by an event of its own how a command ended whose caller left after that was recorded.
+    async fn tell(&self, untold: NewEvent) {
+        let write = || self.log.append(vec![untold.clone()]);
+        if let Err(error) = self.until_stored("how a command ended whose caller had left", write).await {
+            tracing::error!(%error, "how a command ended could not be told: its caller had left");
+        }
+    }
+
+    /// Records a command, and tells its caller's call which one it is.
+    pub(super) async fn begin(&self, command: NewCommand, call: &Call) -> Result<Begun, DeskError> {
+        let (id, accept_only, is_named) = (command.id, command.accept_only, !command.request_id.is_empty());
+        call.begins(Some(id));
+        match self.ledger.begin(command).await {
+            Ok(begun) => {
+                if !matches!(begun, Begun::Fresh(..)) {
+                    call.begins(None);
+                }
+                Ok(begun)
+            }
+            Err(error @ AppendError::Unknown(_)) => {
+                tracing::error!(command.id = %id, %error, "a command was perhaps recorded");
+                Err(DeskError::Fault(perhaps_recorded(id, accept_only, is_named)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits until what an earlier process left has its places before all that comes now.
@@ -147,7 +180,7 @@ impl Inner {
     ) -> Result<Carried, DeskError> {
         let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
         let (uuid, id) = (record.command.id, record.command.id.to_string());
-        let mut carrier = Carrier::new(api.as_ref(), &id, request, state, record, deadline);
+        let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
         // Blip takes a message for any address: a ticket that the log has never seen is read first.
         let stranger = matches!(request.action, Action::Send(_)) && state.last_sequence == 0;
         let vouched = if stranger { carrier.vouch().await } else { Ok(()) };
@@ -221,7 +254,7 @@ impl Inner {
     }
 
     /// Whether the store may take later what it did not take now. One that failed for good says so.
-    pub(super) fn passes(&self, error: &AppendError) -> bool {
+    fn passes(&self, error: &AppendError) -> bool {
         match error {
             AppendError::Busy | AppendError::Full => true,
             AppendError::Unavailable(_) => !matches!(*self.log.health().borrow(), Health::Failed(_)),
@@ -237,21 +270,44 @@ impl Inner {
         end: End,
         events: Vec<NewEvent>,
     ) -> Result<CommandRecord, DeskError> {
+        self.settle_with(id, end, || events.clone()).await
+    }
+
+    /// The same with events that are looked at again at each try.
+    async fn settle_with(
+        &self,
+        id: Uuid,
+        end: End,
+        mut events: impl FnMut() -> Vec<NewEvent> + Send,
+    ) -> Result<CommandRecord, DeskError> {
+        let write = || self.ledger.settle(id, end.clone(), events());
+        self.until_stored(&format!("the end of command {id}"), write).await.map_err(|error| {
+            let what = format!("what became of the command is known, but could not be recorded: {error}");
+            DeskError::Fault(unknown(what).with("command_id", &id))
+        })
+    }
+
+    /// Stores something, trying on while the store cannot and nobody says that it is enough.
+    pub(super) async fn until_stored<T, F>(
+        &self,
+        what: &str,
+        mut write: impl FnMut() -> F + Send,
+    ) -> Result<T, AppendError>
+    where
+        F: Future<Output = Result<T, AppendError>> + Send,
+    {
         let mut told = false;
         let mut pause = SETTLE_PAUSE;
         loop {
-            let error = match self.ledger.settle(id, end.clone(), events.clone()).await {
-                Ok(record) => return Ok(record),
+            let error = match write().await {
+                Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
             if !std::mem::replace(&mut told, true) {
-                tracing::error!(command.id = %id, %error, "a command's end could not be recorded; trying on");
+                tracing::error!(what, %error, "a command's progress could not be recorded; trying on");
             }
             if !self.passes(&error) || self.shutdown.hard().is_cancelled() {
-                let fault = unknown(format!(
-                    "the command was carried out, but its end could not be recorded: {error}"
-                ));
-                return Err(DeskError::Fault(fault.with("command_id", &id)));
+                return Err(error);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -271,12 +327,14 @@ pub(super) fn carried(
     outcome: Outcome,
 ) -> Carried {
     let end = carrier.end(outcome);
-    let Carrier { learnt, made, .. } = carrier;
+    let Carrier { learnt, made, labelled, .. } = carrier;
     let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
+    let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref() };
     let events = match end.outcome {
-        Outcome::Done => echo(Deed { id, bot, ticket_id, action, state, made: made.as_ref() }),
+        Outcome::Done => echo(deed),
         Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
-            learnt.into_iter().map(|ticket| read_back(id, bot, ticket)).collect()
+            let labels = Some(deed).filter(|_| labelled).and_then(labels);
+            labels.into_iter().chain(learnt.map(|ticket| read_back(id, bot, ticket))).collect()
         }
     };
     Carried { end, events, made }
@@ -285,6 +343,25 @@ pub(super) fn carried(
 /// What a request must not share with another: its bot, and the ticket or customer it is about.
 pub(super) fn lane_of(request: &ActionRequest) -> Option<(String, String)> {
     request.action.lane(&request.ticket_id).map(|lane| (request.bot.clone(), lane))
+}
+
+/// The fault of a command that the store broke off while recording. What was to be queued is sent after the next start,
+/// if it was recorded; what was to be sent at once is not sent any more, but its record may hold its request id.
+fn perhaps_recorded(id: Uuid, accept_only: bool, is_named: bool) -> Fault {
+    let fault = if accept_only {
+        unknown(
+            "the gateway's store broke off while recording the command; if it was recorded, it is carried out once the \
+             gateway is started again, and GetCommand tells so",
+        )
+    } else {
+        let fault = Fault::new(
+            "STORE_UNAVAILABLE",
+            "the gateway's store broke off while recording the command; nothing was sent and nothing will be, but the \
+             request_id may be taken: use another one",
+        );
+        if is_named { fault } else { fault.passing() }
+    };
+    fault.with("command_id", &id)
 }
 
 /// The fault of a wait that would take longer than its caller.

@@ -11,22 +11,46 @@ use uuid::Uuid;
 
 use super::*;
 use crate::blip::{BlipError, Caller};
-use crate::clock::{SequentialIds, SystemClock};
-use crate::domain::{Action, CloseBy, NewEvent, Seq, StoredEvent, TicketState};
+use crate::clock::{ManualClock, SequentialIds};
+use crate::domain::{Action, CloseBy, Fact, NewEvent, Origin, Seq, StoredEvent, TicketState, TicketStatus};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
 use crate::store::{
-    Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted,
+    Appended, Begun, Bounds, End, Health, LogId, NewCommand, Progress, Quarantined, TicketsWanted, Unsettled,
 };
+
+mod credit;
+mod doubt;
+
+/// The one customer there is.
+const CUSTOMER: &str = "c@0mn.io";
+
+/// What a store fails with first.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The next records of a command; one that is not known is written all the same.
+    beginning: VecDeque<AppendError>,
+    /// How long it takes until a command that is recorded is answered.
+    began_late: Duration,
+    /// The next records of an end.
+    settling: VecDeque<AppendError>,
+    /// How long it takes until an end that is recorded is answered.
+    settled_late: Duration,
+    /// How many more reads of tickets fail.
+    reading: usize,
+}
+
+impl Faults {
+    fn settling(faults: Vec<AppendError>) -> Self {
+        Self { settling: faults.into(), ..Self::default() }
+    }
+}
 
 /// A store in memory that fails as told first.
 #[derive(Debug)]
 struct Faulty {
     inner: MemoryLog,
-    /// What the next records of an end fail with.
-    settling: Mutex<VecDeque<AppendError>>,
-    /// Tickets cannot be read.
-    unreadable: bool,
+    faults: Mutex<Faults>,
 }
 
 #[async_trait]
@@ -56,7 +80,12 @@ impl EventLog for Faulty {
         self.inner.id()
     }
     async fn ticket(&self, bot: &str, ticket_id: &str) -> Result<Option<TicketState>, ReadError> {
-        if self.unreadable {
+        let reading = {
+            let mut faults = self.faults.lock().unwrap();
+            let left = faults.reading.saturating_sub(1);
+            std::mem::replace(&mut faults.reading, left)
+        };
+        if reading > 0 {
             return Err(ReadError::Unavailable("told to fail".to_owned()));
         }
         self.inner.ticket(bot, ticket_id).await
@@ -75,7 +104,19 @@ impl EventLog for Faulty {
 #[async_trait]
 impl Ledger for Faulty {
     async fn begin(&self, command: NewCommand) -> Result<Begun, AppendError> {
-        self.inner.begin(command).await
+        let (fault, late) = {
+            let mut faults = self.faults.lock().unwrap();
+            (faults.beginning.pop_front(), faults.began_late)
+        };
+        match fault {
+            Some(fault @ AppendError::Unknown(_)) => self.inner.begin(command).await.and(Err(fault)),
+            Some(fault) => Err(fault),
+            None => {
+                let begun = self.inner.begin(command).await;
+                tokio::time::sleep(late).await;
+                begun
+            }
+        }
     }
     async fn start(&self, id: Uuid) -> Result<Option<(CommandRecord, Box<TicketState>)>, AppendError> {
         self.inner.start(id).await
@@ -84,17 +125,22 @@ impl Ledger for Faulty {
         self.inner.requeue(id).await
     }
     async fn settle(&self, id: Uuid, end: End, events: Vec<NewEvent>) -> Result<CommandRecord, AppendError> {
-        let fault = self.settling.lock().unwrap().pop_front();
-        match fault {
-            Some(fault) => Err(fault),
-            None => self.inner.settle(id, end, events).await,
+        let (fault, late) = {
+            let mut faults = self.faults.lock().unwrap();
+            (faults.settling.pop_front(), faults.settled_late)
+        };
+        if let Some(fault) = fault {
+            return Err(fault);
         }
+        let settled = self.inner.settle(id, end, events).await;
+        tokio::time::sleep(late).await;
+        settled
     }
     async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError> {
         self.inner.command(key).await
     }
-    async fn unsettled(&self) -> Result<Vec<CommandRecord>, ReadError> {
-        self.inner.unsettled().await
+    async fn unsettled(&self, wanted: Unsettled) -> Result<Page<CommandRecord>, ReadError> {
+        self.inner.unsettled(wanted).await
     }
     async fn unknown_since(
         &self,
@@ -108,9 +154,10 @@ impl Ledger for Faulty {
     }
 }
 
-/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked.
+/// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked. A
+/// message takes so long.
 #[derive(Debug, Default)]
-struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>);
+struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>, Mutex<Duration>);
 
 impl Blip {
     fn next(&self) -> Result<Reply, BlipError> {
@@ -128,6 +175,8 @@ impl BlipApi for Blip {
         self.next()
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        let takes = *self.2.lock().unwrap();
+        tokio::time::sleep(takes).await;
         self.next()
     }
     async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
@@ -143,38 +192,83 @@ struct World {
     store: Arc<Faulty>,
     blip: Arc<Blip>,
     desk: Desk,
+    clock: Arc<ManualClock>,
     shutdown: Shutdown,
 }
 
 impl World {
-    fn new(
-        settling: Vec<AppendError>,
-        unreadable: bool,
+    fn new(faults: Faults, answers: impl IntoIterator<Item = Result<Reply, BlipError>>) -> Self {
+        Self::with(QueueLimits::default(), faults, answers)
+    }
+
+    fn with(
+        queue: QueueLimits,
+        faults: Faults,
         answers: impl IntoIterator<Item = Result<Reply, BlipError>>,
     ) -> Self {
         let day = Duration::from_hours(24);
         let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let inner = MemoryLog::new(day, day, Arc::clone(&clock), Arc::clone(&ids));
-        let store = Arc::new(Faulty { inner, settling: Mutex::new(settling.into()), unreadable });
-        let blip = Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default()));
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap()));
+        let inner = MemoryLog::new(day, day, Arc::<ManualClock>::clone(&clock), Arc::clone(&ids));
+        let store = Arc::new(Faulty { inner, faults: Mutex::new(faults) });
+        let blip =
+            Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default(), Mutex::default()));
         let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
         let desk = Desk::new(DeskParts {
             log: Arc::<Faulty>::clone(&store),
             ledger: Arc::<Faulty>::clone(&store),
             bots: BTreeMap::from([("suporte".to_owned(), api)]),
-            clock,
+            clock: Arc::<ManualClock>::clone(&clock),
             ids,
             shutdown: shutdown.clone(),
             metrics: CommandMetrics::register(&mut Registry::default()),
-            queue: QueueLimits::default(),
+            queue,
         });
-        Self { store, blip, desk, shutdown }
+        Self { store, blip, desk, clock, shutdown }
     }
 
     async fn close(&self, within: Duration) -> Result<Done, DeskError> {
         self.desk.execute(request(), Instant::now() + within).await
+    }
+
+    /// Something tells of a ticket.
+    async fn tell(&self, ticket_id: &str, status: TicketStatus, origin: Origin, blip_id: &str) {
+        let ticket = Ticket {
+            id: ticket_id.to_owned(),
+            customer_identity: CUSTOMER.to_owned(),
+            status,
+            ..Ticket::default()
+        };
+        let event = NewEvent {
+            bot: Arc::from("suporte"),
+            ticket_id: Some(ticket_id.to_owned()),
+            dedup: None,
+            origin,
+            event_time: None,
+            blip_id: blip_id.to_owned(),
+            traceparent: String::new(),
+            resolved_customer_identity: String::new(),
+            fact: Fact::Ticket(ticket),
+            raw: bytes::Bytes::new(),
+        };
+        self.store.append(vec![event]).await.unwrap();
+    }
+
+    /// What the log tells, in order.
+    async fn types(&self) -> Vec<&'static str> {
+        let events = self.store.read(Seq(0), 99).await.unwrap();
+        events.iter().map(|stored| stored.event.payload.type_name()).collect()
+    }
+
+    /// What has no end.
+    async fn unsettled(&self) -> Vec<CommandRecord> {
+        let mut all = Vec::new();
+        for begun in [true, false] {
+            let wanted = Unsettled { begun, count_max: 99, bytes_max: usize::MAX, after: None };
+            all.extend(self.store.unsettled(wanted).await.unwrap().items);
+        }
+        all
     }
 
     /// The end of the one command there is, once it has one.
@@ -215,7 +309,7 @@ fn begun() -> NewCommand {
 async fn an_end_is_recorded_however_long_the_disk_is_full() {
     // The other is what a store says whose batch failed for somebody else's lock.
     for fault in [AppendError::Full, AppendError::Unavailable("database is locked".to_owned())] {
-        let world = World::new(vec![fault; 100], false, []);
+        let world = World::new(Faults::settling(vec![fault; 100]), []);
         let told = world.close(Duration::from_secs(10)).await.unwrap_err();
         assert!(matches!(told, DeskError::Fault(fault) if fault.reason == "OUTCOME_UNKNOWN"));
         assert_eq!(world.end().await, Outcome::Done);
@@ -226,13 +320,13 @@ async fn an_end_is_recorded_however_long_the_disk_is_full() {
 #[tokio::test(start_paused = true)]
 async fn what_was_queued_is_sent_once_even_if_its_end_cannot_be_recorded() {
     let broken = AppendError::Unknown("told to fail".to_owned());
-    let world = World::new(vec![broken], false, []);
+    let world = World::new(Faults::settling(vec![broken]), []);
     let queued = ActionRequest { accept_only: true, ..request() };
     let done = world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!(done.record.progress(), Progress::Queued);
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!(*world.blip.1.lock().unwrap(), ["/ping", "/tickets/change-status"]);
-    let left = world.store.unsettled().await.unwrap().remove(0);
+    let left = world.unsettled().await.remove(0);
     assert_eq!(left.progress(), Progress::Running, "the next start looks for it");
     world.desk.recover();
     assert!(matches!(world.end().await, Outcome::Unknown(_)), "never sent again by guess");
@@ -245,7 +339,7 @@ async fn what_is_queued_goes_on_after_what_passes() {
     // A ping without an answer, then with one; the close not sent thrice; a ping; the close late; the close done.
     let pong = || Ok(yes(Value::Null));
     let answers = [silence(), pong(), silence(), silence(), silence(), pong(), slow];
-    let world = World::new(Vec::new(), false, answers);
+    let world = World::new(Faults::default(), answers);
     let queued = ActionRequest { accept_only: true, ..request() };
     world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
     assert_eq!(world.end().await, Outcome::Done);
@@ -259,17 +353,17 @@ async fn what_is_queued_goes_on_after_what_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hard_stop_ends_the_waiting_for_room() {
-    let world = World::new(vec![AppendError::Full; 100_000], false, []);
+    let world = World::new(Faults::settling(vec![AppendError::Full; 100_000]), []);
     world.close(Duration::from_secs(10)).await.unwrap_err();
     world.shutdown.soft().cancel();
     world.shutdown.hard().cancel();
     world.shutdown.drained().await;
-    assert_eq!(world.store.unsettled().await.unwrap().len(), 1);
+    assert_eq!(world.unsettled().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_that_cannot_be_read_changes_no_outcome() {
-    let world = World::new(Vec::new(), true, []);
+    let world = World::new(Faults { reading: usize::MAX, ..Faults::default() }, []);
     let done = world.close(Duration::from_secs(10)).await.unwrap();
     assert_eq!((done.ticket, done.record.end.unwrap().outcome), (None, Outcome::Done));
 }
@@ -278,12 +372,12 @@ async fn a_ticket_that_cannot_be_read_changes_no_outcome() {
 async fn after_a_restart_blip_is_asked_until_it_answers() {
     let silence = || Err(BlipError::NotSent("no route".to_owned()));
     let answer = Ok(yes(json!({"id": "t", "status": "ClosedAttendant"})));
-    let world = World::new(Vec::new(), false, (0..9).map(|_| silence()).chain([answer]));
+    let world = World::new(Faults::default(), (0..9).map(|_| silence()).chain([answer]));
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     assert_eq!(world.end().await, Outcome::Done);
 
-    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
     world.store.begin(begun()).await.unwrap();
     let start = Instant::now();
     world.desk.recover();
@@ -298,7 +392,7 @@ async fn after_a_restart_blip_is_asked_until_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_what_blip_does_not_show_is_unknown_at_once() {
     let open = || Ok(yes(json!({"id": "t", "status": "Open"})));
-    let world = World::new(Vec::new(), false, [open(), open(), open()]);
+    let world = World::new(Faults::default(), [open(), open(), open()]);
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     let end = world.end().await;
@@ -308,11 +402,11 @@ async fn after_a_restart_what_blip_does_not_show_is_unknown_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_leaves_what_could_not_be_asked_to_the_next_start() {
     let silence = || Err(BlipError::NotSent("no route".to_owned()));
-    let world = World::new(Vec::new(), false, (0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
     world.store.begin(begun()).await.unwrap();
     world.desk.recover();
     tokio::time::sleep(Duration::from_secs(5)).await;
     world.shutdown.soft().cancel();
     world.shutdown.drained().await;
-    assert_eq!(world.store.unsettled().await.unwrap().len(), 1);
+    assert_eq!(world.unsettled().await.len(), 1);
 }

@@ -56,7 +56,8 @@ fn what_blip_said_is_told() {
     let fault = Fault::new("BLIP_QUOTA_EXCEEDED", "Blip refused")
         .with("blip_code", &34)
         .with("blip_description", "é".repeat(2_000).as_str())
-        .with("retry_after_ms", &2_500);
+        .with("retry_after_ms", &2_500)
+        .passing();
     let status = of_desk(DeskError::Fault(fault), about());
     assert_eq!(status.code(), Code::ResourceExhausted);
     let (reason, metadata) = info(&status);
@@ -66,6 +67,36 @@ fn what_blip_said_is_told() {
     assert!(!metadata.contains_key("retry_after_ms"));
     let retry = status.get_details_retry_info().unwrap().retry_delay;
     assert_eq!(retry, Some(Duration::from_millis(2_500)));
+}
+
+#[test]
+fn what_the_store_broke_off_is_told_for_what_it_is() {
+    let broken = AppendError::Unknown("told to fail".to_owned());
+    let status = of_desk(DeskError::Store(broken), about());
+    assert_eq!((status.code(), info(&status).0.as_str()), (Code::Unknown, "OUTCOME_UNKNOWN"));
+    assert!(status.get_details_retry_info().is_none());
+    for passes in [false, true] {
+        let fault = Fault::new("STORE_UNAVAILABLE", "broke off").with("command_id", "7");
+        let fault = if passes { fault.passing() } else { fault };
+        let status = of_desk(DeskError::Fault(fault), about());
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(info(&status).1["command_id"], "7");
+        assert_eq!(status.get_details_retry_info().is_some(), passes, "its request id may be taken");
+    }
+}
+
+#[test]
+fn what_was_not_found_is_named() {
+    for (reason, kind, name) in [
+        ("TICKET_NOT_FOUND", "ticket", "t-1"),
+        ("AGENT_NOT_FOUND", "agent", "ana%40empresa.com@blip.ai"),
+        ("TEAM_NOT_FOUND", "team", "Nenhum"),
+    ] {
+        let status = of_desk(DeskError::Fault(Fault::new(reason, "no").with(kind, name)), about());
+        assert_eq!((status.code(), info(&status).0.as_str()), (Code::NotFound, reason));
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), (kind, name));
+    }
 }
 
 #[test]

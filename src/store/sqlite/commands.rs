@@ -8,8 +8,8 @@ use super::failure::WriteError;
 use super::{int, micros, seq, time};
 use crate::domain::{Fingerprint, Seq, TicketState};
 use crate::store::record::{self, checksum};
-use crate::store::rules::{SENDS, first_of, is_held, replaces};
-use crate::store::{Begun, CommandKey, CommandRecord, End, NewCommand};
+use crate::store::rules::{Gathered, SENDS, first_of, is_held, replaces};
+use crate::store::{Begun, CommandKey, CommandRecord, End, NewCommand, Page, Unsettled};
 
 /// The columns [`command_of`] reads.
 pub(super) const COLUMNS: &str =
@@ -111,10 +111,28 @@ pub(super) fn ticket_of_message(db: &Connection, bot: &str, id: Uuid) -> rusqlit
         .optional()
 }
 
-/// Those without an end, oldest first.
-pub(super) fn unsettled(db: &Connection) -> rusqlite::Result<Vec<Checked>> {
-    let sql = format!("SELECT {COLUMNS} FROM commands WHERE settle_time IS NULL ORDER BY n");
-    db.prepare_cached(&sql)?.query_map([], command_of)?.collect()
+/// A page of those without an end, oldest first; `Err` where one is damaged.
+pub(super) fn unsettled(
+    db: &Connection,
+    wanted: Unsettled,
+) -> rusqlite::Result<Result<Page<CommandRecord>, String>> {
+    let begun = if wanted.begun { "NOT NULL" } else { "NULL" };
+    let mut rows = db.prepare_cached(&format!(
+        "SELECT {COLUMNS}, n FROM commands WHERE settle_time IS NULL AND n > ?1 AND start_time IS {begun} ORDER BY n"
+    ))?;
+    let mut rows = rows.query([int(wanted.after.unwrap_or_default())])?;
+    let mut page = Gathered::new(wanted);
+    while let Some(row) = rows.next()? {
+        match command_of(row)? {
+            Ok(record) => {
+                if !page.take(seq(row.get(16)?).0, record) {
+                    break;
+                }
+            }
+            Err(what) => return Ok(Err(what)),
+        }
+    }
+    Ok(Ok(page.end()))
 }
 
 /// Those that ended in a way that is not known, the newest first.
