@@ -18,7 +18,12 @@ use uuid::Uuid;
 #[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
 mod lossless;
 
+#[path = "fuzz/types.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets are another crate")]
+mod types;
+
 use lossless::plain;
+use types::MEDIA_TYPES;
 
 fn documents() -> impl Iterator<Item = Value> {
     include_str!("data/webhooks.jsonl").lines().map(|line| serde_json::from_str(line).unwrap())
@@ -168,25 +173,6 @@ fn each_content_is_written_back_as_it_came() {
     }
     assert!(count >= 10, "only {count} typed documents");
 }
-
-const MEDIA_TYPES: [&str; 16] = [
-    "text/plain",
-    "application/json",
-    "application/vnd.lime.media-link+json",
-    "application/vnd.lime.location+json",
-    "application/vnd.lime.contact+json",
-    "application/vnd.lime.web-link+json",
-    "application/vnd.lime.select+json",
-    "application/vnd.lime.document-select+json",
-    "application/vnd.lime.list+json",
-    "application/vnd.lime.input+json",
-    "application/vnd.lime.collection+json",
-    "application/vnd.lime.container+json",
-    "application/vnd.lime.reply+json",
-    "application/vnd.lime.reaction+json",
-    "application/vnd.lime.sensitive+json",
-    "application/vnd.lime.identity",
-];
 
 /// Any JSON, with many of the members that documents have.
 fn document_like() -> impl Strategy<Value = Value> {

@@ -2,24 +2,10 @@
 
 use serde_json::{Map, Value};
 
-/// The types that are read as something, and some that are not.
-const TYPES: [&str; 24] = [
-    "text/plain",
-    "application/json",
-    "application/vnd.lime.media-link+json",
-    "application/vnd.lime.location+json",
-    "application/vnd.lime.contact+json",
-    "application/vnd.lime.web-link+json",
-    "application/vnd.lime.select+json",
-    "application/vnd.lime.document-select+json",
-    "application/vnd.lime.list+json",
-    "application/vnd.lime.input+json",
-    "application/vnd.lime.collection+json",
-    "application/vnd.lime.container+json",
-    "application/vnd.lime.reply+json",
-    "application/vnd.lime.reaction+json",
-    "application/vnd.lime.sensitive+json",
-    "application/vnd.lime.identity",
+use super::types::MEDIA_TYPES;
+
+/// Types that are not among the usual ones, or are written as nobody writes them.
+const ODD_TYPES: [&str; 8] = [
     "application/vnd.iris.ticket+json",
     "application/vnd.lime.redirect+json",
     "Application/Vnd.Lime.Select+JSON; charset=utf-8",
@@ -115,8 +101,13 @@ impl<'a> Choices<'a> {
 
     /// A type, and a document that may be one of it.
     pub fn content(&mut self) -> (String, Value) {
-        let media_type = self.one(&TYPES).to_owned();
+        let media_type = self.media_type().to_owned();
         (media_type, self.object(1))
+    }
+
+    fn media_type(&mut self) -> &'static str {
+        let types = [MEDIA_TYPES.as_slice(), ODD_TYPES.as_slice()].concat();
+        self.one(&types)
     }
 
     fn value(&mut self, level: usize) -> Value {
@@ -126,7 +117,7 @@ impl<'a> Choices<'a> {
             2 => self.byte().into(),
             3 => serde_json::from_str(self.one(&NUMBERS)).unwrap(),
             4 => self.one(&TEXTS).into(),
-            5 | 6 => self.one(&TYPES).into(),
+            5 | 6 => self.media_type().into(),
             7 => i64::from_le_bytes(std::array::from_fn(|_| self.byte())).into(),
             8 if level < LEVELS_MAX => {
                 let count = self.byte() % 6;

@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 pub mod choices;
 pub mod lossless;
+pub mod types;
 
 use choices::Choices;
 use lossless::plain;
