@@ -104,7 +104,7 @@ impl App {
         let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
         let blip_metrics = BlipMetrics::register(&mut registry);
         let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
-        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
+        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics, &alerts)?;
         let config::Commands { accept_only_expiry, queue_max } = config.commands;
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
