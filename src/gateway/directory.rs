@@ -243,8 +243,8 @@ impl Directory {
 
     async fn link(&self, asker: Asker<'_>, command: &Command) -> Result<String, DirectoryError> {
         let api = asker.way(&self.inner.lines(asker.bot)?.own);
-        let asked = self.inner.read(api.as_ref(), command, asker.deadline).await;
-        let link = asked.map_err(DeskError::Fault).map(|resource| wire::link_of(&resource))?;
+        let answer = self.inner.read(api.as_ref(), command, asker.deadline).await;
+        let link = answer.map_err(DeskError::Fault).map(|resource| wire::link_of(&resource))?;
         link.ok_or_else(|| {
             let fault = Fault::new("BLIP_REJECTED", "Blip answered without a link");
             DeskError::Fault(fault.with("blip_uri", &command.uri.0))

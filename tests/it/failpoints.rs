@@ -4,6 +4,7 @@
 //! where its store or its way to Blip is wrapped (`crash`), so nothing of this is in the gateway. Run with
 //! `--nocapture` to read the table.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl Running {
             rates,
             metrics,
         );
-        let blip: Arc<dyn BlipApi> = Arc::new(crash.clone().blip(Arc::new(blip)));
+        let blip: Arc<dyn BlipApi> = Arc::new(crash.blip(Arc::new(blip)));
         let ledger: Arc<dyn Ledger> = Arc::new(crash.ledger(Arc::<SqliteLog>::clone(&log)));
         let events: Arc<dyn EventLog> = Arc::<SqliteLog>::clone(&log);
         let shutdown = Shutdown::new();
@@ -256,7 +257,6 @@ async fn die(told: Value) {
     command.args(["--exact", "failpoints::the_process_that_dies", "--nocapture"]).env(TOLD, told.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    use std::os::unix::process::ExitStatusExt as _;
     let said =
         || format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert_eq!(ended.status.signal(), Some(crash::SIGNAL), "{told}: it did not die there:\n{}", said());

@@ -131,8 +131,8 @@ impl Desk {
         let RawCommand { method, to, uri, resource } = raw;
         let command =
             Command { id: self.inner.ids.next().to_string(), to, method, uri: LimeUri(uri), resource };
-        let asked = self.ask(asker, "ExecuteCommand", &command).await;
-        let reply = asked.map_err(elsewhere)?;
+        let answer = self.ask(asker, "ExecuteCommand", &command).await;
+        let reply = answer.map_err(elsewhere)?;
         Ok((reply.media_type.clone(), resource_of(&reply).clone()))
     }
 

@@ -427,8 +427,7 @@ async fn what_only_reads_takes_its_callers_turn_and_is_asked_again() {
     let lost = || Err(BlipError::Unknown("reset".to_owned()));
     let open = Ok(yes(json!({"id": "t", "status": "Open"})));
     let world = World::new(Faults::default(), [lost(), lost(), open]);
-    let asker =
-        Asker { bot: "suporte", principal: "crm", deadline: Instant::now() + Duration::from_secs(60) };
+    let asker = Asker { bot: "suporte", principal: "crm", deadline: Instant::now() + Duration::from_mins(1) };
     let view = world.desk.ticket(asker, "t", true).await.unwrap().unwrap();
     assert_eq!(view.ticket.status, TicketStatus::Open);
     assert_eq!(world.blip.1.lock().unwrap().len(), 3);

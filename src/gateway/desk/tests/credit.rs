@@ -48,10 +48,8 @@ impl World {
 }
 
 fn told_id(error: &DeskError) -> Uuid {
-    match error {
-        DeskError::Ended { record, .. } => record.command.id,
-        other => panic!("{other:?}"),
-    }
+    let DeskError::Ended { record, .. } = error else { panic!("{error:?}") };
+    record.command.id
 }
 
 #[tokio::test(start_paused = true)]
