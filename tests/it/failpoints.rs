@@ -148,18 +148,24 @@ async fn the_process_that_dies() {
     let text = |name: &str| told[name].as_str().unwrap();
     let crash = Crash::at(text("step").parse().unwrap(), text("when").parse().unwrap());
     let running = Running::start(Path::new(text("store")), text("blip"), crash);
+    running.desk.recover();
     let request = request(text("method"), text("ticket"), told["accept_only"].as_bool().unwrap());
     let answer = running.ask(request).await;
     tokio::time::sleep(PATIENCE).await;
     println!("it lives: {answer:?}");
 }
 
+/// Where a process dies.
+type Death = (Step, When);
+
+fn named(deaths: &[Death]) -> String {
+    deaths.iter().map(|(step, when)| format!("{when} {step}")).collect::<Vec<_>>().join(", ")
+}
+
 /// What became of one command.
 #[derive(Debug)]
 struct Row {
     method: &'static str,
-    step: Step,
-    when: When,
     /// What the next process found before it did anything.
     left: Option<Progress>,
     /// What a repetition of the call was told, and whether as the answer to the first.
@@ -211,17 +217,20 @@ impl Place {
         ticket_id.as_str().unwrap().to_owned()
     }
 
-    /// One command, whose process dies at this point.
-    async fn row(&self, method: &'static str, step: Step, when: When, accept_only: bool) -> Row {
+    /// One command, whose processes die at these points.
+    async fn row(&self, method: &'static str, deaths: &[Death], accept_only: bool) -> Row {
         let ticket = self.ticket_for(method).await;
-        let store = self.folder.path().join(format!("{method}-{step}-{when}.db"));
+        let store = self.folder.path().join(format!("{method}-{}.db", named(deaths).replace(' ', "-")));
         let blip = format!("http://{}", self.desk.address("desk"));
         let before = self.effects().await;
-        die(json!({
-            "step": step.to_string(), "when": when.to_string(), "store": store, "blip": blip,
-            "method": method, "ticket": ticket, "accept_only": accept_only,
-        }))
-        .await;
+        // One after the other: each takes up what the one before left.
+        for (step, when) in deaths {
+            die(json!({
+                "step": step.to_string(), "when": when.to_string(), "store": store, "blip": blip,
+                "method": method, "ticket": ticket, "accept_only": accept_only,
+            }))
+            .await;
+        }
         let running = Running::start(&store, &blip, Crash::never());
         let left = running.record().await.map(|record| record.progress());
         running.desk.recover();
@@ -237,7 +246,7 @@ impl Place {
         let wanted = CommandsWanted { count_max: 9, ..CommandsWanted::default() };
         assert_eq!(running.log.commands(wanted).await.unwrap().items.len(), 1, "{method}: one command");
         running.stop().await;
-        Row { method, step, when, left, told, replayed, effects }
+        Row { method, left, told, replayed, effects }
     }
 }
 
@@ -262,32 +271,36 @@ async fn die(told: Value) {
     assert_eq!(ended.status.signal(), Some(crash::SIGNAL), "{told}: it did not die there:\n{}", said());
 }
 
-/// Every method at every point, and what is expected of each.
+/// What is expected: what the last process finds, what a repetition is told, and how often anything took effect.
+type Expected = (Option<Progress>, Progress, u64);
+
+/// Every method with these deaths, each with what is expected of it.
 async fn table(
     name: &str,
     accept_only: bool,
-    steps: &[Step],
-    expected: impl Fn(&'static str, Step, When) -> (Option<Progress>, Progress, u64),
+    deaths: &[Vec<Death>],
+    expected: impl Fn(&'static str, Death) -> Expected,
 ) {
     let place = Place::start();
     for method in METHODS {
-        for step in steps {
-            for when in [When::Before, When::After] {
-                let row = place.row(method, *step, when, accept_only).await;
-                let Row { method, step, when, left, told, replayed, effects } = &row;
-                let found = left.map_or_else(|| "nothing".to_owned(), |left| format!("{left:?}"));
-                println!(
-                    "{name:<11} {method:<14} died {:<6} {:<8} left {found:<9} effects {effects}  \
-                     asked again: {told:?}{}",
-                    when.to_string(),
-                    step.to_string(),
-                    if *replayed { ", the first's answer" } else { "" }
-                );
-                assert_eq!((*left, *told, *effects), expected(method, *step, *when), "{row:?}");
-                assert_eq!(*replayed, left.is_some(), "{row:?}");
-            }
+        for deaths in deaths {
+            let row = place.row(method, deaths, accept_only).await;
+            let Row { method, left, told, replayed, effects } = &row;
+            let found = left.map_or_else(|| "nothing".to_owned(), |left| format!("{left:?}"));
+            println!(
+                "{name:<11} {method:<14} died {:<28} left {found:<9} effects {effects}  asked again: {told:?}{}",
+                named(deaths),
+                if *replayed { ", the first's answer" } else { "" }
+            );
+            assert_eq!((*left, *told, *effects), expected(method, *deaths.last().unwrap()), "{row:?}");
+            assert_eq!(*replayed, left.is_some(), "{row:?}");
         }
     }
+}
+
+/// A death right before and right after each of these.
+fn around(steps: &[Step]) -> Vec<Vec<Death>> {
+    steps.iter().flat_map(|step| [vec![(*step, When::Before)], vec![(*step, When::After)]]).collect()
 }
 
 /// What is found of a command that was sent, or may have been.
@@ -297,36 +310,60 @@ fn looked_for(method: &str, applied: bool) -> (Progress, u64) {
     (told, u64::from(applied))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_callers_command_survives_a_death_at_every_point() {
-    let steps = [Step::Begin, Step::Call, Step::Settle];
-    table("waiting", false, &steps, |method, step, when| match (step, when) {
+fn of_waiting(method: &'static str, death: Death) -> Expected {
+    match death {
         (Step::Begin, When::Before) => (None, Progress::Succeeded, 1),
         (Step::Settle, When::After) => (Some(Progress::Succeeded), Progress::Succeeded, 1),
-        _ => {
-            let applied = matches!((step, when), (Step::Call, When::After) | (Step::Settle, _));
-            let (told, effects) = looked_for(method, applied);
-            (Some(Progress::Running), told, effects)
-        }
-    })
-    .await;
+        _ => perhaps_sent(method, death),
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_queued_command_survives_a_death_at_every_point() {
-    let steps = [Step::Begin, Step::Start, Step::Call, Step::Settle, Step::Requeue];
-    table("accept_only", true, &steps, |method, step, when| match (step, when) {
+fn of_queued(method: &'static str, death: Death) -> Expected {
+    match death {
         (Step::Begin, When::Before) => (None, Progress::Succeeded, 1),
         // Nothing was sent, and that is on record: it goes on.
         (Step::Begin | Step::Requeue, When::After) | (Step::Start, When::Before) => {
             (Some(Progress::Queued), Progress::Succeeded, 1)
         }
         (Step::Settle, When::After) => (Some(Progress::Succeeded), Progress::Succeeded, 1),
-        _ => {
-            let applied = matches!((step, when), (Step::Call, When::After) | (Step::Settle, _));
-            let (told, effects) = looked_for(method, applied);
-            (Some(Progress::Running), told, effects)
-        }
+        _ => perhaps_sent(method, death),
+    }
+}
+
+fn perhaps_sent(method: &'static str, death: Death) -> Expected {
+    let applied = matches!(death, (Step::Call, When::After) | (Step::Settle, _));
+    let (told, effects) = looked_for(method, applied);
+    (Some(Progress::Running), told, effects)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_callers_command_survives_a_death_at_every_point() {
+    table("waiting", false, &around(&[Step::Begin, Step::Call, Step::Settle]), of_waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_command_survives_a_death_at_every_point() {
+    let steps = [Step::Begin, Step::Start, Step::Call, Step::Settle, Step::Requeue];
+    table("accept_only", true, &around(&steps), of_queued).await;
+}
+
+/// The process that takes up what another left dies too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_while_recovering_changes_nothing() {
+    let sent = (Step::Call, When::After);
+    let deaths = [
+        vec![sent, (Step::Settle, When::Before)],
+        vec![sent, (Step::Settle, When::Before), (Step::Settle, When::After)],
+    ];
+    table("recovering", false, &deaths, |method, death| {
+        let (told, effects) = looked_for(method, true);
+        // The end that was found is on record, or is found again.
+        let left = if death.1 == When::After { told } else { Progress::Running };
+        (Some(left), told, effects)
     })
     .await;
+    let queued = (Step::Begin, When::After);
+    let deaths =
+        [(Step::Start, When::Before), (Step::Start, When::After), sent].map(|last| vec![queued, last]);
+    table("going on", true, &deaths, of_queued).await;
 }
