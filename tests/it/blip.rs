@@ -111,7 +111,10 @@ async fn every_http_status_has_its_status() {
         };
         // A read is asked for three times, where that may help.
         let times = if of_read.0 == Code::Unavailable { 3 } else { 1 };
-        lay(&world, "commands", times, json!({"status": {"code": http}})).await;
+        // Later looks for messages that were perhaps sent are commands, too.
+        let fault = json!({"on": "commands", "times": times, "match": {"uri_contains": "/ticket/"},
+                           "kind": {"status": {"code": http}}});
+        world.desk("/faults", fault).await;
         let read = read(&world, &ticket_id).await.unwrap_err();
         lay(&world, "messages", 1, json!({"status": {"code": http}})).await;
         let sent = send(&world, &ticket_id).await.unwrap_err();
