@@ -104,8 +104,7 @@ impl App {
         let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
         let blip_metrics = BlipMetrics::register(&mut registry);
         let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
-        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
-        let config::Commands { accept_only_expiry, queue_max } = config.commands;
+        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics, &alerts)?;
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
             ledger,
@@ -114,11 +113,7 @@ impl App {
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
             metrics: CommandMetrics::register(&mut registry),
-            queue: QueueLimits {
-                expiry: accept_only_expiry,
-                commands_max: queue_max,
-                ..QueueLimits::default()
-            },
+            queue: queue_of(config.commands),
         });
         desk.recover();
 
@@ -225,6 +220,11 @@ fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> an
     let config::Store { path, retention, queue_max } = store;
     let config = sqlite::Config { retention: *retention, queue_max: *queue_max, ..sqlite::Config::new(path) };
     Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
+}
+
+fn queue_of(commands: config::Commands) -> QueueLimits {
+    let config::Commands { accept_only_expiry, queue_max } = commands;
+    QueueLimits { expiry: accept_only_expiry, commands_max: queue_max, ..QueueLimits::default() }
 }
 
 /// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.

@@ -1,8 +1,9 @@
 //! The use cases: a webhook becomes an event ([`ingest`]), now or when it can be read ([`quarantine`]); an rpc
 //! becomes a command ([`desk`]), or a question to Blip ([`directory`], [`media`]); and what webhooks, and Blip
-//! ([`credential`]), show of a wrong setup is told ([`alerts`]).
+//! ([`credential`]), show of a wrong setup is told ([`alerts`]). Whoever asks Blip something is an [`asker`].
 
 pub mod alerts;
+pub mod asker;
 pub mod credential;
 pub mod desk;
 pub mod directory;

@@ -11,6 +11,8 @@ use crate::blip::http::client;
 use crate::blip::media::{self, HttpMedia, MediaApi, Rules};
 use crate::blip::metrics::BlipMetrics;
 use crate::config::{self, Config, SecretStore};
+use crate::gateway::alerts::Alerts;
+use crate::gateway::credential::Watched;
 use crate::gateway::directory::Lines;
 use crate::gateway::media::{Limits, Media};
 use crate::shutdown::Shutdown;
@@ -35,11 +37,15 @@ pub(super) fn lines_of(
     secrets: &SecretStore,
     bots: &BTreeMap<String, Arc<dyn BlipApi>>,
     metrics: &BlipMetrics,
+    alerts: &Alerts,
 ) -> anyhow::Result<BTreeMap<String, Lines>> {
     let mut routers = routers_of(config, secrets, metrics)?;
     let lines_of = |bot: &config::Bot| {
         let own = Arc::clone(bots.get(&*bot.name)?);
-        let (router, crm) = (routers.remove(&*bot.name), bot.crm.to_string());
+        let router = routers.remove(&*bot.name).map(|api| -> Arc<dyn BlipApi> {
+            Arc::new(Watched::router(Arc::clone(&bot.name), api, alerts.clone()))
+        });
+        let crm = bot.crm.to_string();
         Some((bot.name.to_string(), Lines { own, router, crm }))
     };
     Ok(config.bots.iter().filter_map(lines_of).collect())

@@ -46,20 +46,33 @@ pub enum Mistake {
         /// Its status or code.
         value: i64,
     },
+    /// The same of the key of the router before the bot.
+    RouterKeyRefused {
+        /// How it said so: `http_status` or `blip_code`.
+        name: &'static str,
+        /// Its status or code.
+        value: i64,
+    },
 }
 
 /// The causes of alerts, one for each kind of mistake.
-const CAUSES: [&str; 4] =
-    ["NOT_FROM_DESK", "TOKEN_IN_OTHER_HEADER", "TICKET_OF_OTHER_BOT", "BLIP_CREDENTIAL_REJECTED"];
+const CAUSES: [&str; 5] = [
+    "NOT_FROM_DESK",
+    "TOKEN_IN_OTHER_HEADER",
+    "TICKET_OF_OTHER_BOT",
+    "BLIP_CREDENTIAL_REJECTED",
+    "ROUTER_CREDENTIAL_REJECTED",
+];
 
 impl Mistake {
     fn cause(&self) -> &'static str {
-        let [not_from_desk, token, owner, key] = CAUSES;
+        let [not_from_desk, token, owner, key, router] = CAUSES;
         match self {
             Self::NotFromDesk(_) => not_from_desk,
             Self::TokenElsewhere { .. } => token,
             Self::OtherOwner { .. } => owner,
             Self::KeyRefused { .. } => key,
+            Self::RouterKeyRefused { .. } => router,
         }
     }
 }
@@ -231,6 +244,15 @@ fn words(mistake: &Mistake, bot: &str, configured: &Identity) -> (String, Map<St
             let text = format!(
                 "Blip refuses the key of the bot {bot} ({said} {value}): commands fail until it is right. Put the key \
                  of {configured}, the bot that owns the desk, where key_env or key_file of [[bots]] {bot} looks for it"
+            );
+            (text, vec![(*name, value.to_string())])
+        }
+        Mistake::RouterKeyRefused { name, value } => {
+            let said = if *name == "http_status" { "HTTP" } else { "code" };
+            let text = format!(
+                "Blip refuses the key of the router before the bot {bot} ({said} {value}): who is behind it, and their \
+                 contacts, may not be told. Put the router's key where router_key_env or router_key_file of [[bots]] \
+                 {bot} looks for it"
             );
             (text, vec![(*name, value.to_string())])
         }

@@ -17,12 +17,19 @@ pub struct Watched {
     bot: Arc<str>,
     api: Arc<dyn BlipApi>,
     alerts: Alerts,
+    /// With the key of the router before the bot.
+    of_router: bool,
 }
 
 impl Watched {
     /// The way `api` of this bot; what it shows is told to `alerts`.
     pub fn new(bot: Arc<str>, api: Arc<dyn BlipApi>, alerts: Alerts) -> Self {
-        Self { bot, api, alerts }
+        Self { bot, api, alerts, of_router: false }
+    }
+
+    /// The same of the way `api` with the key of the router before this bot.
+    pub fn router(bot: Arc<str>, api: Arc<dyn BlipApi>, alerts: Alerts) -> Self {
+        Self { of_router: true, ..Self::new(bot, api, alerts) }
     }
 
     fn watch(&self, result: Result<Reply, BlipError>) -> Result<Reply, BlipError> {
@@ -35,7 +42,12 @@ impl Watched {
             Ok(_) | Err(_) => None,
         };
         if let Some((name, value)) = said {
-            self.alerts.tell(&self.bot, &Mistake::KeyRefused { name, value });
+            let mistake = if self.of_router {
+                Mistake::RouterKeyRefused { name, value }
+            } else {
+                Mistake::KeyRefused { name, value }
+            };
+            self.alerts.tell(&self.bot, &mistake);
         }
         result
     }
@@ -44,9 +56,9 @@ impl Watched {
 #[async_trait]
 impl BlipApi for Watched {
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
-        let Self { bot, api, alerts } = self.as_ref();
+        let Self { bot, api, alerts, of_router } = self.as_ref();
         let api = Arc::clone(api).for_caller(caller);
-        Arc::new(Self { bot: Arc::clone(bot), api, alerts: alerts.clone() })
+        Arc::new(Self { bot: Arc::clone(bot), api, alerts: alerts.clone(), of_router: *of_router })
     }
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {

@@ -9,8 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::blip::BlipApi;
-use crate::blip::policy::{Next, chance, next_step};
+use crate::blip::{self, BlipApi};
 use crate::clock::Ids;
 use crate::domain::translate::directory::{self as wire, List};
 use crate::domain::translate::{elsewhere, refusal};
@@ -19,6 +18,7 @@ use crate::lime::{Command, Identity, ReplyStatus};
 use crate::shutdown::Shutdown;
 use crate::store::{EventLog, ReadError, TicketsWanted};
 
+use super::asker::Asker;
 use super::desk::{DeskError, unread};
 use super::notice::Notice;
 
@@ -68,6 +68,15 @@ pub struct Lines {
     pub crm: String,
 }
 
+impl Lines {
+    /// The same ways on a caller's behalf.
+    fn of(&self, asker: Asker<'_>) -> Self {
+        let Self { own, router, crm } = self;
+        let router = router.as_ref().map(|router| asker.way(router));
+        Self { own: asker.way(own), router, crm: crm.clone() }
+    }
+}
+
 /// Why there is no answer; the kinds are the desk's own.
 pub type DirectoryError = DeskError;
 
@@ -111,53 +120,47 @@ impl Directory {
     }
 
     /// A page of the people.
-    pub async fn agents(
-        &self,
-        bot: &str,
-        page: Page,
-        deadline: Instant,
-    ) -> Result<Listed<Agent>, DirectoryError> {
-        let listed = self.list(bot, List::Agents, page, deadline).await?;
+    pub async fn agents(&self, asker: Asker<'_>, page: Page) -> Result<Listed<Agent>, DirectoryError> {
+        let listed = self.list(asker, List::Agents, page).await?;
         Ok(paged(&listed, page, wire::agents_of))
     }
 
     /// All teams.
-    pub async fn teams(&self, bot: &str, deadline: Instant) -> Result<Listed<Team>, DirectoryError> {
+    pub async fn teams(&self, asker: Asker<'_>) -> Result<Listed<Team>, DirectoryError> {
         let (named, online) = futures_util::try_join!(
-            self.list(bot, List::Teams, Page::FIRST, deadline),
-            self.list(bot, List::TeamsOnline, Page::FIRST, deadline),
+            self.list(asker, List::Teams, Page::FIRST),
+            self.list(asker, List::TeamsOnline, Page::FIRST),
         )?;
         let items = wire::teams_of(&named.items, &online.items);
         Ok(Listed { items, age: named.at.min(online.at).elapsed(), next_skip: None })
     }
 
     /// All tags.
-    pub async fn tags(&self, bot: &str, deadline: Instant) -> Result<Listed<String>, DirectoryError> {
-        let listed = self.list(bot, List::Tags, Page::FIRST, deadline).await?;
+    pub async fn tags(&self, asker: Asker<'_>) -> Result<Listed<String>, DirectoryError> {
+        let listed = self.list(asker, List::Tags, Page::FIRST).await?;
         Ok(Listed { items: wire::tags_of(&listed.items), age: listed.at.elapsed(), next_skip: None })
     }
 
     /// A page of a category's saved replies; of the categories, where none is named.
     pub async fn replies(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         category: &str,
         page: Page,
-        deadline: Instant,
     ) -> Result<Listed<CustomReply>, DirectoryError> {
         let list = if category.is_empty() { List::Categories } else { List::Replies(category.to_owned()) };
-        let listed = self.list(bot, list, page, deadline).await?;
+        let listed = self.list(asker, list, page).await?;
         Ok(paged(&listed, page, wire::replies_of))
     }
 
     /// What is known of a customer; `None` where nobody knows it.
     pub async fn customer(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         identity: &str,
-        deadline: Instant,
     ) -> Result<Option<Customer>, DirectoryError> {
-        let lines = self.inner.lines(bot)?;
+        let lines = self.inner.lines(asker.bot)?.of(asker);
+        let deadline = asker.deadline;
         let Some(identity) = Identity::named(identity) else { return Ok(None) };
         let identity = &identity;
         let own = lines.own.as_ref();
@@ -166,7 +169,7 @@ impl Directory {
         let name = identity.to_string();
         let mut resolved_identity = name.clone();
         if wire::is_tunnel(identity) {
-            resolved_identity = self.behind(bot, lines, (identity, card.as_ref()), deadline).await?;
+            resolved_identity = self.behind(asker, &lines, (identity, card.as_ref())).await?;
             // The contact of the real customer is the router's.
             if let (None, Some(router), Some(real)) =
                 (&card, &lines.router, Identity::named(&resolved_identity))
@@ -186,11 +189,11 @@ impl Directory {
     /// Who is behind a router's tunnel: the router knows, else the contact may, else the log. Empty if nobody does.
     async fn behind(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         lines: &Lines,
         (identity, card): (&Identity, Option<&CustomerCard>),
-        deadline: Instant,
     ) -> Result<String, DirectoryError> {
+        let Asker { bot, principal: _, deadline } = asker;
         let mut fault = None;
         if let Some(router) = &lines.router {
             let command = wire::tunnel_command(&self.inner.id(), identity);
@@ -227,21 +230,21 @@ impl Directory {
     }
 
     /// A new link for one that has expired.
-    pub async fn refresh(&self, bot: &str, uri: &str, deadline: Instant) -> Result<String, DirectoryError> {
+    pub async fn refresh(&self, asker: Asker<'_>, uri: &str) -> Result<String, DirectoryError> {
         let command = wire::refresh_command(&self.inner.id(), uri);
-        self.link(bot, &command, deadline).await
+        self.link(asker, &command).await
     }
 
     /// A link to upload a file to.
-    pub async fn upload(&self, bot: &str, secure: bool, deadline: Instant) -> Result<String, DirectoryError> {
+    pub async fn upload(&self, asker: Asker<'_>, secure: bool) -> Result<String, DirectoryError> {
         let command = wire::upload_command(&self.inner.id(), secure);
-        self.link(bot, &command, deadline).await
+        self.link(asker, &command).await
     }
 
-    async fn link(&self, bot: &str, command: &Command, deadline: Instant) -> Result<String, DirectoryError> {
-        let api = &self.inner.lines(bot)?.own;
-        let asked = self.inner.read(api.as_ref(), command, deadline).await;
-        let link = asked.map_err(DeskError::Fault).map(|resource| wire::link_of(&resource))?;
+    async fn link(&self, asker: Asker<'_>, command: &Command) -> Result<String, DirectoryError> {
+        let api = asker.way(&self.inner.lines(asker.bot)?.own);
+        let answer = self.inner.read(api.as_ref(), command, asker.deadline).await;
+        let link = answer.map_err(DeskError::Fault).map(|resource| wire::link_of(&resource))?;
         link.ok_or_else(|| {
             let fault = Fault::new("BLIP_REJECTED", "Blip answered without a link");
             DeskError::Fault(fault.with("blip_uri", &command.uri.0))
@@ -249,14 +252,10 @@ impl Directory {
     }
 
     /// The items of a list, as they came, from the cache if they are there.
-    async fn list(
-        &self,
-        bot: &str,
-        list: List,
-        page: Page,
-        deadline: Instant,
-    ) -> Result<Kept, DirectoryError> {
-        let api = Arc::clone(&self.inner.lines(bot)?.own);
+    async fn list(&self, asker: Asker<'_>, list: List, page: Page) -> Result<Kept, DirectoryError> {
+        let Asker { bot, principal: _, deadline } = asker;
+        // Whoever asks first asks for all.
+        let api = asker.way(&self.inner.lines(bot)?.own);
         let uri = list.uri(page.skip, page.take);
         let key = (bot.to_owned(), uri.clone());
         let ask = |until: Instant| -> BoxFuture<'static, Asked> {
@@ -304,25 +303,13 @@ impl Inner {
     /// Asks, again where that may help and there is time.
     async fn ask(&self, api: &dyn BlipApi, command: &Command, deadline: Instant) -> Result<Value, Fault> {
         let uri = command.uri.0.split('?').next().unwrap_or_default();
-        let mut attempt = 0_u32;
-        loop {
-            attempt = attempt.saturating_add(1);
-            let error = match api.command(command, deadline).await {
-                Ok(reply) => {
-                    return match reply.status {
-                        ReplyStatus::Success(resource) => Ok(resource),
-                        ReplyStatus::Failure(reason) => Err(refusal("to answer", uri, &reason)),
-                        ReplyStatus::Pending => Err(Fault::new("BLIP_UNAVAILABLE", "Blip answered pending")
-                            .with("blip_uri", uri)
-                            .passing()),
-                    };
-                }
-                Err(error) => error,
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, attempt, true, left, chance(&command.id, attempt)) {
-                Next::Repeat(pause) => tokio::time::sleep(pause).await,
-                Next::Look | Next::GiveUp => return Err(unread(&error, uri)),
+        let reply = blip::ask(api, command, deadline).await.map_err(|error| unread(&error, uri))?;
+        match reply.status {
+            ReplyStatus::Success(resource) => Ok(resource),
+            ReplyStatus::Failure(reason) => Err(refusal("to answer", uri, &reason)),
+            ReplyStatus::Pending => {
+                let fault = Fault::new("BLIP_UNAVAILABLE", "Blip answered pending");
+                Err(fault.with("blip_uri", uri).passing())
             }
         }
     }

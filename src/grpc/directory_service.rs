@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::pb;
 use super::pb::directory_service_server::DirectoryService;
 use super::status::{self, About};
-use super::ticket_service::deadline_of;
+use super::ticket_service::{asker, deadline_of, principal_of};
 use crate::gateway::directory::{Directory, DirectoryError, Listed};
 use crate::gateway::media::{FetchError, Fetched, Media};
 use crate::store::LogId;
@@ -65,13 +65,14 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::ListAgentsRequest>,
     ) -> Result<Response<pb::ListAgentsResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let pb::ListAgentsRequest { bot, page_size, page_token } = request.into_inner();
         let take = convert::take_of(page_size)?;
         let bot = self.bot_of(&bot)?;
         let of = Of { method: "ListAgents", bot: &bot, what: "" };
         let skip = of.skip(&page_token).map_err(|error| status::of_cursor(&error, "page_token"))?;
-        let listed = self.directory.agents(&bot, convert::page(skip, take), deadline).await;
+        let listed =
+            self.directory.agents(asker(&bot, &principal, deadline), convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
         Ok(Response::new(pb::ListAgentsResponse {
             agents: items.into_iter().map(convert::agent_to_pb).collect(),
@@ -84,10 +85,10 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::ListTeamsRequest>,
     ) -> Result<Response<pb::ListTeamsResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let pb::ListTeamsRequest { bot } = request.into_inner();
         let bot = self.bot_of(&bot)?;
-        let listed = self.directory.teams(&bot, deadline).await;
+        let listed = self.directory.teams(asker(&bot, &principal, deadline)).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
         let teams = items.into_iter().map(convert::team_to_pb).collect();
         Ok(Response::new(pb::ListTeamsResponse { teams, age: Some(span(age)) }))
@@ -97,10 +98,10 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::ListTagsRequest>,
     ) -> Result<Response<pb::ListTagsResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let pb::ListTagsRequest { bot } = request.into_inner();
         let bot = self.bot_of(&bot)?;
-        let listed = self.directory.tags(&bot, deadline).await;
+        let listed = self.directory.tags(asker(&bot, &principal, deadline)).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
         Ok(Response::new(pb::ListTagsResponse { tags: items, age: Some(span(age)) }))
     }
@@ -109,12 +110,13 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::ListRepliesRequest>,
     ) -> Result<Response<pb::ListRepliesResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let (bot, category, take, page_token) = convert::replies(request.into_inner())?;
         let bot = self.bot_of(&bot)?;
         let of = Of { method: "ListReplies", bot: &bot, what: &category };
         let skip = of.skip(&page_token).map_err(|error| status::of_cursor(&error, "page_token"))?;
-        let listed = self.directory.replies(&bot, &category, convert::page(skip, take), deadline).await;
+        let asker = asker(&bot, &principal, deadline);
+        let listed = self.directory.replies(asker, &category, convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
         Ok(Response::new(pb::ListRepliesResponse {
             replies: items.into_iter().map(convert::reply_to_pb).collect(),
@@ -127,10 +129,10 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::GetCustomerRequest>,
     ) -> Result<Response<pb::GetCustomerResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let (bot, name) = convert::customer(request.into_inner())?;
         let bot = self.bot_of(&bot)?;
-        let found = self.directory.customer(&bot, &name, deadline).await;
+        let found = self.directory.customer(asker(&bot, &principal, deadline), &name).await;
         let found = found.map_err(|error| self.failed(error, &bot))?;
         let customer = found.ok_or_else(|| status::customer_not_found(&bot, &name))?;
         Ok(Response::new(pb::GetCustomerResponse { customer: Some(convert::customer_to_pb(customer)) }))
@@ -140,11 +142,11 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::RefreshMediaRequest>,
     ) -> Result<Response<pb::RefreshMediaResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let pb::RefreshMediaRequest { bot, uri } = request.into_inner();
         let uri = convert::link(uri)?;
         let bot = self.bot_of(&bot)?;
-        let renewed = self.directory.refresh(&bot, &uri, deadline).await;
+        let renewed = self.directory.refresh(asker(&bot, &principal, deadline), &uri).await;
         let uri = renewed.map_err(|error| self.failed(error, &bot))?;
         Ok(Response::new(pb::RefreshMediaResponse { uri }))
     }
@@ -182,10 +184,10 @@ impl DirectoryService for Directories {
         &self,
         request: Request<pb::CreateMediaUploadRequest>,
     ) -> Result<Response<pb::CreateMediaUploadResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let pb::CreateMediaUploadRequest { bot, secure } = request.into_inner();
         let bot = self.bot_of(&bot)?;
-        let asked = self.directory.upload(&bot, secure, deadline).await;
+        let asked = self.directory.upload(asker(&bot, &principal, deadline), secure).await;
         let upload_uri = asked.map_err(|error| self.failed(error, &bot))?;
         Ok(Response::new(pb::CreateMediaUploadResponse { upload_uri }))
     }

@@ -13,6 +13,7 @@ use super::pb::ticket_service_server::TicketService;
 use super::position::CursorError;
 use super::status::{self, About};
 use crate::domain::{Outcome, Ticket};
+use crate::gateway::asker::Asker;
 use crate::gateway::desk::{AtBlip, Desk, DeskError, Done, TicketView};
 use crate::store::page::{List, PageMark};
 use crate::store::{CommandKey, LogId, Page};
@@ -196,10 +197,10 @@ impl TicketService for Tickets {
         &self,
         request: Request<pb::SetTypingRequest>,
     ) -> Result<Response<pb::SetTypingResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let (ticket_id, bot, composing) = desk::set_typing(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
-        let told = self.desk.set_typing(&bot, &ticket_id, composing, deadline).await;
+        let told = self.desk.set_typing(asker(&bot, &principal, deadline), &ticket_id, composing).await;
         told.map_err(|error| self.failed(error, &bot, &ticket_id))?;
         Ok(Response::new(pb::SetTypingResponse {}))
     }
@@ -208,10 +209,10 @@ impl TicketService for Tickets {
         &self,
         request: Request<pb::MarkReadRequest>,
     ) -> Result<Response<pb::MarkReadResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let (ticket_id, bot, message_id) = desk::mark_read(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
-        let told = self.desk.mark_read(&bot, &ticket_id, &message_id, deadline).await;
+        let told = self.desk.mark_read(asker(&bot, &principal, deadline), &ticket_id, &message_id).await;
         told.map_err(|error| self.failed(error, &bot, &ticket_id))?;
         Ok(Response::new(pb::MarkReadResponse {}))
     }
@@ -220,10 +221,10 @@ impl TicketService for Tickets {
         &self,
         request: Request<pb::GetTicketRequest>,
     ) -> Result<Response<pb::GetTicketResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let (ticket_id, bot, fresh) = request::get_ticket(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
-        let view = self.desk.ticket(&bot, &ticket_id, fresh, deadline).await;
+        let view = self.desk.ticket(asker(&bot, &principal, deadline), &ticket_id, fresh).await;
         let Some(view) = view.map_err(|error| self.failed(error, &bot, &ticket_id))? else {
             let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log };
             return Err(status::ticket_not_found(about));
@@ -237,7 +238,7 @@ impl TicketService for Tickets {
         &self,
         request: Request<pb::ListTicketsRequest>,
     ) -> Result<Response<pb::ListTicketsResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let lists::Tickets { mut wanted, listed, fresh, page_token } = lists::tickets(request.into_inner())?;
         if !fresh {
             let bot = wanted.bot.clone();
@@ -250,7 +251,8 @@ impl TicketService for Tickets {
         }
         let bot = self.bot_of(&wanted.bot, "").await?;
         let skip = self.goes_on(List::TicketsAtBlip, &page_token)?.unwrap_or_default();
-        let part = self.desk.tickets_at_blip(&bot, &listed, (skip, wanted.count_max), deadline).await;
+        let asker = asker(&bot, &principal, deadline);
+        let part = self.desk.tickets_at_blip(asker, &listed, (skip, wanted.count_max)).await;
         let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, ""))?;
         let tickets = items.iter().map(|known| ticket::to_pb(known, &bot)).collect();
         let next_page_token = self.page_token(List::TicketsAtBlip, next);
@@ -261,12 +263,12 @@ impl TicketService for Tickets {
         &self,
         request: Request<pb::ListMessagesRequest>,
     ) -> Result<Response<pb::ListMessagesResponse>, Status> {
-        let deadline = deadline_of(request.metadata());
+        let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
         let lists::Messages { ticket_id, bot, count_max, page_token } =
             lists::messages(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
         let skip = self.goes_on(List::Messages, &page_token)?.unwrap_or_default();
-        let part = self.desk.messages(&bot, &ticket_id, (skip, count_max), deadline).await;
+        let part = self.desk.messages(asker(&bot, &principal, deadline), &ticket_id, (skip, count_max)).await;
         let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
         let messages = items.into_iter().map(lists::message_to_pb).collect();
         let next_page_token = self.page_token(List::Messages, next);
@@ -307,6 +309,7 @@ impl TicketService for Tickets {
         request: Request<pb::ExecuteCommandRequest>,
     ) -> Result<Response<pb::ExecuteCommandResponse>, Status> {
         let (deadline, principal) = (deadline_of(request.metadata()), principal_of(&request));
+        let reader = principal.clone();
         let (receipt, (media_type, resource)) = match desk::execute(request.into_inner(), principal)? {
             Executed::Acts(asked) => {
                 let (acted, _bot) = self.act(*asked, deadline).await?;
@@ -321,7 +324,7 @@ impl TicketService for Tickets {
                 let document = if validate_only {
                     Default::default()
                 } else {
-                    let read = self.desk.read(&bot, raw, deadline).await;
+                    let read = self.desk.read(asker(&bot, &reader, deadline), raw).await;
                     let (media_type, json) = read.map_err(|error| self.failed(error, &bot, ""))?;
                     (media_type, (!json.is_null()).then(|| value::to_pb(&json)))
                 };
@@ -333,7 +336,12 @@ impl TicketService for Tickets {
     }
 }
 
+/// Who asks of which bot, until when.
+pub(super) fn asker<'a>(bot: &'a str, principal: &'a str, deadline: Instant) -> Asker<'a> {
+    Asker { bot, principal, deadline }
+}
+
 /// Who calls; empty while callers need not say.
-fn principal_of<T>(request: &Request<T>) -> String {
+pub(super) fn principal_of<T>(request: &Request<T>) -> String {
     request.extensions().get::<Principal>().cloned().unwrap_or_default().0
 }

@@ -217,7 +217,7 @@ async fn the_second_schema_is_brought_up_to_date() {
             let ticket = Ticket { sequential_id: Some(number), ..ticket };
             NewEvent { fact: Fact::Ticket(ticket), ..event }
         }
-        Fact::Tags(_) | Fact::Told(_) => event,
+        Fact::Tags(_) | Fact::Told(_) | Fact::ToldLate(_) => event,
     };
     store.put(message("t0", "a")).await;
     store.put(numbered(document("t1", TicketStatus::Waiting), i64::MAX)).await;

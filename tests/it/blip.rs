@@ -109,7 +109,12 @@ async fn every_http_status_has_its_status() {
             408 | 500.. => ((Code::Unavailable, "BLIP_UNAVAILABLE"), (Code::Unknown, "OUTCOME_UNKNOWN")),
             _ => (rejected, rejected),
         };
-        lay(&world, "commands", 1, json!({"status": {"code": http}})).await;
+        // A read is asked for three times, where that may help.
+        let times = if of_read.0 == Code::Unavailable { 3 } else { 1 };
+        // Later looks for messages that were perhaps sent are commands, too.
+        let fault = json!({"on": "commands", "times": times, "match": {"uri_contains": "/ticket/"},
+                           "kind": {"status": {"code": http}}});
+        world.desk("/faults", fault).await;
         let read = read(&world, &ticket_id).await.unwrap_err();
         lay(&world, "messages", 1, json!({"status": {"code": http}})).await;
         let sent = send(&world, &ticket_id).await.unwrap_err();
@@ -164,7 +169,8 @@ async fn opens_and_closes(world: &mut World, ticket_id: &str, restore: impl Asyn
         }
     };
     let failures = reasons.iter().filter(|reason| *reason == "BLIP_UNAVAILABLE").count();
-    assert!(failures >= 10, "{reasons:?}");
+    // Ten failures open it, and each read asks three times.
+    assert!(failures >= 3, "{reasons:?}");
     assert_eq!(reason_of(&refused).1["bot"], "suporte");
     assert!(retry_delay(&refused).unwrap() <= Duration::from_secs(30));
     world.gateway.wait_for_log("the circuit is open");
@@ -238,7 +244,8 @@ async fn while_the_circuit_is_open_nothing_is_sent() {
     }
     // A probe or two may have fallen into this time, never more.
     let probes = failed().await - before;
-    assert_eq!(refused + probes, 200);
+    // One whose probe failed is refused when it asks again.
+    assert!(refused <= 200 && refused + probes >= 200, "{refused} refused, {probes} probes");
     assert!(probes <= 5, "{probes} probes");
 }
 

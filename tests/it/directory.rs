@@ -183,6 +183,27 @@ async fn the_router_tells_who_is_behind_a_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_routers_key_that_is_refused_is_told() {
+    let (world, _key) = World::behind_a_router().await;
+    let opening = json!({"name": "Ana Exemplo", "domain": "tunnel.msging.net", "text": "oi"});
+    let opened = world.desk("/customers", opening).await;
+    let fault =
+        json!({"on": "commands", "match": {"uri_contains": "/tunnels/"}, "kind": "status", "code": 401});
+    world.desk("/faults", fault).await;
+    world.customer_of(opened["customer_identity"].as_str().unwrap()).await.unwrap();
+    let request = pb::SubscribeRequest {
+        filter: Some(pb::EventFilter { types: vec!["gateway.*".to_owned()], ..Default::default() }),
+        start: Some(crate::support::at(pb::start_position::Position::Earliest(true))),
+        limit: 1,
+        ..Default::default()
+    };
+    let event = world.read(request).await.remove(0);
+    let Some(pb::event::Payload::GatewayAlert(alert)) = event.payload else { panic!("{event:?}") };
+    assert_eq!(alert.reason, "ROUTER_CREDENTIAL_REJECTED");
+    assert!(alert.description.contains("router_key_env"), "{}", alert.description);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_proves_the_routers_key_too() {
     let (world, key) = World::behind_a_router().await;
     let check = || {

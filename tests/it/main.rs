@@ -22,6 +22,7 @@ mod content;
 mod desk;
 mod directory;
 mod events;
+mod failpoints;
 mod faults;
 mod matrix;
 mod media;

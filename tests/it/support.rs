@@ -164,7 +164,7 @@ impl World {
         world
     }
 
-    fn stand_in(folder: &Path, address: &str) -> Process {
+    pub(crate) fn stand_in(folder: &Path, address: &str) -> Process {
         Process::start(
             folder,
             &["sandbox", "--desk-only", "--desk-listen", address, "--control-listen", "127.0.0.1:0"],

@@ -42,6 +42,8 @@ pub(super) struct Carrier<'a> {
     pub(super) record: &'a CommandRecord,
     /// The ticket that it opened, as Blip showed it.
     pub(super) made: Option<Ticket>,
+    /// It was sent long ago: others may have spoken since.
+    pub(super) late: bool,
     /// The labels that go before a close are set.
     pub(super) labelled: bool,
     /// What Blip answered to a caller's own LIME command.
@@ -71,6 +73,7 @@ impl<'a> Carrier<'a> {
             known: state.ticket.as_ref(),
             record,
             made: None,
+            late: false,
             labelled: false,
             answer: None,
         }

@@ -1,7 +1,7 @@
 //! Which of the tickets that Blip shows a `Create` may have opened it did open: not one that the log knew before it began,
 //! nor one that another command opened, or may have. Where that is not sure, none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -40,17 +40,23 @@ impl Inner {
         if candidates.is_empty() {
             return Ok(None);
         }
+        // Before the events are read: what comes meanwhile is among them then.
+        let mut known = HashSet::new();
+        for ticket in &candidates {
+            let state = self.log.ticket(&record.command.bot, &ticket.id).await?;
+            if state.is_some_and(|state| state.last_sequence > 0) {
+                known.insert(ticket.id.clone());
+            }
+        }
         let traces = self.traces(record, &candidates).await?;
         let rivals = self.rivals(record).await?;
         let mut left = Vec::new();
         for ticket in candidates {
-            let known = self.log.ticket(&record.command.bot, &ticket.id).await?;
-            let is_known = known.is_some_and(|state| state.last_sequence > 0);
             let trace = traces.get(&ticket.id);
             let is_new = match trace.and_then(|trace| trace.first) {
                 Some(first) => first >= record.start_time.unwrap_or(record.accept_time),
                 // What came before those that were looked through is not known.
-                None => !is_known,
+                None => !known.contains(&ticket.id),
             };
             let may_be_theirs = rivals.iter().any(|rival| rival.may_have_opened(&ticket));
             if is_new && !may_be_theirs && !self.is_credited(&ticket.id, trace, record).await? {

@@ -23,11 +23,13 @@ pub(super) struct Deed<'a> {
     pub(super) state: &'a TicketState,
     /// The ticket that it opened, as Blip showed it.
     pub(super) made: Option<&'a Ticket>,
+    /// It was found out by a later look.
+    pub(super) late: bool,
 }
 
 /// The events that tell the log's readers what a command did.
 pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
-    let Deed { id, bot, ticket_id, action, state, made } = deed;
+    let Deed { id, bot, ticket_id, action, state, made, late } = deed;
     let document = |status: TicketStatus| Ticket {
         id: ticket_id.to_owned(),
         status,
@@ -55,7 +57,10 @@ pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
             vec![told(ticket_id, Fact::Ticket(ticket))]
         }
         Action::SetTags { tags } => vec![told(ticket_id, Fact::Tags(tags.clone()))],
-        Action::Send(message) => vec![told(ticket_id, said(id, message, state))],
+        Action::Send(message) => {
+            let said = said(id, message, state);
+            vec![told(ticket_id, if late { Fact::ToldLate(said) } else { Fact::Told(said) })]
+        }
         Action::Transfer { team, agent_identity } => {
             let successor = made.map(|new| Successor {
                 ticket_id: new.id.clone(),
@@ -76,7 +81,7 @@ pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
 
 /// The event of the labels that a close set before it failed; none where the log knows them.
 pub(super) fn labels(deed: Deed<'_>) -> Option<NewEvent> {
-    let Deed { id, bot, ticket_id, action, state, made: _ } = deed;
+    let Deed { id, bot, ticket_id, action, state, made: _, late: _ } = deed;
     let Action::Close { tags, .. } = action else { return None };
     let is_news = state.ticket.as_ref().is_none_or(|known| known.tags != *tags);
     is_news.then(|| NewEvent {
@@ -86,15 +91,15 @@ pub(super) fn labels(deed: Deed<'_>) -> Option<NewEvent> {
     })
 }
 
-fn said(id: Uuid, message: &OutboundMessage, state: &TicketState) -> Fact {
+fn said(id: Uuid, message: &OutboundMessage, state: &TicketState) -> Payload {
     let OutboundMessage { content, agent_identity, document: _, metadata: _ } = message;
     let attending = || state.ticket.as_ref().map(|ticket| ticket.agent_identity.clone()).unwrap_or_default();
-    Fact::Told(Payload::AgentMessage {
+    Payload::AgentMessage {
         message_id: id.to_string(),
         content: content.clone(),
         agent_identity: if agent_identity.is_empty() { attending() } else { agent_identity.clone() },
         command_id: id.to_string(),
-    })
+    }
 }
 
 /// The event that tells the log's readers of a ticket which Blip showed while a command asked for it.

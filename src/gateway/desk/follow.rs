@@ -94,6 +94,7 @@ impl Inner {
         let id = record.command.id.to_string();
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
+        carrier.late = true;
         carrier.attempts = record.end.as_ref().map_or(0, |end| end.attempts);
         let outcome = match carrier.seen(None, LOOKS_MAX).await {
             Seen::Effect => Outcome::Done,

@@ -1,16 +1,15 @@
 //! What is read of tickets, from the log or from Blip; and what is told Blip that leaves nothing behind: that an agent
 //! types, that a message was read.
 
-use serde_json::Value;
-use tokio::time::Instant;
-
-use crate::blip::BlipError;
+use crate::blip::{BlipError, ask};
 use crate::domain::action::{RawCommand, closed};
 use crate::domain::translate::{self, ITEMS_MAX, Listed, Order, ThreadMessage};
 use crate::domain::{Fault, Payload, Seq, StoredEvent, Ticket};
 use crate::lime::{Command, LimeUri, Reply, ReplyStatus, canonical_id};
 use crate::store::{Page, TicketsWanted};
+use serde_json::Value;
 
+use super::super::asker::Asker;
 use super::{Desk, DeskError, carry};
 
 /// Lists of Blip's that are joined into one of our pages, at most.
@@ -46,18 +45,17 @@ impl Desk {
     /// A ticket as the log knows it, or as Blip does if `fresh` or never seen. `None` if neither knows it.
     pub async fn ticket(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         ticket_id: &str,
         fresh: bool,
-        deadline: Instant,
     ) -> Result<Option<TicketView>, DeskError> {
-        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+        let state = self.inner.log.ticket(asker.bot, ticket_id).await?.unwrap_or_default();
         let ticket_sequence = state.last_sequence;
         if let Some(ticket) = state.ticket.filter(|_| !fresh) {
             return Ok(Some(TicketView { ticket, ticket_sequence, fresh: false }));
         }
         let command = translate::get_ticket(&self.inner.ids.next().to_string(), ticket_id);
-        match self.ask(bot, "GetTicket", &command, deadline).await {
+        match self.ask(asker, "GetTicket", &command).await {
             Ok(reply) => Ok(resource_of(&reply).as_object().map(|object| TicketView {
                 ticket: translate::ticket_of(object),
                 ticket_sequence,
@@ -79,45 +77,41 @@ impl Desk {
     /// A part of the tickets that Blip has: at most `count`, after the first `skip`.
     pub async fn tickets_at_blip(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         listed: &Listed,
         (skip, count): (u64, usize),
-        deadline: Instant,
     ) -> Result<AtBlip<Ticket>, DeskError> {
         let command = |id: &str, page| translate::list_tickets(id, listed, page);
-        let read =
-            self.part(bot, "ListTickets", (skip, count), command, translate::tickets_in, deadline).await;
+        let read = self.part(asker, "ListTickets", (skip, count), command, translate::tickets_in).await;
         read.map_err(elsewhere)
     }
 
     /// A part of a ticket's conversation, oldest first: at most `count` messages, after the first `skip`.
     pub async fn messages(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         ticket_id: &str,
         (skip, count): (u64, usize),
-        deadline: Instant,
     ) -> Result<Messages, DeskError> {
         let command = |id: &str, page| translate::messages(id, ticket_id, Order::OldestFirst, page);
-        self.part(bot, "ListMessages", (skip, count), command, translate::messages_in, deadline).await
+        self.part(asker, "ListMessages", (skip, count), command, translate::messages_in).await
     }
 
     /// Part of a list, gathered from as many of Blip's own pages as it takes: they end where one is not full.
     async fn part<T>(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         method: &str,
         (skip, count): (u64, usize),
         command: impl Fn(&str, (usize, usize)) -> Command,
         read: impl Fn(&Value) -> Vec<T>,
-        deadline: Instant,
     ) -> Result<AtBlip<T>, DeskError> {
         let mut at = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut items = Vec::new();
         for _ in 0..LISTS_MAX {
             let take = count.saturating_sub(items.len()).min(ITEMS_MAX);
             let command = command(&self.inner.ids.next().to_string(), (at, take));
-            let reply = self.ask(bot, method, &command, deadline).await?;
+            let reply = self.ask(asker, method, &command).await?;
             let resource = resource_of(&reply);
             let got = translate::items_in(resource);
             items.extend(read(resource));
@@ -133,49 +127,42 @@ impl Desk {
     }
 
     /// The answer to a caller's own LIME command that only reads: a type and a document, or nothing and null.
-    pub async fn read(
-        &self,
-        bot: &str,
-        raw: RawCommand,
-        deadline: Instant,
-    ) -> Result<(String, Value), DeskError> {
+    pub async fn read(&self, asker: Asker<'_>, raw: RawCommand) -> Result<(String, Value), DeskError> {
         let RawCommand { method, to, uri, resource } = raw;
         let command =
             Command { id: self.inner.ids.next().to_string(), to, method, uri: LimeUri(uri), resource };
-        let asked = self.ask(bot, "ExecuteCommand", &command, deadline).await;
-        let reply = asked.map_err(elsewhere)?;
+        let answer = self.ask(asker, "ExecuteCommand", &command).await;
+        let reply = answer.map_err(elsewhere)?;
         Ok((reply.media_type.clone(), resource_of(&reply).clone()))
     }
 
     /// Tells a ticket's customer whether an agent is typing.
     pub async fn set_typing(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         ticket_id: &str,
         composing: bool,
-        deadline: Instant,
     ) -> Result<(), DeskError> {
-        let state = self.inner.log.ticket(bot, ticket_id).await?.unwrap_or_default();
+        let state = self.inner.log.ticket(asker.bot, ticket_id).await?.unwrap_or_default();
         if state.is_closed() {
             return Err(DeskError::Fault(closed(ticket_id, &state)));
         }
-        let api = self.inner.api(bot)?;
-        let answer = api.message(translate::typing(ticket_id, composing), deadline).await;
+        let api = asker.way(&self.inner.api(asker.bot)?);
+        let answer = api.message(translate::typing(ticket_id, composing), asker.deadline).await;
         judge("SetTyping", "/messages", answer).map(drop)
     }
 
     /// Tells Blip that a customer's message was read.
     pub async fn mark_read(
         &self,
-        bot: &str,
+        asker: Asker<'_>,
         ticket_id: &str,
         message_id: &str,
-        deadline: Instant,
     ) -> Result<(), DeskError> {
-        let api = self.inner.api(bot)?;
-        let envelope_id = self.envelope_id(bot, ticket_id, message_id);
+        let api = asker.way(&self.inner.api(asker.bot)?);
+        let envelope_id = self.envelope_id(asker.bot, ticket_id, message_id);
         let receipt = translate::read_receipt(ticket_id, &envelope_id);
-        judge("MarkRead", "/notifications", api.notification(receipt, deadline).await).map(drop)
+        judge("MarkRead", "/notifications", api.notification(receipt, asker.deadline).await).map(drop)
     }
 
     /// The id that a customer's message came with, where it is among the newest events; else as the channel's sample
@@ -205,15 +192,10 @@ impl Desk {
         format!("fwd:fwd:{canonical}")
     }
 
-    async fn ask(
-        &self,
-        bot: &str,
-        method: &str,
-        command: &Command,
-        deadline: Instant,
-    ) -> Result<Reply, DeskError> {
-        let api = self.inner.api(bot)?;
-        judge(method, &command.uri.0, api.command(command, deadline).await)
+    /// Asks what only reads: on the caller's behalf, and again where that may help and there is time.
+    async fn ask(&self, asker: Asker<'_>, method: &str, command: &Command) -> Result<Reply, DeskError> {
+        let api = asker.way(&self.inner.api(asker.bot)?);
+        judge(method, &command.uri.0, ask(api.as_ref(), command, asker.deadline).await)
     }
 }
 

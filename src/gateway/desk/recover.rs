@@ -186,6 +186,7 @@ impl Inner {
         loop {
             let deadline = Instant::now() + LOOK_TIMEOUT;
             let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
+            carrier.late = true;
             carrier.attempts = 1;
             let looking = self.looks.acquire().await;
             let seen = tokio::select! {

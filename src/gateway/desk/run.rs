@@ -327,9 +327,9 @@ pub(super) fn carried(
     outcome: Outcome,
 ) -> Carried {
     let end = carrier.end(outcome);
-    let Carrier { learnt, made, labelled, .. } = carrier;
+    let Carrier { learnt, made, labelled, late, .. } = carrier;
     let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
-    let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref() };
+    let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref(), late };
     let events = match end.outcome {
         Outcome::Done => echo(deed),
         Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {

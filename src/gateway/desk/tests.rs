@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::super::asker::Asker;
 use super::*;
 use crate::blip::{BlipError, Caller};
 use crate::clock::{ManualClock, SequentialIds};
@@ -155,9 +156,14 @@ impl Ledger for Faulty {
 }
 
 /// A Blip that gives these answers, then says yes to all; it keeps the URIs that it was asked. A
-/// message takes so long.
+/// message takes so long. Last, for whom.
 #[derive(Debug, Default)]
-struct Blip(Mutex<VecDeque<Result<Reply, BlipError>>>, Mutex<Vec<String>>, Mutex<Duration>);
+struct Blip(
+    Mutex<VecDeque<Result<Reply, BlipError>>>,
+    Mutex<Vec<String>>,
+    Mutex<Duration>,
+    Mutex<Vec<Caller>>,
+);
 
 impl Blip {
     fn next(&self) -> Result<Reply, BlipError> {
@@ -167,7 +173,8 @@ impl Blip {
 
 #[async_trait]
 impl BlipApi for Blip {
-    fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
+    fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
+        self.3.lock().unwrap().push(caller);
         self
     }
     async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
@@ -211,8 +218,12 @@ impl World {
         let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap()));
         let inner = MemoryLog::new(day, day, Arc::<ManualClock>::clone(&clock), Arc::clone(&ids));
         let store = Arc::new(Faulty { inner, faults: Mutex::new(faults) });
-        let blip =
-            Arc::new(Blip(Mutex::new(answers.into_iter().collect()), Mutex::default(), Mutex::default()));
+        let blip = Arc::new(Blip(
+            Mutex::new(answers.into_iter().collect()),
+            Mutex::default(),
+            Mutex::default(),
+            Mutex::default(),
+        ));
         let api: Arc<dyn BlipApi> = Arc::<Blip>::clone(&blip);
         let shutdown = Shutdown::new();
         let desk = Desk::new(DeskParts {
@@ -409,4 +420,18 @@ async fn a_stop_leaves_what_could_not_be_asked_to_the_next_start() {
     world.shutdown.soft().cancel();
     world.shutdown.drained().await;
     assert_eq!(world.unsettled().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_reads_takes_its_callers_turn_and_is_asked_again() {
+    let lost = || Err(BlipError::Unknown("reset".to_owned()));
+    let open = Ok(yes(json!({"id": "t", "status": "Open"})));
+    let world = World::new(Faults::default(), [lost(), lost(), open]);
+    let asker = Asker { bot: "suporte", principal: "crm", deadline: Instant::now() + Duration::from_mins(1) };
+    let view = world.desk.ticket(asker, "t", true).await.unwrap().unwrap();
+    assert_eq!(view.ticket.status, TicketStatus::Open);
+    assert_eq!(world.blip.1.lock().unwrap().len(), 3);
+    assert_eq!(*world.blip.3.lock().unwrap(), [Caller::client("crm")]);
+    world.desk.set_typing(asker, "t", true).await.unwrap();
+    assert_eq!(world.blip.3.lock().unwrap().len(), 2);
 }

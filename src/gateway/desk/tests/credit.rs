@@ -47,6 +47,11 @@ impl World {
     }
 }
 
+fn told_id(error: &DeskError) -> Uuid {
+    let DeskError::Ended { record, .. } = error else { panic!("{error:?}") };
+    record.command.id
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_else_runs_on_a_ticket_while_an_end_is_looked_for() {
     let lost = Err(BlipError::Unknown("reset".to_owned()));
@@ -65,9 +70,20 @@ async fn nothing_else_runs_on_a_ticket_while_an_end_is_looked_for() {
     });
     tokio::time::sleep(Duration::from_secs(55)).await;
     assert_eq!(looks(), 3, "the other has the ticket");
-    second.await.unwrap().unwrap();
+    let second = second.await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_mins(3)).await;
     assert!(looks() > 3, "it goes on then");
+    let first = told_id(&told);
+    let found = Ok(yes(json!({"items": [{"id": first.to_string(), "direction": "sent"}]})));
+    world.blip.0.lock().unwrap().push_back(found);
+    while world.end().await != Outcome::Done {}
+    let events = world.store.read(Seq(0), 99).await.unwrap();
+    let uncertain = |id: &str| {
+        let said = |stored: &&Arc<StoredEvent>| matches!(&stored.event.payload, crate::domain::Payload::AgentMessage { command_id, .. } if command_id == id);
+        events.iter().find(said).unwrap().event.flags.order_uncertain
+    };
+    assert!(uncertain(&first.to_string()), "the other was said before");
+    assert!(!uncertain(&second.record.command.id.to_string()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,8 @@ fn broken() -> AppendError {
 }
 
 fn said(error: &DeskError) -> &Fault {
-    match error {
-        DeskError::Fault(fault) => fault,
-        other => panic!("{other:?}"),
-    }
+    let DeskError::Fault(fault) = error else { panic!("{error:?}") };
+    fault
 }
 
 /// A fact that a fault tells programs.
