@@ -94,6 +94,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         blip_id,
         traceparent,
         resolved_customer_identity: originator,
+        order_uncertain: false,
         fact,
         raw,
     };
