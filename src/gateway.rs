@@ -11,5 +11,6 @@ mod lanes;
 pub mod media;
 pub mod notice;
 pub mod quarantine;
+pub mod reconcile;
 
 pub use crate::store::{AppendError, ReadError};

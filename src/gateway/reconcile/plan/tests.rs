@@ -1,0 +1,557 @@
+//! The planner against a model of Blip whose pages drift, whose reader fails in every way, and whose webhooks are lost:
+//! nothing is ever closed that lives, and once Blip answers again, every fact is in the log once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::translate::items_of_thread;
+use crate::domain::{DedupKey, Event, NewEvent, Payload, TicketStatus, place};
+use crate::gateway::reconcile::find;
+
+const BOT: &str = "suporte";
+
+fn rules() -> Rules {
+    Rules {
+        pace: Duration::from_millis(200),
+        interval: Duration::from_mins(15),
+        grace: SignedDuration::from_secs(30),
+        earlier: SignedDuration::from_hours(1),
+        lookback: SignedDuration::from_hours(24),
+        window: SignedDuration::from_hours(70),
+        automatic: true,
+    }
+}
+
+/// A small source of chance.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((x ^ (x >> 31)) % u64::try_from(sides).unwrap()).unwrap()
+    }
+
+    fn one_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// A message: its id, when, and whose.
+#[derive(Clone)]
+struct Message {
+    id: String,
+    date: Timestamp,
+    sent: bool,
+}
+
+struct Attendance {
+    document: Ticket,
+    said: Vec<Message>,
+}
+
+/// What the log has.
+#[derive(Default)]
+struct Log {
+    states: BTreeMap<String, TicketState>,
+    keys: BTreeSet<DedupKey>,
+    events: Vec<Event>,
+    /// Tickets of which the webhook of their end told first: there, `ticket.closed` is all that tells of the ticket.
+    ended_first: BTreeSet<String>,
+}
+
+impl Log {
+    fn append(&mut self, new: NewEvent, date: Timestamp) {
+        if new.dedup.is_some_and(|key| !self.keys.insert(key)) {
+            return;
+        }
+        let state = self.states.entry(new.ticket_id.clone().unwrap()).or_default();
+        self.events.push(place(new, state, Uuid::nil(), date).0);
+    }
+
+    fn count(&self, ticket: &str, what: &str) -> usize {
+        let of = |event: &&Event| event.ticket_id == ticket && event.payload.type_name() == what;
+        self.events.iter().filter(of).count()
+    }
+}
+
+struct Model {
+    dice: Dice,
+    now: Now,
+    attendances: Vec<Attendance>,
+    log: Log,
+    planner: Planner,
+    /// Whether Blip fails, in any way there is.
+    troubled: bool,
+    asked: u64,
+    made: usize,
+    /// How far each ticket was in the log when its conversation was asked for.
+    asked_at: BTreeMap<String, u64>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let date = "2024-05-02T12:00:00Z".parse().unwrap();
+        Self {
+            dice: Dice(seed),
+            now: Now { at: Instant::now(), date },
+            attendances: Vec::new(),
+            log: Log::default(),
+            planner: Planner::new(rules(), None, None),
+            troubled: false,
+            asked: 0,
+            made: 0,
+            asked_at: BTreeMap::new(),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.at += time;
+        self.now.date += SignedDuration::try_from(time).unwrap();
+    }
+
+    fn open(&mut self, told: bool) {
+        let n = self.attendances.len();
+        let document = Ticket {
+            id: format!("t{n:05}"),
+            status: TicketStatus::Waiting,
+            blip_status: "Waiting".to_owned(),
+            sequential_id: Some(i64::try_from(n).unwrap()),
+            customer_identity: format!("c{n}@0mn.io"),
+            create_time: Some(self.now.date),
+            ..Ticket::default()
+        };
+        if told {
+            self.tell(find::told(&Arc::from(BOT), document.clone()));
+        }
+        self.attendances.push(Attendance { document, said: Vec::new() });
+    }
+
+    /// A webhook that arrives.
+    fn tell(&mut self, event: NewEvent) {
+        let id = event.ticket_id.clone().unwrap();
+        let undocumented = self.log.states.get(&id).is_none_or(|state| state.ticket.is_none());
+        self.log.append(event.clone(), self.now.date);
+        if undocumented && self.log.states[&id].is_closed() {
+            self.log.ended_first.insert(id);
+        }
+        if let crate::domain::Fact::Ticket(ticket) = &event.fact {
+            let lives = !ticket.status.is_terminal();
+            self.planner.log_has(&ticket.id, lives, ticket.create_time);
+            let what = if lives { errand::What::Arrived } else { errand::What::Ended };
+            let from = if lives { self.now.at } else { round::later(self.now, rules().grace) };
+            let (ticket_id, created) = (ticket.id.clone(), ticket.create_time);
+            self.planner.run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
+        }
+    }
+
+    fn say(&mut self, n: usize, told: bool) {
+        self.made += 1;
+        let message =
+            Message { id: format!("m{}", self.made), date: self.now.date, sent: self.dice.one_in(4) };
+        let attendance = &mut self.attendances[n];
+        attendance.said.push(message.clone());
+        let document = attendance.document.clone();
+        if told && !message.sent {
+            let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
+            self.tell(item.event(&Arc::from(BOT), &document).unwrap());
+        }
+    }
+
+    fn end(&mut self, n: usize, told: bool) {
+        let (date, document) = (self.now.date, &mut self.attendances[n].document);
+        document.status = TicketStatus::ClosedClient;
+        document.blip_status = "ClosedClient".to_owned();
+        document.close_time = Some(date);
+        document.status_time = Some(date);
+        let document = document.clone();
+        if told {
+            self.tell(find::told(&Arc::from(BOT), document));
+        }
+    }
+
+    /// Something happens at Blip, and its webhook comes, or does not.
+    fn live(&mut self) {
+        let told = !self.dice.one_in(3);
+        match self.dice.roll(8) {
+            0 => self.open(told),
+            1 => {
+                if let Some(n) = self.some_living() {
+                    self.end(n, told);
+                }
+            }
+            _ => {
+                if let Some(n) = self.some_living() {
+                    self.say(n, told);
+                }
+            }
+        }
+    }
+
+    fn some_living(&mut self) -> Option<usize> {
+        let living: Vec<_> = (0..self.attendances.len())
+            .filter(|n| !self.attendances[*n].document.status.is_terminal())
+            .collect();
+        (!living.is_empty()).then(|| living[self.dice.roll(living.len())])
+    }
+
+    fn answer(&mut self, ask: &Ask) -> Answer {
+        self.asked += 1;
+        if let Ask::Said { id, skip: 0 } = ask {
+            let sequence = self.log.states.get(id).map_or(0, |state| state.last_sequence);
+            self.asked_at.insert(id.clone(), sequence);
+        }
+        if self.troubled
+            && let Some(trouble) = self.trouble(ask)
+        {
+            return trouble;
+        }
+        match ask {
+            Ask::Living { skip, take } => {
+                let mut living: Vec<_> = self.documents(|ticket| !ticket.status.is_terminal());
+                if self.troubled && !living.is_empty() {
+                    let by = self.dice.roll(living.len());
+                    living.rotate_left(by);
+                }
+                let take = if self.troubled { (*take).min(3) } else { *take };
+                page(&living, *skip, take)
+            }
+            Ask::Closed { since, skip, take } => {
+                let ended = self.documents(|ticket| {
+                    ticket.status.is_terminal() && ticket.create_time.is_some_and(|made| made >= *since)
+                });
+                page(&ended, *skip, *take)
+            }
+            Ask::Ticket { id } => {
+                let found = self.attendances.iter().find(|it| it.document.id == *id);
+                Answer::Ticket(found.map(|it| Box::new(it.document.clone())))
+            }
+            Ask::Said { id, skip } => {
+                let found = self.attendances.iter().find(|it| it.document.id == *id).unwrap();
+                let ticket = json!({"id": id, "direction": "received", "date": found.document.create_time.unwrap().to_string(),
+                    "type": "application/vnd.iris.ticket+json", "content": {"id": id}});
+                let mut thread = vec![ticket];
+                thread.extend(found.said.iter().map(item_of));
+                thread.reverse();
+                let items: Vec<_> = thread.into_iter().skip(*skip).take(ITEMS_MAX).collect();
+                let count = items.len();
+                Answer::Said { items: items_of_thread(&json!({"items": items})), count }
+            }
+        }
+    }
+
+    fn documents(&self, which: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
+        self.attendances.iter().map(|it| it.document.clone()).filter(|ticket| which(ticket)).collect()
+    }
+
+    /// A way to fail, now and then.
+    fn trouble(&mut self, ask: &Ask) -> Option<Answer> {
+        let refused = |code: Option<i64>, said: &str| Answer::Refused { code, description: said.to_owned() };
+        let way = self.dice.roll(10);
+        Some(match (way, ask) {
+            (0, _) => Answer::Failed(Duration::from_secs(1)),
+            (1, _) => refused(Some(67), "The requested resource was not found"),
+            (2, _) => Answer::KeyRefused,
+            (3, Ask::Living { .. } | Ask::Closed { .. }) => {
+                Answer::Tickets { tickets: Vec::new(), count: 0, total: None }
+            }
+            (3, Ask::Said { .. }) => Answer::Said { items: Vec::new(), count: 0 },
+            (3, Ask::Ticket { .. }) => Answer::Ticket(None),
+            (4, Ask::Ticket { .. }) => {
+                let mut other = self.documents(|ticket| ticket.status.is_terminal());
+                Answer::Ticket(other.pop().map(Box::new))
+            }
+            (4, _) => refused(None, "The take parameter can not be greater than 100"),
+            (5, _) => refused(Some(61), "Unable to perform operation"),
+            (6, Ask::Ticket { id }) => {
+                Answer::Ticket(Some(Box::new(Ticket { id: id.clone(), ..Ticket::default() })))
+            }
+            _ => return None,
+        })
+    }
+
+    /// What came back is taken in as the gateway does.
+    fn take_in(&mut self, ask: &Ask, answer: Answer) {
+        let known = tickets_of(ask, &answer).into_iter();
+        let known = known.filter_map(|id| Some((id.clone(), self.log.states.get(&id)?.clone()))).collect();
+        for finding in self.planner.came_back(self.now, ask, answer, &known) {
+            match finding {
+                Finding::Ticket(ticket) => {
+                    let event = find::told(&Arc::from(BOT), *ticket);
+                    self.append(event);
+                }
+                Finding::Conversation(conversation) => self.conversation(&conversation),
+            }
+        }
+    }
+
+    fn conversation(&mut self, conversation: &Conversation) {
+        let state = self.log.states.get(&conversation.ticket_id).cloned().unwrap_or_default();
+        let document = conversation.document.clone().filter(|_| !state.is_closed());
+        let moved = self.asked_at.get(&conversation.ticket_id) != Some(&state.last_sequence);
+        let ticket = document.clone().or(state.ticket.clone()).unwrap();
+        let (bot, grace) = (Arc::from(BOT), rules().grace);
+        let words = find::words_of(&bot, conversation, &ticket, &BTreeMap::new(), self.now, grace);
+        let (whole, digest) = (words.is_whole(), words.digest);
+        let known: Vec<_> = words.said.iter().map(|said| self.log.keys.contains(&said.key)).collect();
+        for (event, _) in find::missing(&bot, document.as_ref(), (&state, moved), words, &known) {
+            self.append(event);
+        }
+        if whole {
+            self.planner.stored(&conversation.ticket_id, digest);
+        }
+    }
+
+    /// Appends what was found; what it tells of an end must be true.
+    fn append(&mut self, event: NewEvent) {
+        let before = self.log.events.len();
+        self.log.append(event, self.now.date);
+        for event in self.log.events[before..].to_vec() {
+            let ended = matches!(event.payload, Payload::TicketClosed(_) | Payload::TicketTransferred(_));
+            let really = self.attendances.iter().find(|it| it.document.id == event.ticket_id).unwrap();
+            let status = really.document.status;
+            assert!(!ended || status.is_terminal(), "{} was closed and lives", event.ticket_id);
+            let lives = !self.log.states[&event.ticket_id].is_closed();
+            self.planner.log_has(&event.ticket_id, lives, really.document.create_time);
+        }
+    }
+
+    /// Runs until a round is over, or for so many steps.
+    fn run(&mut self, steps_max: usize, lively: bool) -> Option<Report> {
+        let mut under_way = Vec::new();
+        for _ in 0..steps_max {
+            if lively && self.dice.one_in(2) {
+                self.live();
+            }
+            let step = self.planner.next(self.now);
+            match step {
+                Step::Ask(ask) => {
+                    let answer = self.answer(&ask);
+                    under_way.push((ask, answer));
+                    self.pass(Duration::from_millis(10));
+                }
+                Step::Done(report) => {
+                    for (ask, answer) in under_way {
+                        self.take_in(&ask, answer);
+                    }
+                    return Some(report);
+                }
+                Step::Wait(until) => {
+                    if under_way.is_empty() {
+                        let time = until.saturating_duration_since(self.now.at);
+                        self.pass(time);
+                    } else {
+                        self.pass(Duration::from_millis(50));
+                        let (ask, answer) = under_way.remove(self.dice.roll(under_way.len()));
+                        self.take_in(&ask, answer);
+                    }
+                }
+                Step::Answers => {
+                    self.pass(Duration::from_millis(50));
+                    assert!(!under_way.is_empty(), "nothing is under way, and nothing to wait for");
+                    let (ask, answer) = under_way.remove(self.dice.roll(under_way.len()));
+                    self.take_in(&ask, answer);
+                }
+            }
+        }
+        for (ask, answer) in under_way {
+            self.take_in(&ask, answer);
+        }
+        None
+    }
+
+    /// Everything there is at Blip is in the log, once.
+    fn check(&self) {
+        for Attendance { document, said } in &self.attendances {
+            let id = &document.id;
+            let created = usize::from(!self.log.ended_first.contains(id));
+            assert_eq!(self.log.count(id, "ticket.created"), created, "{id} was created once");
+            let ended = usize::from(document.status.is_terminal());
+            assert_eq!(self.log.count(id, "ticket.closed"), ended, "{id} ended {ended} times");
+            for message in said {
+                let times = self.log.events.iter().filter(|event| {
+                    event.blip_id == message.id
+                        && event.ticket_id == *id
+                        && event.payload.type_name()
+                            == if message.sent { "message.agent" } else { "message.customer" }
+                });
+                assert_eq!(times.count(), 1, "{} of {id}", message.id);
+            }
+            let order: Vec<_> = self.log.events.iter().filter(|event| event.ticket_id == *id).collect();
+            let mut newest = None;
+            for event in order {
+                let late = event.event_time < newest;
+                assert!(!late || event.flags.order_uncertain, "out of order and not flagged: {event:?}");
+                newest = newest.max(event.event_time);
+            }
+        }
+    }
+}
+
+fn item_of(message: &Message) -> serde_json::Value {
+    let (id, direction) = (&message.id, if message.sent { "sent" } else { "received" });
+    let id = if message.sent { format!("fwd:fwd:{id}") } else { id.clone() };
+    json!({"id": id, "direction": direction, "type": "text/plain", "content": "oi", "date": message.date.to_string()})
+}
+
+fn page(tickets: &[Ticket], skip: usize, take: usize) -> Answer {
+    let total = Some(tickets.len());
+    let tickets: Vec<_> = tickets.iter().skip(skip).take(take).cloned().collect();
+    let count = tickets.len();
+    Answer::Tickets { tickets, count, total }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_fails_nothing_that_lives_is_closed_and_all_is_found_once(seed: u64) {
+        let mut model = Model::new(seed);
+        for _ in 0..40 {
+            model.live();
+            model.pass(Duration::from_secs(1));
+        }
+        model.troubled = true;
+        model.run(1_500, true);
+        model.troubled = false;
+        model.pass(Duration::from_mins(2));
+        // A demand takes up what the troubled rounds did not reach.
+        for _ in 0..5 {
+            model.planner.demand(model.now, None);
+            let report = model.run(100_000, false);
+            prop_assert!(report.is_some());
+            model.pass(Duration::from_mins(20));
+        }
+        model.planner.demand(model.now, None);
+        let report = model.run(100_000, false).unwrap();
+        prop_assert!(report.complete, "{report:?}");
+        prop_assert_eq!(model.planner.reader_fault(), None);
+        model.check();
+    }
+}
+
+/// 10,000 open tickets on the free plan's quota, of which a tenth is ours: how long a round takes.
+#[test]
+fn a_full_round_of_ten_thousand_tickets_is_planned() {
+    let mut model = Model::new(7);
+    let mut rules = rules();
+    rules.pace = Duration::from_secs(1) * 10 / 48;
+    model.planner = Planner::new(rules, None, None);
+    for n in 0..10_000 {
+        model.open(false);
+        model.say(n, false);
+    }
+    model.pass(Duration::from_hours(1));
+    let first = model.run(1_000_000, false).unwrap();
+    assert!(first.complete && first.listed == 10_000, "{first:?}");
+    model.check();
+    model.planner.demand(model.now, None);
+    let before = model.asked;
+    let second = model.run(1_000_000, false).unwrap();
+    let asked = model.asked - before;
+    println!(
+        "10,000 open tickets: the first round took {:?} with {} questions, the next {:?} with {asked}",
+        first.took, first.asked, second.took
+    );
+    assert!(asked < 10_300, "a list page and a conversation each: {asked}");
+    // 48 a second, a tenth of them: 4.8 questions a second.
+    assert!(second.took < Duration::from_mins(37), "{:?}", second.took);
+    let per_second = asked * 1_000 / u64::try_from(second.took.as_millis()).unwrap();
+    assert!(per_second <= 4, "no more than the share: {per_second}");
+}
+
+#[test]
+fn a_round_goes_on_where_a_restart_broke_it_off() {
+    let mut model = Model::new(3);
+    for n in 0..300 {
+        model.open(true);
+        model.say(n, true);
+    }
+    model.pass(Duration::from_hours(2));
+    // Errands first, then lists, then conversations.
+    while !matches!(model.planner.progress(), Some((_, Phase::Reading, 100.., _))) {
+        assert_eq!(model.run(50, false), None);
+    }
+    let resume = model.planner.resume_at();
+    assert!(resume.is_some_and(|ref id| id.as_str() > "t00090"), "{:?}", model.planner.progress());
+    let mut next = Planner::new(rules(), None, model.planner.resume_at());
+    for Attendance { document, .. } in &model.attendances {
+        next.log_has(&document.id, true, document.create_time);
+    }
+    model.planner = next;
+    let asked = model.asked;
+    let report = model.run(100_000, false).unwrap();
+    assert!(report.complete);
+    assert!(model.asked - asked < 300 - 80, "{}", model.asked - asked);
+    model.check();
+}
+
+#[test]
+fn a_router_key_is_recognised_and_closes_nothing() {
+    let mut model = Model::new(5);
+    for _ in 0..8 {
+        model.open(true);
+    }
+    model.pass(Duration::from_mins(5));
+    let not_found = Answer::Refused { code: Some(67), description: String::new() };
+    for _ in 0..60 {
+        match model.planner.next(model.now) {
+            Step::Ask(ask) => model.take_in(&ask, not_found.clone()),
+            Step::Wait(until) => {
+                let time = until.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(report) => assert!(!report.complete),
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    assert!(matches!(model.planner.reader_fault(), Some(ReaderFault::NoDesk | ReaderFault::NothingFound)));
+    assert_eq!(model.planner.living(), 8);
+    model.run(1_000, false);
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}
+
+#[test]
+fn an_empty_list_is_told_and_closes_nothing() {
+    let mut model = Model::new(5);
+    for _ in 0..8 {
+        model.open(true);
+    }
+    model.pass(Duration::from_mins(5));
+    let mut report = None;
+    for _ in 0..1_000 {
+        match model.planner.next(model.now) {
+            Step::Ask(ask @ (Ask::Living { .. } | Ask::Closed { .. })) => {
+                model.take_in(&ask, Answer::Tickets { tickets: Vec::new(), count: 0, total: None });
+            }
+            Step::Ask(ask) => {
+                let answer = model.answer(&ask);
+                model.take_in(&ask, answer);
+            }
+            Step::Wait(until) => {
+                let time = until.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(done) => {
+                report = Some(done);
+                break;
+            }
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    let report = report.unwrap();
+    assert_eq!((report.listed, report.left_out), (0, 8));
+    assert_eq!(model.planner.reader_fault(), Some(ReaderFault::EmptyList));
+    model.planner.demand(model.now, None);
+    model.run(10_000, false).unwrap();
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}
