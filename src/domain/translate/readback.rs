@@ -7,13 +7,33 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::DESK;
 use super::inbound::{Translated, event_of};
+use super::lookup::{Listed, list_tickets};
+use super::{DESK, DESK_POSTMASTER};
 use crate::domain::event::{Fact, NewEvent, Origin, Payload};
-use crate::domain::ticket::{Ticket, canonical_ticket_id};
+use crate::domain::ticket::{Ticket, TicketStatus, canonical_ticket_id};
 use crate::lime::document::{self, MediaType, Members};
 use crate::lime::envelope::metadata_of;
-use crate::lime::{Envelope, canonical_id};
+use crate::lime::{Command, Envelope, LimeUri, Method, canonical_id};
+
+/// The command that lists tickets which live: `skip` and `take`.
+pub fn living(id: &str, page: (usize, usize)) -> Command {
+    let statuses = vec![TicketStatus::Open, TicketStatus::Waiting, TicketStatus::Assigned];
+    list_tickets(id, &Listed { statuses, ..Listed::default() }, page)
+}
+
+/// The command that lists tickets which were made since then and have ended: `skip` and `take`.
+pub fn ended_since(id: &str, since: Timestamp, (skip, take): (usize, usize)) -> Command {
+    let filter = format!("storageDate%20ge%20datetimeoffset'{since:.3}'");
+    let uri = LimeUri(format!("/tickets?$filter={filter}&$closed=true&$skip={skip}&$take={take}"));
+    Command { id: id.to_owned(), to: DESK_POSTMASTER.to_owned(), method: Method::Get, uri, resource: None }
+}
+
+/// How many items Blip says a whole list has, where it does.
+pub fn total_of(resource: &Value) -> Option<usize> {
+    let total = Members(resource.as_object()?).integer("total").ok().flatten()?;
+    usize::try_from(total).ok()
+}
 
 /// Who spoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
