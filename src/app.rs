@@ -28,6 +28,7 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
+use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers};
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -104,6 +105,7 @@ impl App {
         let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
         let config::Commands { accept_only_expiry, queue_max } = config.commands;
+        let readers = readers_of(config, &bots);
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
             ledger,
@@ -115,6 +117,18 @@ impl App {
             queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
         });
         desk.recover();
+        let reading_back = reconcile::Parts {
+            log: Arc::clone(&events),
+            ledger: log.clone(),
+            keys: log.clone(),
+            notebook: log.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            metrics: ReconcileMetrics::register(&mut registry),
+            settings: reconcile_settings(&config.reconcile),
+        };
+        let _reconcilers = Reconcilers::start(&reading_back, readers);
 
         log.register_metrics(&mut registry);
         let parts = Parts {
@@ -283,6 +297,21 @@ fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMa
         (bot, api)
     };
     bots.into_iter().map(watch).collect()
+}
+
+/// Who is read back, and at which rate.
+fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<reconcile::BotParts> {
+    let reader = |bot: &config::Bot| {
+        let api = Arc::clone(ways.get(&*bot.name)?);
+        let (name, commands_per_second) = (Arc::clone(&bot.name), bot.rates.commands);
+        Some(reconcile::BotParts { name, api, commands_per_second })
+    };
+    config.bots.iter().filter_map(reader).collect()
+}
+
+fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
+    let config::Reconcile { enabled, share_percent, interval, grace, earlier, lookback, .. } = *config;
+    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback }
 }
 
 /// A way to Blip with a key of a bot's: its own, or its router's.

@@ -29,6 +29,7 @@ mod metrics;
 mod operator;
 mod outbox;
 mod quarantine;
+mod reconcile;
 mod sandbox;
 mod shutdown;
 mod support;

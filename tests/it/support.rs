@@ -293,6 +293,8 @@ impl World {
 
 /// A configuration for one bot, all ports free.
 pub(crate) fn configuration(desk: &str, more: &str) -> String {
+    // Whoever lays a fault, or counts questions, is not to meet those that nobody asked.
+    let quiet = if more.contains("[reconcile]") { "" } else { "[reconcile]\nenabled = false" };
     format!(
         r#"
 [webhook]
@@ -309,6 +311,7 @@ key_env = "SUPORTE_BLIP_KEY"
 webhook_token_env = ["SUPORTE_WEBHOOK_TOKEN"]
 rates = {{ messages = 1000, notifications = 1000, commands = 1000 }}
 {more}
+{quiet}
 "#
     )
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Conversation, Now};
+use super::plan::{Conversation, Now, Rules};
 use crate::domain::translate::{Speaker, ThreadItem};
 use crate::domain::{DedupKey, Fact, NewEvent, Origin, Ticket, TicketState, TicketStatus};
 
@@ -57,24 +57,27 @@ pub(super) fn words_of(
     ticket: &Ticket,
     ends: &BTreeMap<String, Option<Timestamp>>,
     now: Now,
-    grace: SignedDuration,
+    rules: &Rules,
 ) -> Words {
     let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(&conversation.ticket_id));
     let created = ticket.create_time.or(own.map(|item| item.date)).unwrap_or(conversation.floor);
     let mut words = Words::default();
     let mut hasher = DefaultHasher::new();
     let mut current: Option<&str> = None;
+    let mut begun = own.is_none();
     for item in &conversation.items {
         if let Some(begins) = &item.begins {
+            begun |= *begins == ticket.id;
             current = Some(begins);
             continue;
         }
-        if !is_of(conversation, ticket, item, (created, current, ends)) {
+        let earlier = item.date < created || (item.date == created && !begun);
+        let told = !earlier || rules.earlier > SignedDuration::ZERO;
+        if !told || !is_of(conversation, ticket, item, (earlier, current, ends)) {
             continue;
         }
-        let earlier = item.date < created;
         let age = now.date.duration_since(item.date);
-        let fresh = !earlier && age < grace && conversation.document.is_none();
+        let fresh = !earlier && age < rules.grace && conversation.document.is_none();
         let Some(event) = item.event(bot, ticket) else { continue };
         let Some(key) = event.dedup else { continue };
         key.hash(&mut hasher);
@@ -97,7 +100,7 @@ fn is_of(
     conversation: &Conversation,
     ticket: &Ticket,
     item: &ThreadItem,
-    (created, current, ends): (Timestamp, Option<&str>, &BTreeMap<String, Option<Timestamp>>),
+    (earlier, current, ends): (bool, Option<&str>, &BTreeMap<String, Option<Timestamp>>),
 ) -> bool {
     if item.date < conversation.floor {
         return false;
@@ -114,7 +117,7 @@ fn is_of(
         Some(other) if other != ticket.id => {
             // Of the ticket before, until it ended; what came after that is of nobody but the next.
             let over = ends.get(other).copied().flatten().is_some_and(|ended| item.date > ended);
-            over && item.date < created
+            over && earlier
         }
         Some(_) | None => true,
     }
@@ -184,6 +187,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// One of each.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Created,
+        Self::Changed,
+        Self::Ended,
+        Self::Customer(Timestamp::UNIX_EPOCH),
+        Self::Earlier,
+        Self::Agent,
+    ];
+
     /// The name for programs.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
-pub use errand::Errand;
+pub use errand::{Errand, What};
 pub use reader::ReaderFault;
 pub use round::{Phase, Report};
 
@@ -366,6 +366,16 @@ impl Planner {
     /// Whether a conversation is as it was when it was last stored.
     pub fn is_stored(&self, ticket_id: &str, digest: u64) -> bool {
         self.living.get(ticket_id).is_some_and(|life| life.seen == digest)
+    }
+
+    /// Whether somebody waits for a round, and since when ended tickets are to be looked for.
+    pub fn demanded(&self) -> Option<Option<Timestamp>> {
+        self.due.map(|_| self.since)
+    }
+
+    /// Whether Blip is left alone for now, as it could not be asked.
+    pub fn is_paused(&self, now: Now) -> bool {
+        self.paused.is_some_and(|until| until > now.at)
     }
 
     /// How many tickets live, as far as the log knows.

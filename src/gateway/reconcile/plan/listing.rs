@@ -26,7 +26,7 @@ impl Planner {
         let (tickets, count, total) = match answer {
             Answer::Tickets { tickets, count, total } => (tickets, count, total),
             Answer::Refused { code, description } => {
-                self.list_refused(code, &description, ReaderFault::NoDesk);
+                self.list_refused(code, &description);
                 return Vec::new();
             }
             _ => return Vec::new(),
@@ -154,11 +154,13 @@ impl Planner {
         }
     }
 
-    fn list_refused(&mut self, code: Option<i64>, description: &str, fault: ReaderFault) {
+    fn list_refused(&mut self, code: Option<i64>, description: &str) {
         if code.is_none() && self.smaller_page(description) {
             return;
         }
-        self.reader.fault(fault);
+        // A router's key finds nothing, or hears that there is no such thing (R§3.1).
+        let no_desk = matches!(code, Some(62 | 67));
+        self.reader.fault(if no_desk { ReaderFault::NoDesk } else { ReaderFault::ListRefused });
         if let Some(round) = &mut self.round {
             round.break_off();
         }

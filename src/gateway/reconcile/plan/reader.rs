@@ -10,6 +10,8 @@ pub enum ReaderFault {
     KeyRefused,
     /// Tickets cannot be listed with this key: it is a router's, or that of a bot without a desk.
     NoDesk,
+    /// The list of living tickets is refused.
+    ListRefused,
     /// Every ticket is said not to exist.
     NothingFound,
     /// The list of living tickets is empty, and tickets live.
@@ -26,6 +28,7 @@ impl ReaderFault {
         match self {
             Self::KeyRefused => "key_refused",
             Self::NoDesk => "no_desk",
+            Self::ListRefused => "list_refused",
             Self::NothingFound => "nothing_found",
             Self::EmptyList => "empty_list",
             Self::ShortList => "short_list",
@@ -79,7 +82,7 @@ impl Reader {
 
     /// A page of living tickets was read.
     pub(super) fn listed(&mut self) {
-        if self.fault == Some(ReaderFault::NoDesk) {
+        if matches!(self.fault, Some(ReaderFault::NoDesk | ReaderFault::ListRefused)) {
             self.fault = None;
         }
     }

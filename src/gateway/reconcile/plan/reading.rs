@@ -1,6 +1,7 @@
 //! A conversation that is read page by page, from its end back to where it is known. What is added meanwhile shifts
 //! what was read to later pages, so that things are seen twice but never missed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -116,8 +117,11 @@ impl Planner {
             round.conversations = round.conversations.saturating_add(1);
             round.read.insert(id.to_owned());
         }
-        items.sort_by(|one, other| (one.date, &one.id).cmp(&(other.date, &other.id)));
-        items.dedup_by(|one, other| one.id == other.id && one.date == other.date);
+        // What came meanwhile is seen twice; of one moment Blip's own order counts.
+        let mut seen = BTreeSet::new();
+        items.retain(|item| seen.insert((item.id.clone(), item.date)));
+        items.reverse();
+        items.sort_by_key(|item| item.date);
         let document = match errand.what {
             What::Found { document, .. } => Some(*document),
             What::Arrived | What::Ended | What::Living | What::Check => None,
