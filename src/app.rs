@@ -28,7 +28,7 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
-use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers};
+use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers, Silence, SilenceAfter};
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -128,7 +128,7 @@ impl App {
             metrics: ReconcileMetrics::register(&mut registry),
             settings: reconcile_settings(&config.reconcile),
         };
-        let _reconcilers = Reconcilers::start(&reading_back, readers);
+        let reconcilers = Reconcilers::start(&reading_back, readers);
 
         log.register_metrics(&mut registry);
         let parts = Parts {
@@ -137,6 +137,7 @@ impl App {
             directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
             media: directory::media_of(config, &secrets, &shutdown)?,
             quarantine: Quarantine::new(log.clone(), shutdown.clone()),
+            reconcilers: reconcilers.clone(),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
@@ -144,7 +145,7 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
+        let ingest = Ingest::new(Arc::clone(&parts.log), alerts).with_reconcilers(reconcilers);
         let webhooks = Arc::new(Webhook::new(
             ingest,
             keys,
@@ -310,8 +311,23 @@ fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec
 }
 
 fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
-    let config::Reconcile { enabled, share_percent, interval, grace, earlier, lookback, .. } = *config;
-    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback }
+    let config::Reconcile {
+        enabled,
+        share_percent,
+        interval,
+        grace,
+        earlier,
+        lookback,
+        silence,
+        business_hours,
+    } = *config;
+    let after = match silence {
+        config::Silence::Off => None,
+        config::Silence::Learnt => Some(SilenceAfter::Learnt),
+        config::Silence::After(time) => Some(SilenceAfter::Time(time)),
+    };
+    let silence = Silence { after, hours: business_hours };
+    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback, silence }
 }
 
 /// A way to Blip with a key of a bot's: its own, or its router's.

@@ -18,6 +18,7 @@ use crate::store::notebook::Notebook;
 use crate::store::quarantine::Quarantine;
 use crate::store::{EventLog, Ledger};
 
+mod alerting;
 mod ask;
 mod driver;
 mod find;
@@ -27,10 +28,13 @@ mod metrics;
 mod note;
 pub mod plan;
 mod settle;
+
 mod watchdog;
+mod words;
 
 pub use driver::Progress;
 pub use metrics::ReconcileMetrics;
+pub use watchdog::{Silence, SilenceAfter};
 
 use driver::Bot;
 use plan::Rules;
@@ -53,6 +57,8 @@ pub struct Settings {
     pub earlier: Option<Duration>,
     /// How far back the first round of all looks for tickets that ended.
     pub lookback: Duration,
+    /// When a bot's silence is looked into.
+    pub silence: Silence,
 }
 
 /// A bot to be read back.
@@ -89,8 +95,8 @@ pub struct Parts {
     pub settings: Settings,
 }
 
-/// Everybody's reader. Clones are the same ones.
-#[derive(Debug, Clone)]
+/// Everybody's reader. Clones are the same ones; by default there is none.
+#[derive(Debug, Clone, Default)]
 pub struct Reconcilers {
     bots: Arc<BTreeMap<String, Arc<Bot>>>,
 }
@@ -129,7 +135,7 @@ impl Reconcilers {
 }
 
 fn rules_of(settings: &Settings, commands_per_second: u32) -> Rules {
-    let Settings { enabled, share_percent, interval, grace, earlier, lookback } = *settings;
+    let Settings { enabled, share_percent, interval, grace, earlier, lookback, silence: _ } = *settings;
     let signed = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     let hundredths = commands_per_second.saturating_mul(share_percent).max(1);
     Rules {

@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use super::ask::{ask, kind_of};
 use super::note::Note;
 use super::plan::{Answer, Ask, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, tickets_of};
+use super::watchdog::Watchdog;
 use super::{Parts, find};
 use crate::blip::BlipApi;
-use crate::domain::{Seq, Ticket, TicketState, TicketStatus};
+use crate::domain::{Event, Seq, Ticket, TicketState, TicketStatus};
 use crate::store::{Page, ReadError, TicketsWanted};
 
 /// How often a note is written while a round runs.
@@ -61,6 +62,7 @@ pub(super) struct Bot {
     progress: watch::Sender<Progress>,
     /// Up to where the log was followed.
     pub(super) followed: Mutex<Option<u64>>,
+    watchdog: Mutex<Watchdog>,
 }
 
 /// A question under way.
@@ -69,6 +71,7 @@ type Flight = BoxFuture<'static, (Ask, Answer)>;
 impl Bot {
     pub(super) fn new(name: Arc<str>, api: Arc<dyn BlipApi>, parts: Parts, rules: Rules) -> Self {
         parts.metrics.begin(&name);
+        let watchdog = Watchdog::new(parts.settings.silence, parts.clock.now(), Vec::new(), &[]);
         Self {
             name,
             api,
@@ -78,11 +81,21 @@ impl Bot {
             wake: Notify::new(),
             progress: watch::Sender::default(),
             followed: Mutex::default(),
+            watchdog: Mutex::new(watchdog),
         }
     }
 
     pub(super) fn planner(&self) -> MutexGuard<'_, Planner> {
         self.planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a round has ended since the start.
+    pub(super) fn has_read(&self) -> bool {
+        self.progress.borrow().last.is_some()
+    }
+
+    pub(super) fn watchdog(&self) -> MutexGuard<'_, Watchdog> {
+        self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Now {
@@ -99,6 +112,7 @@ impl Bot {
 
     /// Webhooks were refused for want of room.
     pub(super) fn troubled(&self) {
+        self.watchdog().refused(self.parts.clock.now());
         if self.rules.automatic {
             let _number = self.planner().demand(self.now(), None);
             self.wake.notify_one();
@@ -136,6 +150,7 @@ impl Bot {
                 Err(error) => self.cannot_read(&error).await,
             }
         };
+        self.parts.metrics.raised(&self.name, &note.raised);
         let tail = self.parts.log.tail().borrow().0;
         let waiting = {
             let mut planner = self.planner();
@@ -143,6 +158,8 @@ impl Bot {
             *planner = Planner::new(self.rules, note.covered(), note.resume);
             demanded
         };
+        *self.watchdog() =
+            Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(note.followed.unwrap_or(tail).min(tail));
         let mut before = None;
@@ -204,6 +221,7 @@ impl Bot {
             () = self.wake.notified() => {}
             () = soft.cancelled() => {}
         }
+        self.watch().await;
         self.tell_progress();
         if work.noted.elapsed() >= NOTE_INTERVAL {
             work.noted = Instant::now();
@@ -271,6 +289,10 @@ impl Bot {
             bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, complete,
             "a round of reading Blip back is over"
         );
+        if report.complete {
+            let over = self.watchdog().round_done(report.started);
+            self.tell_alert(over).await;
+        }
         self.progress.send_modify(|progress| progress.last = Some(report.clone()));
         self.tell_progress();
         work.noted = Instant::now();
@@ -297,7 +319,13 @@ impl Bot {
     }
 
     /// Counts what was found.
-    pub(super) fn count(&self, kind: find::Kind) {
+    pub(super) fn count(&self, kind: find::Kind, event: &Event) {
+        let now = self.parts.clock.now();
+        match kind {
+            find::Kind::Customer(date) => self.watchdog().missed(now, date, false),
+            find::Kind::Created => self.watchdog().missed(now, event.event_time.unwrap_or(now), true),
+            find::Kind::Changed | find::Kind::Ended | find::Kind::Earlier | find::Kind::Agent => {}
+        }
         self.parts.metrics.found(&self.name, kind.name());
         self.progress.send_modify(|progress| {
             let count = progress.found.entry(kind.name()).or_default();
@@ -308,12 +336,18 @@ impl Bot {
     /// Notes down how far it is. That it cannot is no harm: the next process reads more than it had to.
     async fn write_note(&self) {
         let followed = *self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (usual, raised) = {
+            let watchdog = self.watchdog();
+            (watchdog.usual().to_vec(), watchdog.raised())
+        };
         let note = {
             let planner = self.planner();
             let left = planner.oldest_errand().map(|position| position.saturating_sub(1));
             let note = Note {
                 resume: planner.resume_at(),
                 followed: left.into_iter().chain(followed).min(),
+                usual,
+                raised,
                 ..Note::default()
             };
             note.with_covered(planner.covered())

@@ -45,6 +45,9 @@ impl Bot {
         if event.bot != self.name {
             return;
         }
+        if event.origin == Origin::Webhook {
+            self.watchdog().heard(event.receive_time);
+        }
         let (ticket, what) = match &event.payload {
             Payload::TicketCreated(ticket) | Payload::TicketAssigned(ticket) => (ticket, Some(What::Arrived)),
             Payload::TicketClosed(ticket) | Payload::TicketTransferred(ticket) => (ticket, Some(What::Ended)),

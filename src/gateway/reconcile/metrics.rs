@@ -8,7 +8,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::find::Kind;
 use super::plan::Report;
-use super::watchdog::REASONS;
+use super::words::REASONS;
 
 /// The metrics of reading back.
 #[derive(Debug, Clone)]
@@ -133,6 +133,12 @@ impl ReconcileMetrics {
     pub(super) fn living(&self, bot: &str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.living.get_or_create(&BotLabels { bot: bot.to_owned() }).set(count);
+    }
+
+    /// The alerts that were raised when an earlier process ended.
+    pub(super) fn raised(&self, bot: &str, raised: &[String]) {
+        let was = |reason: &&&str| raised.iter().any(|raised| raised == **reason);
+        REASONS.iter().filter(was).for_each(|reason| self.alert(bot, reason, true));
     }
 
     pub(super) fn alert(&self, bot: &str, reason: &'static str, raised: bool) {

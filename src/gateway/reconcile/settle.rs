@@ -70,25 +70,29 @@ impl Bot {
         Ok(known)
     }
 
-    /// Appends what was found; whether it is in the log. It is not where the process stops first.
+    /// Appends what was found; whether it is in the log.
     pub(super) async fn append(&self, found: Vec<(NewEvent, Kind)>) -> bool {
         let (events, kinds): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let Some(appended) = self.store(events).await else {
+            self.planner().not_stored(self.now());
+            return false;
+        };
+        self.appended(&appended, &kinds);
+        true
+    }
+
+    /// Appends events, trying on while the store cannot; `None` where the process stops first.
+    pub(super) async fn store(&self, events: Vec<NewEvent>) -> Option<Vec<Appended>> {
         let mut pause = PAUSE;
         loop {
             let error = match self.parts.log.append(events.clone()).await {
-                Ok(appended) => {
-                    self.appended(&appended, &kinds);
-                    return true;
-                }
+                Ok(appended) => return Some(appended),
                 Err(error) => error,
             };
             tracing::warn!(bot = %self.name, %error, "what was read back could not be stored; trying on");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.parts.shutdown.soft().cancelled() => {
-                    self.planner().not_stored(self.now());
-                    return false;
-                }
+                () = self.parts.shutdown.soft().cancelled() => return None,
             }
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
@@ -97,7 +101,7 @@ impl Bot {
     fn appended(&self, appended: &[Appended], kinds: &[Kind]) {
         for (appended, kind) in appended.iter().zip(kinds) {
             let Appended::At(stored) = appended else { continue };
-            self.count(*kind);
+            self.count(*kind, &stored.event);
             if matches!(kind, Kind::Created | Kind::Changed | Kind::Ended) {
                 let created = match &stored.event.payload {
                     Payload::TicketCreated(ticket) => ticket.create_time,
