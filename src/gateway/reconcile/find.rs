@@ -134,11 +134,11 @@ pub(super) fn missing(
     known: &[bool],
 ) -> Vec<(NewEvent, Kind)> {
     let unseen = state.last_sequence == 0;
-    let newest_known = words.said.iter().zip(known).filter(|(_, known)| **known).map(|(said, _)| said.date);
+    // By their place in the conversation: several may be of one moment.
+    let newest_known = known.iter().rposition(|known| *known);
     let changed = state.ticket.as_ref().and_then(|ticket| {
         ticket.status_time.max(ticket.command_time).max(ticket.close_time).max(ticket.open_time)
     });
-    let sure_after = newest_known.max().max(changed);
     let mut events = Vec::new();
     // Known by its messages alone, it began before them.
     let undocumented = state.ticket.is_none();
@@ -146,11 +146,13 @@ pub(super) fn missing(
         let created = told(bot, created_as(document));
         events.push((NewEvent { order_uncertain: !unseen, ..created }, Kind::Created));
     }
-    for (said, known) in words.said.into_iter().zip(known) {
+    for (place, (said, known)) in words.said.into_iter().zip(known).enumerate() {
         if *known || said.fresh {
             continue;
         }
-        let late = moved || sure_after.is_some_and(|newest| said.date < newest);
+        let late = moved
+            || newest_known.is_some_and(|newest| place < newest)
+            || changed.is_some_and(|changed| said.date <= changed);
         let order_uncertain = said.earlier || late || state.is_closed();
         let kind = match said.speaker {
             Speaker::Customer if said.earlier => Kind::Earlier,
