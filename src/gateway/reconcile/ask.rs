@@ -22,7 +22,7 @@ pub(super) async fn ask(api: &dyn BlipApi, id: &str, ask: &Ask) -> Answer {
     match reply.status {
         ReplyStatus::Success(resource) => answered(ask, &resource),
         ReplyStatus::Failure(reason) => refused(reason),
-        ReplyStatus::Pending => Answer::Failed(Duration::ZERO),
+        ReplyStatus::Pending => unanswered(),
     }
 }
 
@@ -54,19 +54,24 @@ fn answered(ask: &Ask, resource: &Value) -> Answer {
 fn refused(reason: Reason) -> Answer {
     match translate::refusal("", "", &reason).reason.as_str() {
         "BLIP_CREDENTIAL_REJECTED" => Answer::KeyRefused,
-        "BLIP_UNAVAILABLE" | "BLIP_QUOTA_EXCEEDED" => Answer::Failed(Duration::ZERO),
+        "BLIP_UNAVAILABLE" | "BLIP_QUOTA_EXCEEDED" => unanswered(),
         _ => Answer::Refused { code: reason.code, description: reason.description },
     }
+}
+
+fn unanswered() -> Answer {
+    Answer::Failed { retry_after: Duration::ZERO, asked: true }
 }
 
 fn failed(error: BlipError) -> Answer {
     match error {
         BlipError::OverQuota { retry_after }
         | BlipError::CircuitOpen { retry_after }
-        | BlipError::Throttled { retry_after, reason: _ } => Answer::Failed(retry_after),
+        | BlipError::Throttled { retry_after, reason: _ } => Answer::Failed { retry_after, asked: false },
         BlipError::Credential { .. } => Answer::KeyRefused,
         BlipError::Refused { status: _, text } => Answer::Refused { code: None, description: text },
-        BlipError::NotSent(_) | BlipError::Unknown(_) => Answer::Failed(Duration::ZERO),
+        BlipError::NotSent(_) => Answer::Failed { retry_after: Duration::ZERO, asked: false },
+        BlipError::Unknown(_) => unanswered(),
     }
 }
 

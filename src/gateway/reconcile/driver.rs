@@ -251,7 +251,7 @@ impl Bot {
             Ok(known) => (answer, known),
             Err(error) => {
                 self.cannot_read(&error).await;
-                (Answer::Failed(LOG_PAUSE), BTreeMap::new())
+                (Answer::Failed { retry_after: LOG_PAUSE, asked: false }, BTreeMap::new())
             }
         };
         let findings = self.planner().came_back(self.now(), &ask, answer, &known);

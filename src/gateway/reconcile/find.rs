@@ -119,6 +119,8 @@ fn is_of(
             let over = ends.get(other).copied().flatten().is_some_and(|ended| item.date > ended);
             over && earlier
         }
+        // Before the ticket, and perhaps in one that is not seen here.
+        None if earlier => conversation.whole,
         Some(_) | None => true,
     }
 }
@@ -252,3 +254,6 @@ pub(super) fn told(bot: &Arc<str>, document: Ticket) -> NewEvent {
         raw: Bytes::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

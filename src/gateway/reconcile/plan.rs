@@ -36,6 +36,8 @@ use round::Round;
 const AT_ONCE: usize = 4;
 /// Tickets that are watched at a time; more are told, and looked at when there is room.
 pub const LIVING_MAX: usize = 200_000;
+/// How often a question is asked that Blip does not answer.
+const TRIES_MAX: u32 = 4;
 /// The longest pause after Blip could not be asked.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// How long a ticket's messages can be read after it was made (R§10).
@@ -136,8 +138,13 @@ pub enum Answer {
     },
     /// Blip does not take the key.
     KeyRefused,
-    /// Blip could not be asked; ask again after this time at the earliest.
-    Failed(Duration),
+    /// There is no answer; ask again after this time at the earliest.
+    Failed {
+        /// How long Blip is to be left alone.
+        retry_after: Duration,
+        /// Blip was asked: it may be this question that it cannot answer.
+        asked: bool,
+    },
 }
 
 /// What to do next.
@@ -173,6 +180,8 @@ pub struct Conversation {
     pub items: Vec<ThreadItem>,
     /// From when on.
     pub floor: Timestamp,
+    /// It was read from its very beginning.
+    pub whole: bool,
     /// Where the log's reader stood when it asked for this.
     pub position: Option<u64>,
 }
@@ -212,6 +221,8 @@ pub struct Planner {
     resume: Option<String>,
     out: BTreeMap<Ask, Whose>,
     again: VecDeque<(Ask, Whose)>,
+    /// How often questions failed that are asked again.
+    tries: BTreeMap<Ask, u32>,
     next_ask: Option<Instant>,
     paused: Option<Instant>,
     failures: u32,
@@ -235,6 +246,7 @@ impl Planner {
             resume,
             out: BTreeMap::new(),
             again: VecDeque::new(),
+            tries: BTreeMap::new(),
             next_ask: None,
             paused: None,
             failures: 0,
@@ -265,6 +277,8 @@ impl Planner {
     /// A round is to begin as soon as it can; after the one that runs, if one does. Answers its number.
     pub fn demand(&mut self, now: Now, since: Option<Timestamp>) -> u64 {
         self.due = Some(now.at);
+        // Whoever asks has perhaps just mended what was wrong.
+        self.paused = None;
         if let Some(since) = since {
             self.since = Some(self.since.map_or(since, |before| before.min(since)));
         }
@@ -323,20 +337,26 @@ impl Planner {
     ) -> Vec<Finding> {
         let Some(whose) = self.out.remove(ask) else { return Vec::new() };
         let retry_after = match &answer {
-            Answer::Failed(retry_after) => Some(*retry_after),
+            Answer::Failed { retry_after, asked: _ } => Some(*retry_after),
             Answer::KeyRefused => {
                 self.reader.fault(ReaderFault::KeyRefused);
                 Some(PAUSE_MAX)
             }
             Answer::Tickets { .. } | Answer::Ticket(_) | Answer::Said { .. } | Answer::Refused { .. } => None,
         };
+        let mut answer = answer;
         if let Some(retry_after) = retry_after {
             self.pause(now, retry_after);
-            self.again.push_back((ask.clone(), whose));
-            return Vec::new();
+            if !self.is_hopeless(ask, &answer) {
+                self.again.push_back((ask.clone(), whose));
+                return Vec::new();
+            }
+            answer = Answer::Refused { code: None, description: String::new() };
+        } else {
+            self.failures = 0;
+            self.reader.answered();
         }
-        self.failures = 0;
-        self.reader.answered();
+        self.tries.remove(ask);
         match ask {
             Ask::Living { skip, take } => self.living_page(now, (*skip, *take), answer, known),
             Ask::Closed { skip, take, .. } => {
@@ -408,6 +428,16 @@ impl Planner {
     pub fn oldest_errand(&self) -> Option<u64> {
         let reading = self.readings.values().filter_map(Reading::position);
         self.errands.positions().chain(reading).min()
+    }
+
+    /// Whether a question has failed so often that it is given up: others may be answered.
+    fn is_hopeless(&mut self, ask: &Ask, answer: &Answer) -> bool {
+        if !matches!(answer, Answer::Failed { asked: true, .. }) {
+            return false;
+        }
+        let tries = self.tries.entry(ask.clone()).or_default();
+        *tries = tries.saturating_add(1);
+        *tries >= TRIES_MAX
     }
 
     fn pause(&mut self, now: Now, retry_after: Duration) {

@@ -128,8 +128,9 @@ impl Planner {
             Answer::Refused { code, description } => {
                 // The rest of the round is as good without.
                 if !self.smaller_page(&description) {
-                    let _ = code;
-                    self.reader.fault(ReaderFault::NoClosedList);
+                    if !is_unanswered(code, &description) {
+                        self.reader.fault(ReaderFault::NoClosedList);
+                    }
                     if let Some(round) = &mut self.round {
                         round.complete = false;
                         round.enter(Phase::Checking);
@@ -160,7 +161,9 @@ impl Planner {
         }
         // A router's key finds nothing, or hears that there is no such thing (R§3.1).
         let no_desk = matches!(code, Some(62 | 67));
-        self.reader.fault(if no_desk { ReaderFault::NoDesk } else { ReaderFault::ListRefused });
+        if !is_unanswered(code, description) {
+            self.reader.fault(if no_desk { ReaderFault::NoDesk } else { ReaderFault::ListRefused });
+        }
         if let Some(round) = &mut self.round {
             round.break_off();
         }
@@ -241,4 +244,9 @@ impl Planner {
             round.break_off();
         }
     }
+}
+
+/// Whether this is no refusal, but a question given up.
+fn is_unanswered(code: Option<i64>, description: &str) -> bool {
+    code.is_none() && description.is_empty()
 }

@@ -13,6 +13,9 @@ use crate::domain::translate::{ITEMS_MAX, ThreadItem};
 /// Pages of one conversation that are read at most.
 const PAGES_MAX: usize = 50;
 
+/// Pages in which the ticket before is looked for, if something was said before this one.
+const PAGES_BEFORE_MAX: usize = 5;
+
 /// How often a conversation is tried that cannot be read, and how long after the first time; then twice as long each time.
 const TRIES_MAX: u32 = 8;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
@@ -22,13 +25,27 @@ const TRY_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Reading {
     errand: Errand,
     floor: Timestamp,
+    /// When the ticket began.
+    created: Timestamp,
     items: Vec<ThreadItem>,
     pages: usize,
+    /// The conversation's beginning was read.
+    whole: bool,
 }
 
 impl Reading {
     pub(super) fn position(&self) -> Option<u64> {
         self.errand.position
+    }
+
+    /// Whether something was said before the ticket, and it is not known whose that is.
+    fn wants_the_ticket_before(&self) -> bool {
+        let before = |item: &&ThreadItem| item.date < self.created;
+        let mut earlier = self.items.iter().filter(before);
+        let is_bounded = |item: &ThreadItem| item.begins.is_some();
+        self.pages < PAGES_BEFORE_MAX
+            && self.items.iter().any(|item| before(&item) && item.begins.is_none())
+            && !earlier.any(is_bounded)
     }
 
     /// Whether it belongs to a ticket that a round found.
@@ -50,7 +67,10 @@ impl Planner {
             What::Found { unseen: false, .. } | What::Arrived => earlier.max(oldest),
             What::Ended | What::Living | What::Check => created.max(oldest),
         };
-        self.readings.insert(id.clone(), Reading { errand, floor, items: Vec::new(), pages: 0 });
+        self.readings.insert(
+            id.clone(),
+            Reading { errand, floor, created, items: Vec::new(), pages: 0, whole: false },
+        );
         Ask::Said { id, skip: 0 }
     }
 
@@ -81,9 +101,13 @@ impl Planner {
             return Vec::new();
         };
         let past = items.iter().any(|item| item.date < reading.floor);
-        reading.items.extend(items.into_iter().filter(|item| item.date >= reading.floor));
+        let floor = reading.floor;
+        // Where other tickets began is to be known, however long ago that was.
+        reading.items.extend(items.into_iter().filter(|item| item.date >= floor || item.begins.is_some()));
         reading.pages = reading.pages.saturating_add(1);
-        if !past && count >= ITEMS_MAX && reading.pages < PAGES_MAX {
+        reading.whole = count < ITEMS_MAX;
+        let more = !past || reading.wants_the_ticket_before();
+        if more && !reading.whole && reading.pages < PAGES_MAX {
             let next = Ask::Said { id: id.to_owned(), skip: skip.saturating_add(count) };
             self.again.push_front((next, whose));
             return Vec::new();
@@ -110,7 +134,7 @@ impl Planner {
 
     fn read_through(&mut self, id: &str, whose: Whose) -> Vec<Finding> {
         self.answered(whose);
-        let Some(Reading { errand, floor, mut items, .. }) = self.readings.remove(id) else {
+        let Some(Reading { errand, floor, mut items, whole, .. }) = self.readings.remove(id) else {
             return Vec::new();
         };
         if let Some(round) = &mut self.round {
@@ -131,6 +155,7 @@ impl Planner {
             document,
             items,
             floor,
+            whole,
             position: errand.position,
         }))]
     }

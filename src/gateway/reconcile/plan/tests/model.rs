@@ -258,7 +258,7 @@ impl Model {
         let refused = |code: Option<i64>, said: &str| Answer::Refused { code, description: said.to_owned() };
         let way = self.dice.roll(10);
         Some(match (way, ask) {
-            (0, _) => Answer::Failed(Duration::from_secs(1)),
+            (0, _) => Answer::Failed { retry_after: Duration::from_secs(1), asked: self.dice.one_in(2) },
             (1, _) => refused(Some(67), "The requested resource was not found"),
             (2, _) => Answer::KeyRefused,
             (3, Ask::Living { .. } | Ask::Closed { .. }) => {
