@@ -28,6 +28,7 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
+use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers, Silence, SilenceAfter};
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -105,6 +106,7 @@ impl App {
         let blip_metrics = BlipMetrics::register(&mut registry);
         let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics, &alerts)?;
+        let readers = readers_of(config, &bots);
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
             ledger,
@@ -116,6 +118,18 @@ impl App {
             queue: queue_of(config.commands),
         });
         desk.recover();
+        let reading_back = reconcile::Parts {
+            log: Arc::clone(&events),
+            ledger: log.clone(),
+            keys: log.clone(),
+            notebook: log.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            shutdown: shutdown.clone(),
+            metrics: ReconcileMetrics::register(&mut registry),
+            settings: reconcile_settings(&config.reconcile),
+        };
+        let reconcilers = Reconcilers::start(&reading_back, readers);
 
         log.register_metrics(&mut registry);
         let parts = Parts {
@@ -124,6 +138,7 @@ impl App {
             directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
             media: directory::media_of(config, &secrets, &shutdown)?,
             quarantine: Quarantine::new(log.clone(), shutdown.clone()),
+            reconcilers: reconcilers.clone(),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
@@ -131,7 +146,7 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
+        let ingest = Ingest::new(Arc::clone(&parts.log), alerts).with_reconcilers(reconcilers);
         let webhooks = Arc::new(Webhook::new(
             ingest,
             keys,
@@ -289,6 +304,36 @@ fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMa
         (bot, api)
     };
     bots.into_iter().map(watch).collect()
+}
+
+/// Who is read back, and at which rate.
+fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<reconcile::BotParts> {
+    let reader = |bot: &config::Bot| {
+        let api = Arc::clone(ways.get(&*bot.name)?);
+        let (name, commands_per_second) = (Arc::clone(&bot.name), bot.rates.commands);
+        Some(reconcile::BotParts { name, api, commands_per_second })
+    };
+    config.bots.iter().filter_map(reader).collect()
+}
+
+fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
+    let config::Reconcile {
+        enabled,
+        share_percent,
+        interval,
+        grace,
+        earlier,
+        lookback,
+        silence,
+        business_hours,
+    } = *config;
+    let after = match silence {
+        config::Silence::Off => None,
+        config::Silence::Learnt => Some(SilenceAfter::Learnt),
+        config::Silence::After(time) => Some(SilenceAfter::Time(time)),
+    };
+    let silence = Silence { after, hours: business_hours };
+    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback, silence }
 }
 
 /// A way to Blip with a key of a bot's: its own, or its router's.

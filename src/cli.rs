@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod directory;
 mod quarantine;
+mod reconcile;
 mod sandbox;
 mod serve;
 mod tail;
@@ -50,6 +51,8 @@ enum Command {
     Teams(directory::TeamsArgs),
     /// Webhooks that could not be read: list them, look at one, replay them.
     Quarantine(quarantine::QuarantineArgs),
+    /// Read a bot back from Blip now: find what webhooks did not tell.
+    Reconcile(reconcile::ReconcileArgs),
 }
 
 /// Where the gateway listens and stores, for every command that runs one. Flag, environment, file, default: the
@@ -89,6 +92,7 @@ impl Cli {
             Command::Agents(args) => directory::agents(args).await,
             Command::Teams(args) => directory::teams(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
+            Command::Reconcile(args) => reconcile::run(args).await,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::blip::media::HostPattern;
+use crate::gateway::reconcile::hours::Hours;
 use crate::lime::Identity;
 
 mod bots;
@@ -18,6 +19,7 @@ mod describe;
 mod level;
 mod media;
 mod reading;
+mod reconcile;
 mod rules;
 mod secrets;
 mod sections;
@@ -43,6 +45,8 @@ pub struct Config {
     pub commands: Commands,
     /// Which files may be fetched.
     pub media: Media,
+    /// How Blip is read back.
+    pub reconcile: Reconcile,
     /// The bots served, at least one.
     pub bots: Vec<Bot>,
     /// What is logged.
@@ -115,6 +119,53 @@ pub struct Media {
     pub time_max: Duration,
     /// Most files on their way at a time.
     pub fetches_max: usize,
+}
+
+/// `[reconcile]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconcile {
+    /// Whether it runs by itself.
+    pub enabled: bool,
+    /// Its share of each bot's rate of commands.
+    pub share_percent: u32,
+    /// The time between two rounds.
+    pub interval: Duration,
+    /// How long a webhook is waited for before what it tells counts as missing.
+    pub grace: Duration,
+    /// How far before a ticket its conversation is told.
+    pub earlier: Option<Duration>,
+    /// How far back the first round looks for tickets that ended.
+    pub lookback: Duration,
+    /// When a bot's silence is looked into.
+    pub silence: Silence,
+    /// When silence counts.
+    pub business_hours: Option<Hours>,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            share_percent: 10,
+            interval: Duration::from_mins(15),
+            grace: Duration::from_secs(30),
+            earlier: Some(Duration::from_hours(1)),
+            lookback: Duration::from_hours(24),
+            silence: Silence::Learnt,
+            business_hours: None,
+        }
+    }
+}
+
+/// When a bot's silence is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Never.
+    Off,
+    /// When it is longer than is usual for the hour.
+    Learnt,
+    /// When it is longer than this.
+    After(Duration),
 }
 
 /// `[[bots]]`

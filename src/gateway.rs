@@ -12,5 +12,6 @@ mod lanes;
 pub mod media;
 pub mod notice;
 pub mod quarantine;
+pub mod reconcile;
 
 pub use crate::store::{AppendError, ReadError};

@@ -20,6 +20,7 @@ use crate::gateway::desk::Desk;
 use crate::gateway::directory::Directory;
 use crate::gateway::media::Media;
 use crate::gateway::quarantine::Quarantine;
+use crate::gateway::reconcile::Reconcilers;
 use crate::shutdown::Shutdown;
 use crate::store::EventLog;
 
@@ -39,6 +40,7 @@ mod metrics;
 mod pace;
 pub mod pb;
 mod position;
+mod reconcile;
 mod status;
 mod ticket_service;
 mod window;
@@ -99,6 +101,8 @@ pub struct Parts {
     pub media: Media,
     /// Asked by `AdminService`.
     pub quarantine: Quarantine,
+    /// Asked by `AdminService` to read a bot back.
+    pub reconcilers: Reconcilers,
     /// The clock that readers are told of.
     pub clock: Arc<dyn Clock>,
     /// Names streams, and calls that bring no id.
@@ -122,7 +126,7 @@ impl Grpc {
     /// Puts the edge together; `registry` will tell what it counts.
     pub fn new(parts: Parts, registry: &mut Registry) -> Self {
         let metrics = metrics::Metrics::register(registry);
-        let Parts { log, desk, directory: _, media: _, quarantine: _, clock, ids, shutdown, limits } = &parts;
+        let Parts { log, desk, clock, ids, shutdown, limits, .. } = &parts;
         let streams = TaskTracker::new();
         let shared = follow::Shared {
             log: Arc::clone(log),
@@ -144,15 +148,16 @@ impl Grpc {
     /// answered, and whoever does not read is cut off.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let Self { parts, events, edge, streams } = self;
-        let Parts { log, desk, directory, media, quarantine, clock: _, ids: _, shutdown, limits } = parts;
+        let Parts { log, desk, directory, media, quarantine, reconcilers, clock, ids: _, shutdown, limits } =
+            parts;
         let cut = CancellationToken::new();
         let (reporter, health) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
         let open = Open { calls: edge.calls.clone(), streams: streams.clone(), goodbye: limits.goodbye };
         drop(shutdown.spawn(stop(shutdown.clone(), open, reporter, cut.clone())));
 
-        let admin = AdminServiceServer::new(Admin::new(quarantine, desk.bots(), log.id()))
-            .max_decoding_message_size(REQUEST_BYTES_MAX);
+        let admin = Admin::new(quarantine, (reconcilers, clock), desk.bots(), (log.id(), shutdown.clone()));
+        let admin = AdminServiceServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
         let directories = Directories::new(directory, media, log.id(), edge.metrics.clone(), streams);
         let directories =
             DirectoryServiceServer::new(directories).max_decoding_message_size(REQUEST_BYTES_MAX);

@@ -18,6 +18,7 @@ use crate::domain::{
 };
 
 pub mod memory;
+pub mod notebook;
 pub mod page;
 pub mod quarantine;
 pub mod record;

@@ -157,6 +157,8 @@ streams_max = 20000
 listen = "127.0.0.1:0"
 [store]
 path = "{}"
+[reconcile]
+enabled = false
 [[bots]]
 name = "{BOT}"
 identity = "bench@msging.net"

@@ -242,7 +242,7 @@ impl Progress {
     }
 }
 
-fn bar(done: usize, total: usize) -> String {
+pub(super) fn bar(done: usize, total: usize) -> String {
     let full = done.saturating_mul(BAR_WIDTH).checked_div(total).unwrap_or(BAR_WIDTH).min(BAR_WIDTH);
     format!("{}{}", "#".repeat(full), ".".repeat(BAR_WIDTH.saturating_sub(full)))
 }

@@ -199,7 +199,7 @@ async fn whole(args: SandboxArgs, desk: Sandbox, shutdown: Shutdown) -> anyhow::
 fn configuration(args: &SandboxArgs, desk: SocketAddr, folder: &std::path::Path) -> String {
     let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     format!(
-        "[store]\npath = {}\n[media]\nhosts = [\"{desk}\"]\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\n\
+        "[reconcile]\nenabled = false\n[store]\npath = {}\n[media]\nhosts = [\"{desk}\"]\n[[bots]]\nname = \"sandbox\"\nidentity = {}\nurl = \"http://{desk}\"\n\
          key_env = \"KEY\"\nrouter_key_env = \"ROUTER_KEY\"\nrouter_identity = {}\nwebhook_token_env = [\"TOKEN\"]\n\
          rates = {{ messages = 1000, notifications = 1000, commands = 1000 }}\n",
         text(&folder.join("deskgate.db").display().to_string()),

@@ -2,11 +2,11 @@
 //! only where they come from.
 
 use super::units::{show_duration, show_size};
-use super::{Bot, Config, LogFormat, Media, Router, SecretRef};
+use super::{Bot, Config, LogFormat, Media, Reconcile, Router, SecretRef, Silence};
 use crate::blip::media::HostPattern;
 
 pub(super) fn describe(config: &Config) -> String {
-    let Config { webhook, grpc, admin, store, commands, media, bots, log, warnings } = config;
+    let Config { webhook, grpc, admin, store, commands, media, reconcile, bots, log, warnings } = config;
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -29,6 +29,7 @@ pub(super) fn describe(config: &Config) -> String {
         format!("queue_max = {}\n", commands.queue_max),
     ];
     lines.extend(files(media));
+    lines.extend(reading_back(reconcile));
     lines.extend([
         "[log]".to_owned(),
         format!("level = {}", quoted(&log.level)),
@@ -60,6 +61,29 @@ fn files(media: &Media) -> Vec<String> {
         format!("time_limit = {}", quoted(&show_duration(*time_max))),
         format!("fetches_max = {fetches_max}\n"),
     ]
+}
+
+fn reading_back(reconcile: &Reconcile) -> Vec<String> {
+    let Reconcile { enabled, share_percent, interval, grace, earlier, lookback, silence, business_hours } =
+        reconcile;
+    let silence = match silence {
+        Silence::Off => "off".to_owned(),
+        Silence::Learnt => "learnt".to_owned(),
+        Silence::After(time) => show_duration(*time),
+    };
+    let mut lines = vec![
+        "[reconcile]".to_owned(),
+        format!("enabled = {enabled}"),
+        format!("share_percent = {share_percent}"),
+        format!("interval = {}", quoted(&show_duration(*interval))),
+        format!("grace = {}", quoted(&show_duration(*grace))),
+        format!("earlier = {}", quoted(&earlier.map_or_else(|| "off".to_owned(), show_duration))),
+        format!("lookback = {}", quoted(&show_duration(*lookback))),
+        format!("silence = {}", quoted(&silence)),
+    ];
+    lines.extend(business_hours.map(|hours| format!("business_hours = {}", quoted(&hours.to_string()))));
+    lines.push(String::new());
+    lines
 }
 
 fn bot(bot: &Bot) -> Vec<String> {

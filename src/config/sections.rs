@@ -10,7 +10,7 @@ use super::level::check_level;
 use super::reading::{Reading, Section};
 use super::{
     Admin, Commands, Config, ConfigError, Fault, Grpc, Log, LogFormat, Overrides, Source, Store, Webhook,
-    bots, media, rules, secrets, units,
+    bots, media, reconcile, rules, secrets, units,
 };
 
 /// Reads everything; also tells which keys there are.
@@ -54,6 +54,7 @@ fn read(table: Table, reading: &mut Reading<'_>) -> Config {
         store: store(root.section("store", reading), reading),
         commands: commands(root.section("commands", reading), reading),
         media: media::read(root.section("media", reading), reading),
+        reconcile: reconcile::read(root.section("reconcile", reading), reading),
         bots: bots::read(root.sections("bots", reading), reading),
         log: log(root.section("log", reading), reading),
         warnings: Vec::new(),

@@ -247,6 +247,8 @@ pub struct NewEvent {
     pub traceparent: String,
     /// The customer behind a tunnel, where metadata tells.
     pub resolved_customer_identity: String,
+    /// It came so late that what happened after it may be in the log already.
+    pub order_uncertain: bool,
     /// What happened.
     pub fact: Fact,
     /// The exact body it came in; empty for our own events.
@@ -350,6 +352,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
         blip_id,
         traceparent,
         resolved_customer_identity,
+        order_uncertain,
         fact,
         raw,
     } = new;
@@ -372,6 +375,7 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
             updated(ticket, fields)
         }
     };
+    flags.order_uncertain |= order_uncertain;
     let mut ticket_sequence = 0;
     if has_ticket {
         state.last_sequence = state.last_sequence.saturating_add(1);
@@ -466,6 +470,7 @@ mod tests {
             blip_id: "1".to_owned(),
             traceparent: String::new(),
             resolved_customer_identity: String::new(),
+            order_uncertain: false,
             fact: Fact::Ticket(ticket),
             raw: Bytes::new(),
         }

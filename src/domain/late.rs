@@ -55,6 +55,7 @@ mod tests {
             blip_id: "1".to_owned(),
             traceparent: String::new(),
             resolved_customer_identity: String::new(),
+            order_uncertain: false,
             fact: Fact::Ticket(ticket),
             raw: Bytes::new(),
         }

@@ -64,6 +64,11 @@ impl TicketStatus {
         Self::WORDS.iter().find(|(status, _)| *status == self).map_or("", |(_, word)| word)
     }
 
+    /// Whether Blip says in so many words that the attendance goes on.
+    pub fn is_living(self) -> bool {
+        matches!(self, Self::Waiting | Self::Assigned | Self::Open)
+    }
+
     /// Whether the attendance is over for good.
     pub fn is_terminal(self) -> bool {
         match self {

@@ -7,6 +7,7 @@ pub mod directory;
 mod inbound;
 mod lookup;
 mod outbound;
+mod readback;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use lookup::{
     list_tickets, messages, messages_in, read_back, successor_among, ticket_confirms, tickets_in,
 };
 pub use outbound::{Step, read_receipt, steps_of, typing};
+pub use readback::{Speaker, ThreadItem, ended_since, items_of_thread, living, total_of};
 pub use suspicion::{Stray, Suspicion};
 pub use ticket::ticket_of;
 

@@ -172,6 +172,7 @@ impl Alerts {
             blip_id: String::new(),
             traceparent: String::new(),
             resolved_customer_identity: String::new(),
+            order_uncertain: false,
             fact: Fact::Told(payload),
             raw: Bytes::new(),
         };

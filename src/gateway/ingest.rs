@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::alerts::{Alerts, Mistake};
 use super::notice::Notice;
+use super::reconcile::Reconcilers;
 use crate::domain::translate::{Suspicion, Translated, event_of};
 use crate::lime::Envelope;
 use crate::store::{AppendError, Appended, EventLog, Quarantined};
@@ -39,12 +40,20 @@ pub struct Ingest {
     log: Arc<dyn EventLog>,
     alerts: Alerts,
     ids_differ: Arc<Notice>,
+    /// Told of what could not be stored, to be read back.
+    reconcilers: Option<Reconcilers>,
 }
 
 impl Ingest {
     /// Ingest into `log`; mistakes in the setup are told by `alerts`.
     pub fn new(log: Arc<dyn EventLog>, alerts: Alerts) -> Self {
-        Self { log, alerts, ids_differ: Arc::default() }
+        Self { log, alerts, ids_differ: Arc::default(), reconcilers: None }
+    }
+
+    /// The same, that has what it could not store read back.
+    #[must_use]
+    pub fn with_reconcilers(self, reconcilers: Reconcilers) -> Self {
+        Self { reconcilers: Some(reconcilers), ..self }
     }
 
     /// What tells of mistakes in the setup.
@@ -55,6 +64,15 @@ impl Ingest {
     /// Makes one webhook durable. An error means Blip must hear 503: nothing is known to be stored, and a
     /// repetition is harmless.
     pub async fn accept(&self, received: Received) -> Result<Accepted, AppendError> {
+        let bot = Arc::clone(&received.bot);
+        let accepted = self.store(received).await;
+        if let (Err(_), Some(reconcilers)) = (&accepted, &self.reconcilers) {
+            reconcilers.troubled(&bot);
+        }
+        accepted
+    }
+
+    async fn store(&self, received: Received) -> Result<Accepted, AppendError> {
         let Received { bot, body, traceparent } = received;
         let envelope = match Envelope::from_json(&body) {
             Ok(envelope) => envelope,

@@ -1,15 +1,22 @@
-//! `AdminService`: what waits in quarantine, and the way out of it.
+//! `AdminService`: what waits in quarantine, and the way out of it; and reading a bot back on demand.
 
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
 use super::pb;
 use super::pb::admin_service_server::AdminService;
 use super::position::CursorError;
+use super::reconcile;
 use super::status::{self, About};
 use super::ticket_service::deadline_of;
+use crate::clock::Clock;
 use crate::gateway::desk::DeskError;
 use crate::gateway::quarantine::{Quarantine, Replay};
+use crate::gateway::reconcile::Reconcilers;
+use crate::shutdown::Shutdown;
 use crate::store::LogId;
 use crate::store::quarantine::{HeldId, HeldMark, HeldPage, Wanted};
 
@@ -20,15 +27,37 @@ const PAGE_BYTES_MAX: usize = 3 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Admin {
     quarantine: Quarantine,
+    reconcilers: Reconcilers,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
     /// The bots that are served; a request names no other.
     bots: Vec<String>,
     log: LogId,
 }
 
 impl Admin {
-    /// The service on `quarantine`; its cursors and page tokens are of `log`.
-    pub(super) fn new(quarantine: Quarantine, bots: Vec<String>, log: LogId) -> Self {
-        Self { quarantine, bots, log }
+    /// The service on `quarantine` and `reconcilers`; its cursors and page tokens are of `log`.
+    pub(super) fn new(
+        quarantine: Quarantine,
+        (reconcilers, clock): (Reconcilers, Arc<dyn Clock>),
+        bots: Vec<String>,
+        (log, shutdown): (LogId, Shutdown),
+    ) -> Self {
+        Self { quarantine, reconcilers, clock, shutdown, bots, log }
+    }
+
+    /// The bot named, or the only one there is.
+    fn the_bot(&self, bot: String) -> Result<String, Status> {
+        if !bot.is_empty() {
+            return self.check_bot(Some(&bot)).map(|()| bot);
+        }
+        match self.bots.as_slice() {
+            [only] => Ok(only.clone()),
+            bots => {
+                let error = DeskError::BotNeeded { candidates: bots.to_vec() };
+                Err(status::of_desk(error, About { bot: "", ticket_id: "", log: self.log }))
+            }
+        }
     }
 
     fn check_bot(&self, bot: Option<&str>) -> Result<(), Status> {
@@ -52,6 +81,22 @@ impl Admin {
 
 #[tonic::async_trait]
 impl AdminService for Admin {
+    type ReconcileBotStream = BoxStream<'static, Result<pb::ReconcileBotResponse, Status>>;
+
+    async fn reconcile_bot(
+        &self,
+        request: Request<pb::ReconcileBotRequest>,
+    ) -> Result<Response<Self::ReconcileBotStream>, Status> {
+        let pb::ReconcileBotRequest { bot, since } = request.into_inner();
+        let since = reconcile::since_of(since, self.clock.now())?;
+        let bot = self.the_bot(bot)?;
+        let Some((round, progress)) = self.reconcilers.demand(&bot, since) else {
+            return Err(self.check_bot(Some(&bot)).err().unwrap_or_else(status::draining));
+        };
+        tracing::info!(bot, round, "reading back was asked for");
+        Ok(Response::new(reconcile::told(round, progress, self.shutdown.clone())))
+    }
+
     async fn list_quarantined_webhooks(
         &self,
         request: Request<pb::ListQuarantinedWebhooksRequest>,

@@ -19,6 +19,7 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::media::{self, Media};
 use crate::gateway::quarantine::Quarantine;
+use crate::gateway::reconcile::Reconcilers;
 use crate::shutdown::Shutdown;
 use crate::store::memory::MemoryLog;
 use crate::store::{Cursor, EventLog, Ledger, LogId};
@@ -48,6 +49,7 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
     let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
     let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
     let parts = Parts {
+        reconcilers: Reconcilers::default(),
         log: events,
         desk,
         directory,

@@ -45,7 +45,17 @@ fn tickets(desk: &Desk, call: &Call<'_>) -> Answer {
         let kind = if closed { ticket.closed } else { by_status || !ticket.closed };
         kind && filter.as_ref().is_none_or(|filter| filter.accepts(ticket))
     });
-    Ok(Some(Document::page(TICKET, found.map(Read::new), page)))
+    let (skip, take) = page;
+    let turned = skip.checked_div(take).unwrap_or_default();
+    let found = found.map(Read::new).skip(turned.saturating_mul(desk.habits.list_drift));
+    let Some(page_max) = desk.habits.list_page_max else {
+        return Ok(Some(Document::page(TICKET, found, page)));
+    };
+    let mut short = Document::page(TICKET, found, (skip, take.min(page_max)));
+    if let Some(members) = short.resource.as_object_mut() {
+        members.remove("total");
+    }
+    Ok(Some(short))
 }
 
 fn history(desk: &Desk, call: &Call<'_>) -> Answer {

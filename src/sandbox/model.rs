@@ -67,11 +67,21 @@ pub(crate) struct Habits {
     pub(crate) refuse_closed_by: bool,
     /// The code of a command on a ticket that is closed already: 64 was seen.
     pub(crate) closed_code: i64,
+    /// The most tickets that a page of them has, whatever is asked; and whether it then says how many there are.
+    pub(crate) list_page_max: Option<usize>,
+    /// By how many tickets a list has moved up with each page that is turned: so many ended meanwhile.
+    pub(crate) list_drift: usize,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { agent_distribution: true, refuse_closed_by: false, closed_code: 64 }
+        Self {
+            agent_distribution: true,
+            refuse_closed_by: false,
+            closed_code: 64,
+            list_page_max: None,
+            list_drift: 0,
+        }
     }
 }
 

@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) closed_code: i64,
     /// How long a signed media link lives.
     pub(crate) media_link_ms: u64,
+    /// The most tickets that a page of a list has, whatever `$take` says, and then without `total`; `null` is what it says.
+    pub(crate) list_page_max: Option<usize>,
+    /// By how many tickets a list moves up with each page that is turned.
+    pub(crate) list_drift: usize,
     /// Blip's throughput limit; `null` is none.
     pub(crate) quota: Option<Quota>,
     /// What becomes of webhooks by chance; `null` is nothing.
@@ -44,7 +48,8 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let Habits { agent_distribution, refuse_closed_by, closed_code } = Habits::default();
+        let Habits { agent_distribution, refuse_closed_by, closed_code, list_page_max, list_drift } =
+            Habits::default();
         Self {
             announce_new: true,
             announce_changes: false,
@@ -55,6 +60,8 @@ impl Default for Settings {
             refuse_closed_by,
             closed_code,
             media_link_ms: u64::try_from(LINK_LIFE.as_millis()).unwrap_or(u64::MAX),
+            list_page_max,
+            list_drift,
             quota: None,
             weather: None,
             blocking: None,
@@ -81,6 +88,8 @@ impl Settings {
             agent_distribution: self.agent_distribution,
             refuse_closed_by: self.refuse_closed_by,
             closed_code: self.closed_code,
+            list_page_max: self.list_page_max,
+            list_drift: self.list_drift,
         };
         desk.media.link_life = Duration::from_millis(self.media_link_ms);
     }

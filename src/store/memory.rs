@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::notebook::Notebook;
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use super::rules::{
     DEDUP_WINDOW_MIN, Gathered, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces,
@@ -52,6 +53,7 @@ struct State {
     last_command: u64,
     last_held: HeldId,
     quarantine: BTreeMap<HeldId, (Timestamp, Quarantined)>,
+    notes: BTreeMap<String, String>,
 }
 
 impl MemoryLog {
@@ -463,5 +465,17 @@ impl Ledger for MemoryLog {
         let records = state.commands.iter().filter(|(_, record)| of_ticket(record));
         let newest = records.rev().map(|(n, record)| (*n, record.clone()));
         Ok(page(newest, wanted.before, wanted.count_max, |record| wanted.wants(record)))
+    }
+}
+
+#[async_trait]
+impl Notebook for MemoryLog {
+    async fn note(&self, bot: &str) -> Result<Option<String>, ReadError> {
+        Ok(self.lock().notes.get(bot).cloned())
+    }
+
+    async fn write_note(&self, bot: &str, note: String) -> Result<(), AppendError> {
+        self.lock().notes.insert(bot.to_owned(), note);
+        Ok(())
     }
 }

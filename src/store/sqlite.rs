@@ -37,6 +37,7 @@ mod dedup;
 mod failure;
 mod job;
 mod metrics;
+mod notebook;
 mod open_error;
 mod pages;
 mod quarantine;

@@ -152,7 +152,8 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 /// Takes back what the fifth schema has beside the fourth.
-const WITHOUT_THE_FIFTH: &str = "DROP INDEX commands_by_ticket; ALTER TABLE commands DROP COLUMN accept_only;
+const WITHOUT_THE_FIFTH: &str =
+    "DROP TABLE reconcile_state; DROP INDEX commands_by_ticket; ALTER TABLE commands DROP COLUMN accept_only;
     ALTER TABLE commands DROP COLUMN start_time;";
 
 #[tokio::test]

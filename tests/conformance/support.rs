@@ -187,6 +187,7 @@ pub(crate) fn event(bot: &str, ticket_id: Option<&str>, fact: Fact) -> NewEvent 
         blip_id: String::new(),
         traceparent: String::new(),
         resolved_customer_identity: String::new(),
+        order_uncertain: false,
         fact,
         raw: Bytes::from_static(b"{\"raw\": true}"),
     }

@@ -59,6 +59,7 @@ fn help_teaches() {
         vec!["sandbox", "--help"],
         vec!["tail", "--help"],
         vec!["quarantine", "--help"],
+        vec!["reconcile", "--help"],
         vec!["quarantine", "list", "--help"],
         vec!["quarantine", "show", "--help"],
         vec!["quarantine", "replay", "--help"],

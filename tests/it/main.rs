@@ -30,6 +30,7 @@ mod metrics;
 mod operator;
 mod outbox;
 mod quarantine;
+mod reconcile;
 mod sandbox;
 mod shutdown;
 mod support;

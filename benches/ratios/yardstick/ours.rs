@@ -14,6 +14,7 @@ use deskgate::gateway::directory::Directory;
 use deskgate::gateway::ingest::Ingest;
 use deskgate::gateway::media::{self, Media};
 use deskgate::gateway::quarantine::Quarantine;
+use deskgate::gateway::reconcile::Reconcilers;
 use deskgate::grpc::{self, Limits, Parts};
 use deskgate::shutdown::Shutdown;
 use deskgate::store::memory::MemoryLog;
@@ -62,7 +63,8 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
     let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
     let (log, limits) = (Arc::clone(&events), Limits::default());
-    let parts = Parts { log, desk, directory, media, quarantine, clock, ids, shutdown, limits };
+    let reconcilers = Reconcilers::default();
+    let parts = Parts { log, desk, directory, media, quarantine, reconcilers, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
     tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
     serving.await

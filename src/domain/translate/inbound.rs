@@ -94,6 +94,7 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         blip_id,
         traceparent,
         resolved_customer_identity: originator,
+        order_uncertain: false,
         fact,
         raw,
     };
@@ -153,7 +154,10 @@ impl About {
         raw: &Bytes,
     ) -> Self {
         let Message { media_type, content } = message;
-        let parsed = digest_of(media_type.essence(), &content);
+        let parsed = match unsigned(&media_type, &content) {
+            Some(same) => digest_of(media_type.essence(), &same),
+            None => digest_of(media_type.essence(), &content),
+        };
         let kind = "message";
         if let Some(ticket) = ticket_in(&media_type, &content) {
             let told = (!ticket.id.is_empty()).then(|| canonical_ticket_id(&ticket.id));
@@ -183,6 +187,28 @@ impl About {
         };
         Self::told(Some(ticket_id), payload, kind, parsed)
     }
+}
+
+/// A file's link without its signature, which Blip makes anew each time it shows the message (R§6); `None` for all that
+/// has none.
+fn unsigned(media_type: &MediaType, content: &Value) -> Option<Value> {
+    let link = content.as_object().filter(|_| media_type.essence() == document::MEDIA_LINK)?;
+    let bare = |value: &Value| {
+        let (bare, query) = value.as_str()?.split_once('?')?;
+        let signed = query.split('&').any(|part| part.starts_with("sig="));
+        signed.then(|| Value::from(bare))
+    };
+    let mut same = link.clone();
+    let mut changed = false;
+    for (name, value) in &mut same {
+        if ["uri", "previewuri"].contains(&name.to_ascii_lowercase().as_str())
+            && let Some(bare) = bare(value)
+        {
+            *value = bare;
+            changed = true;
+        }
+    }
+    changed.then_some(Value::Object(same))
 }
 
 /// A name, an address or an id; nothing where it is too long to be one.

@@ -146,6 +146,7 @@ fn event_of(id: Uuid, bot: &str, fact: Fact) -> NewEvent {
         blip_id: id.to_string(),
         traceparent: String::new(),
         resolved_customer_identity: String::new(),
+        order_uncertain: false,
         fact,
         raw: Bytes::new(),
     }

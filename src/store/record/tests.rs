@@ -366,6 +366,7 @@ proptest! {
             blip_id: if event.flags.synthetic_id { String::new() } else { event.blip_id.clone() },
             traceparent: event.traceparent.clone(),
             resolved_customer_identity: String::new(),
+            order_uncertain: false,
             fact: Fact::Told(event.payload.clone()),
             raw: bytes::Bytes::new(),
         };

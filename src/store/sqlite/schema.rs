@@ -33,7 +33,7 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -142,6 +142,12 @@ const MIGRATIONS: [&str; 5] = [
     ALTER TABLE commands ADD COLUMN start_time INTEGER;                     -- NULL while it is queued
     UPDATE commands SET start_time = accept_time;
     CREATE INDEX commands_by_ticket ON commands (ticket_id);
+",
+    "
+    CREATE TABLE reconcile_state (          -- how far reading Blip back has come
+        bot TEXT PRIMARY KEY,
+        record TEXT NOT NULL                -- JSON
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

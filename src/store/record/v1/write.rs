@@ -85,6 +85,7 @@ impl<'a> V1Told<'a> {
             blip_id,
             traceparent,
             resolved_customer_identity: _,
+            order_uncertain: _,
             fact,
             raw,
         } = new;

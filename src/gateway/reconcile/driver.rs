@@ -1,0 +1,372 @@
+//! A bot's reader at work: does what the planner says, one step after the other, until the process stops.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::ask::{ask, kind_of};
+use super::note::Note;
+use super::plan::{Answer, Ask, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, tickets_of};
+use super::watchdog::Watchdog;
+use super::{Parts, find};
+use crate::blip::BlipApi;
+use crate::domain::{Event, Seq, Ticket, TicketState, TicketStatus};
+use crate::store::{Page, ReadError, TicketsWanted};
+
+/// How often a note is written while a round runs.
+const NOTE_INTERVAL: Duration = Duration::from_secs(10);
+/// The pause before the log is read again that could not be.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+/// Tickets that are read from the log at a time.
+const TICKETS_PAGE: usize = 1_000;
+
+/// How far a bot's reader has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// The number of the round that runs, or ran last.
+    pub round: u64,
+    /// How far it is; `None` between rounds.
+    pub phase: Option<Phase>,
+    /// Tickets that are done in this phase.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+    /// Questions that Blip was asked since the start.
+    pub asked: u64,
+    /// What was found since the start, by kind.
+    pub found: BTreeMap<&'static str, u64>,
+    /// What is wrong with reading from Blip.
+    pub fault: Option<ReaderFault>,
+    /// Nothing is asked before then, as Blip cannot be.
+    pub paused: bool,
+    /// The round that ended last.
+    pub last: Option<Report>,
+}
+
+/// A bot's reader.
+#[derive(Debug)]
+pub(super) struct Bot {
+    pub(super) name: Arc<str>,
+    api: Arc<dyn BlipApi>,
+    pub(super) parts: Parts,
+    pub(super) rules: Rules,
+    planner: Mutex<Planner>,
+    pub(super) wake: Notify,
+    progress: watch::Sender<Progress>,
+    /// Up to where the log was followed.
+    pub(super) followed: Mutex<Option<u64>>,
+    watchdog: Mutex<Watchdog>,
+}
+
+/// A question under way.
+type Flight = BoxFuture<'static, (Ask, Answer)>;
+
+impl Bot {
+    pub(super) fn new(name: Arc<str>, api: Arc<dyn BlipApi>, parts: Parts, rules: Rules) -> Self {
+        parts.metrics.begin(&name);
+        let watchdog = Watchdog::new(parts.settings.silence, parts.clock.now(), Vec::new(), &[]);
+        Self {
+            name,
+            api,
+            parts,
+            rules,
+            planner: Mutex::new(Planner::new(rules, None, None)),
+            wake: Notify::new(),
+            progress: watch::Sender::default(),
+            followed: Mutex::default(),
+            watchdog: Mutex::new(watchdog),
+        }
+    }
+
+    pub(super) fn planner(&self) -> MutexGuard<'_, Planner> {
+        self.planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a round has ended since the start.
+    pub(super) fn has_read(&self) -> bool {
+        self.progress.borrow().last.is_some()
+    }
+
+    pub(super) fn watchdog(&self) -> MutexGuard<'_, Watchdog> {
+        self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { at: Instant::now(), date: self.parts.clock.now() }
+    }
+
+    /// Has a round begin.
+    pub(super) fn demand(&self, since: Option<Timestamp>) -> (u64, watch::Receiver<Progress>) {
+        let number = self.planner().demand(self.now(), since);
+        let progress = self.progress.subscribe();
+        self.wake.notify_one();
+        (number, progress)
+    }
+
+    /// Webhooks were refused for want of room.
+    pub(super) fn troubled(&self) {
+        self.watchdog().refused(self.parts.clock.now());
+        if self.rules.automatic {
+            let _number = self.planner().demand(self.now(), None);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Reads Blip back until the process stops.
+    pub(super) async fn run(self: Arc<Self>) {
+        let soft = self.parts.shutdown.soft().clone();
+        if !self.rules.automatic {
+            // Until somebody asks, nothing is read, from the log neither.
+            tokio::select! {
+                () = self.wake.notified() => self.wake.notify_one(),
+                () = soft.cancelled() => return,
+            }
+        }
+        tokio::select! {
+            restored = self.restore() => restored,
+            () = soft.cancelled() => return,
+        }
+        drop(self.parts.shutdown.spawn(Arc::clone(&self).follow()));
+        let mut work =
+            Work { flights: FuturesUnordered::new(), asked_at: BTreeMap::new(), noted: Instant::now() };
+        while !soft.is_cancelled() {
+            self.step(&mut work).await;
+        }
+        self.write_note().await;
+    }
+
+    /// Takes up where an earlier process was, and what the log has.
+    async fn restore(&self) {
+        let note = loop {
+            match self.parts.notebook.note(&self.name).await {
+                Ok(note) => break note.map(|note| Note::read(&note)).unwrap_or_default(),
+                Err(error) => self.cannot_read(&error).await,
+            }
+        };
+        self.parts.metrics.raised(&self.name, &note.raised);
+        let tail = self.parts.log.tail().borrow().0;
+        let waiting = {
+            let mut planner = self.planner();
+            let demanded = planner.demanded();
+            *planner = Planner::new(self.rules, note.covered(), note.resume);
+            demanded
+        };
+        *self.watchdog() =
+            Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(note.followed.unwrap_or(tail).min(tail));
+        let mut before = None;
+        loop {
+            let statuses = vec![
+                TicketStatus::Waiting,
+                TicketStatus::Assigned,
+                TicketStatus::Open,
+                TicketStatus::Unspecified,
+                TicketStatus::Unrecognized,
+            ];
+            let wanted = TicketsWanted {
+                bot: self.name.to_string(),
+                statuses,
+                count_max: TICKETS_PAGE,
+                before,
+                ..TicketsWanted::default()
+            };
+            match self.parts.log.tickets(wanted).await {
+                Ok(Page { items, next }) => {
+                    let mut planner = self.planner();
+                    for (_, ticket) in items {
+                        planner.log_has(&ticket.id, true, ticket.create_time);
+                    }
+                    before = next;
+                }
+                Err(error) => {
+                    self.cannot_read(&error).await;
+                    continue;
+                }
+            }
+            if before.is_none() {
+                break;
+            }
+        }
+        if let Some(since) = waiting {
+            let _number = self.planner().demand(self.now(), since);
+        }
+    }
+
+    pub(super) async fn cannot_read(&self, error: &ReadError) {
+        tracing::warn!(bot = %self.name, %error, "the log cannot be read; Blip is not read back until it can");
+        tokio::time::sleep(LOG_PAUSE).await;
+    }
+
+    async fn step(&self, work: &mut Work) {
+        let soft = self.parts.shutdown.soft();
+        let step = self.planner().next(self.now());
+        let until = match step {
+            Step::Ask(ask) => return self.send(ask, work).await,
+            Step::Done(report) => return self.round_done(&report, work).await,
+            Step::Wait(until) => Some(until),
+            Step::Answers => None,
+        };
+        let far = Instant::now() + NOTE_INTERVAL;
+        tokio::select! {
+            Some((ask, answer)) = work.flights.next() => self.take_in(ask, answer, work).await,
+            () = sleep_until(until.unwrap_or(far).min(far)) => {}
+            () = self.wake.notified() => {}
+            () = soft.cancelled() => {}
+        }
+        self.watch().await;
+        self.tell_progress();
+        if work.noted.elapsed() >= NOTE_INTERVAL {
+            work.noted = Instant::now();
+            self.write_note().await;
+        }
+    }
+
+    async fn send(&self, question: Ask, work: &mut Work) {
+        self.parts.metrics.asked(&self.name, kind_of(&question));
+        self.progress.send_modify(|progress| progress.asked = progress.asked.saturating_add(1));
+        if let Ask::Said { id, skip: 0 } = &question {
+            let sequence = match self.parts.log.ticket(&self.name, id).await {
+                Ok(state) => state.unwrap_or_default().last_sequence,
+                Err(_) => u64::MAX,
+            };
+            work.asked_at.insert(id.clone(), sequence);
+        }
+        let (api, id) = (Arc::clone(&self.api), self.parts.ids.next().to_string());
+        work.flights.push(Box::pin(async move {
+            let answer = ask(api.as_ref(), &id, &question).await;
+            (question, answer)
+        }));
+    }
+
+    async fn take_in(&self, ask: Ask, answer: Answer, work: &mut Work) {
+        let (answer, known) = match self.known(&ask, &answer).await {
+            Ok(known) => (answer, known),
+            Err(error) => {
+                self.cannot_read(&error).await;
+                (Answer::Failed { retry_after: LOG_PAUSE, asked: false }, BTreeMap::new())
+            }
+        };
+        let findings = self.planner().came_back(self.now(), &ask, answer, &known);
+        for finding in findings {
+            match finding {
+                Finding::Ticket(ticket) => self.ticket_found(*ticket).await,
+                Finding::Conversation(conversation) => {
+                    let asked_at = work.asked_at.remove(&conversation.ticket_id);
+                    self.conversation_read(&conversation, asked_at).await;
+                }
+            }
+        }
+    }
+
+    /// What the log knows of the tickets in an answer.
+    async fn known(&self, ask: &Ask, answer: &Answer) -> Result<BTreeMap<String, TicketState>, ReadError> {
+        let mut known = BTreeMap::new();
+        for id in tickets_of(ask, answer) {
+            if let Some(state) = self.parts.log.ticket(&self.name, &id).await? {
+                known.insert(id, state);
+            }
+        }
+        Ok(known)
+    }
+
+    async fn ticket_found(&self, ticket: Ticket) {
+        self.append(vec![(find::told(&self.name, ticket), find::Kind::Changed)]).await;
+    }
+
+    async fn round_done(&self, report: &Report, work: &mut Work) {
+        self.parts.metrics.round(&self.name, report);
+        let Report { number, took, asked, listed, checked, conversations, left_out, complete, .. } = report;
+        let seconds = took.as_secs();
+        tracing::info!(
+            bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, complete,
+            "a round of reading Blip back is over"
+        );
+        if report.complete {
+            let over = self.watchdog().round_done(report.started);
+            self.tell_alert(over).await;
+        }
+        self.progress.send_modify(|progress| progress.last = Some(report.clone()));
+        self.tell_progress();
+        work.noted = Instant::now();
+        self.write_note().await;
+    }
+
+    fn tell_progress(&self) {
+        let (progress, fault, living, paused) = {
+            let planner = self.planner();
+            (planner.progress(), planner.reader_fault(), planner.living(), planner.is_paused(self.now()))
+        };
+        self.parts.metrics.living(&self.name, living);
+        self.progress.send_if_modified(|now| {
+            let before = (now.round, now.phase, now.done, now.total, now.fault, now.paused);
+            (now.fault, now.paused) = (fault, paused);
+            match progress {
+                Some((round, phase, done, total)) => {
+                    (now.round, now.phase, now.done, now.total) = (round, Some(phase), done, total);
+                }
+                None => (now.phase, now.done, now.total) = (None, 0, 0),
+            }
+            before != (now.round, now.phase, now.done, now.total, now.fault, now.paused)
+        });
+    }
+
+    /// Counts what was found.
+    pub(super) fn count(&self, kind: find::Kind, event: &Event) {
+        let now = self.parts.clock.now();
+        match kind {
+            find::Kind::Customer(date) => self.watchdog().missed(now, date, false),
+            find::Kind::Created => self.watchdog().missed(now, event.event_time.unwrap_or(now), true),
+            find::Kind::Changed | find::Kind::Ended | find::Kind::Earlier | find::Kind::Agent => {}
+        }
+        self.parts.metrics.found(&self.name, kind.name());
+        self.progress.send_modify(|progress| {
+            let count = progress.found.entry(kind.name()).or_default();
+            *count = count.saturating_add(1);
+        });
+    }
+
+    /// Notes down how far it is. That it cannot is no harm: the next process reads more than it had to.
+    async fn write_note(&self) {
+        let followed = *self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (usual, raised) = {
+            let watchdog = self.watchdog();
+            (watchdog.usual().to_vec(), watchdog.raised())
+        };
+        let note = {
+            let planner = self.planner();
+            let left = planner.oldest_errand().map(|position| position.saturating_sub(1));
+            let note = Note {
+                resume: planner.resume_at(),
+                followed: left.into_iter().chain(followed).min(),
+                usual,
+                raised,
+                ..Note::default()
+            };
+            note.with_covered(planner.covered())
+        };
+        if let Err(error) = self.parts.notebook.write_note(&self.name, note.write()).await {
+            tracing::debug!(bot = %self.name, %error, "how far reading back has come could not be noted");
+        }
+    }
+
+    /// Where the log is read on from.
+    pub(super) fn follow_from(&self) -> Seq {
+        Seq(self.followed.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default())
+    }
+}
+
+/// What is under way.
+struct Work {
+    flights: FuturesUnordered<Flight>,
+    /// How far each ticket was in the log when its conversation was asked for.
+    asked_at: BTreeMap<String, u64>,
+    noted: Instant,
+}

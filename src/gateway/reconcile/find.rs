@@ -1,0 +1,259 @@
+//! What of a conversation belongs to a ticket, what of that the log does not have, and where it finds its place. Pure.
+//!
+//! Blip answers a ticket's question with the customer's whole thread (R§4.1). A ticket's own item marks where it began;
+//! what was said before belongs to the ticket before, until that ended.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+use super::plan::{Conversation, Now, Rules};
+use crate::domain::translate::{Speaker, ThreadItem};
+use crate::domain::{DedupKey, Fact, NewEvent, Origin, Ticket, TicketState, TicketStatus};
+
+/// Something that was said in a ticket.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) event: NewEvent,
+    pub(super) key: DedupKey,
+    /// Canonical.
+    pub(super) id: String,
+    pub(super) date: Timestamp,
+    pub(super) speaker: Speaker,
+    /// Before the ticket was made: no webhook was to tell it.
+    pub(super) earlier: bool,
+    /// So young that its webhook may still be on its way: it is left to that, for now.
+    pub(super) fresh: bool,
+}
+
+/// What was said in a ticket, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) said: Vec<Said>,
+    /// Tells these from any others.
+    pub(super) digest: u64,
+}
+
+impl Words {
+    /// Whether all of it is to be in the log by now.
+    pub(super) fn is_whole(&self) -> bool {
+        self.said.iter().all(|said| !said.fresh)
+    }
+}
+
+/// Other tickets in a conversation: what is to be known of them is when they ended.
+pub(super) fn others(conversation: &Conversation) -> Vec<String> {
+    let begun = conversation.items.iter().filter_map(|item| item.begins.clone());
+    begun.filter(|id| *id != conversation.ticket_id).collect()
+}
+
+/// What of a conversation was said in its ticket, as it is known. `ends` tells when other tickets ended.
+pub(super) fn words_of(
+    bot: &Arc<str>,
+    conversation: &Conversation,
+    ticket: &Ticket,
+    ends: &BTreeMap<String, Option<Timestamp>>,
+    now: Now,
+    rules: &Rules,
+) -> Words {
+    let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(&conversation.ticket_id));
+    let created = ticket.create_time.or(own.map(|item| item.date)).unwrap_or(conversation.floor);
+    let mut words = Words::default();
+    let mut hasher = DefaultHasher::new();
+    let mut current: Option<&str> = None;
+    let mut begun = own.is_none();
+    for item in &conversation.items {
+        if let Some(begins) = &item.begins {
+            begun |= *begins == ticket.id;
+            current = Some(begins);
+            continue;
+        }
+        let earlier = item.date < created || (item.date == created && !begun);
+        let told = !earlier || rules.earlier > SignedDuration::ZERO;
+        if !told || !is_of(conversation, ticket, item, (earlier, current, ends)) {
+            continue;
+        }
+        let age = now.date.duration_since(item.date);
+        let fresh = !earlier && age < rules.grace && conversation.document.is_none();
+        let Some(event) = item.event(bot, ticket) else { continue };
+        let Some(key) = event.dedup else { continue };
+        key.hash(&mut hasher);
+        words.said.push(Said {
+            event,
+            key,
+            id: item.id.clone(),
+            date: item.date,
+            speaker: item.speaker,
+            earlier,
+            fresh,
+        });
+    }
+    words.digest = hasher.finish();
+    words
+}
+
+/// Whether an item was said in the ticket.
+fn is_of(
+    conversation: &Conversation,
+    ticket: &Ticket,
+    item: &ThreadItem,
+    (earlier, current, ends): (bool, Option<&str>, &BTreeMap<String, Option<Timestamp>>),
+) -> bool {
+    if item.date < conversation.floor {
+        return false;
+    }
+    if let Some(said_in) = &item.said_in {
+        return *said_in == ticket.id;
+    }
+    let ended = Some(ticket).filter(|ticket| ticket.status.is_terminal());
+    let ended = ended.and_then(|ticket| ticket.close_time.or(ticket.status_time));
+    if ended.is_some_and(|ended| item.date > ended) {
+        return false;
+    }
+    match current {
+        Some(other) if other != ticket.id => {
+            // Of the ticket before, until it ended; what came after that is of nobody but the next.
+            let over = ends.get(other).copied().flatten().is_some_and(|ended| item.date > ended);
+            over && earlier
+        }
+        // Before the ticket, and perhaps in one that is not seen here.
+        None if earlier => conversation.whole,
+        Some(_) | None => true,
+    }
+}
+
+/// The events that the log does not have, in order, each with whether its place is sure: it is not, where the log has
+/// what came after. `known` tells which of the words the log has, `state` how it knows the ticket, and whether it
+/// `moved` on since Blip was asked.
+pub(super) fn missing(
+    bot: &Arc<str>,
+    document: Option<&Ticket>,
+    (state, moved): (&TicketState, bool),
+    words: Words,
+    known: &[bool],
+) -> Vec<(NewEvent, Kind)> {
+    let unseen = state.last_sequence == 0;
+    // By their place in the conversation: several may be of one moment.
+    let newest_known = known.iter().rposition(|known| *known);
+    let changed = state.ticket.as_ref().and_then(|ticket| {
+        ticket.status_time.max(ticket.command_time).max(ticket.close_time).max(ticket.open_time)
+    });
+    let mut events = Vec::new();
+    // Known by its messages alone, it began before them.
+    let undocumented = state.ticket.is_none();
+    if let Some(document) = document.filter(|_| undocumented) {
+        let created = told(bot, created_as(document));
+        events.push((NewEvent { order_uncertain: !unseen, ..created }, Kind::Created));
+    }
+    for (place, (said, known)) in words.said.into_iter().zip(known).enumerate() {
+        if *known || said.fresh {
+            continue;
+        }
+        let late = moved
+            || newest_known.is_some_and(|newest| place < newest)
+            || changed.is_some_and(|changed| said.date <= changed);
+        let order_uncertain = said.earlier || late || state.is_closed();
+        let kind = match said.speaker {
+            Speaker::Customer if said.earlier => Kind::Earlier,
+            Speaker::Customer => Kind::Customer(said.date),
+            Speaker::Agent | Speaker::Bot => Kind::Agent,
+        };
+        events.push((NewEvent { order_uncertain, ..said.event }, kind));
+    }
+    if let Some(document) = document {
+        let as_it_came = undocumented && document.status == TicketStatus::Waiting;
+        if !as_it_came {
+            let kind = if document.status.is_terminal() { Kind::Ended } else { Kind::Changed };
+            events.push((told(bot, document.clone()), kind));
+        }
+    }
+    events
+}
+
+/// What kind of fact was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A ticket.
+    Created,
+    /// Another status, agent, team.
+    Changed,
+    /// The end of a ticket.
+    Ended,
+    /// A customer's message, and when it was said.
+    Customer(Timestamp),
+    /// The same, before the ticket.
+    Earlier,
+    /// An agent's message, sent elsewhere.
+    Agent,
+}
+
+impl Kind {
+    /// One of each.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Created,
+        Self::Changed,
+        Self::Ended,
+        Self::Customer(Timestamp::UNIX_EPOCH),
+        Self::Earlier,
+        Self::Agent,
+    ];
+
+    /// The name for programs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Created => "ticket_created",
+            Self::Changed => "ticket_changed",
+            Self::Ended => "ticket_ended",
+            Self::Customer(_) => "message_customer",
+            Self::Earlier => "message_earlier",
+            Self::Agent => "message_agent",
+        }
+    }
+}
+
+/// A ticket as it began: what came of it later is told after what was said.
+fn created_as(document: &Ticket) -> Ticket {
+    let mut more = document.more.clone();
+    for name in ["closed", "firstResponseDate", "averageAgentResponseTime"] {
+        more.retain(|member, _| !member.eq_ignore_ascii_case(name));
+    }
+    Ticket {
+        status: TicketStatus::Waiting,
+        blip_status: TicketStatus::Waiting.as_blip().to_owned(),
+        agent_identity: String::new(),
+        closed_by: String::new(),
+        tags: Vec::new(),
+        untagged: false,
+        open_time: None,
+        close_time: None,
+        status_time: None,
+        more,
+        ..document.clone()
+    }
+}
+
+/// A ticket's document as an event of its own. It has no key: what it means depends on what was known.
+pub(super) fn told(bot: &Arc<str>, document: Ticket) -> NewEvent {
+    let own = if document.status.is_terminal() { document.close_time } else { None };
+    let begun =
+        if document.status == TicketStatus::Waiting { document.create_time } else { document.open_time };
+    NewEvent {
+        bot: Arc::clone(bot),
+        ticket_id: Some(document.id.clone()),
+        dedup: None,
+        origin: Origin::Reconciliation,
+        event_time: document.status_time.or(own).or(begun),
+        blip_id: format!("Ticket:{}:{}", document.id, document.blip_status),
+        traceparent: String::new(),
+        resolved_customer_identity: String::new(),
+        order_uncertain: false,
+        fact: Fact::Ticket(document),
+        raw: Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Whose words they are, and where they find their place.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::*;
+use crate::domain::Payload;
+use crate::domain::translate::items_of_thread;
+
+const NOON: &str = "2024-05-02T12:00:00Z";
+
+/// A moment, in minutes from noon.
+fn minute(n: i64) -> Timestamp {
+    NOON.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(n)
+}
+
+fn ticket_item(id: &str, at: i64) -> Value {
+    json!({"id": id, "direction": "received", "date": minute(at).to_string(),
+        "type": "application/vnd.iris.ticket+json", "content": {"id": id}})
+}
+
+fn said(id: &str, at: i64) -> Value {
+    json!({"id": id, "direction": "received", "date": minute(at).to_string(), "type": "text/plain", "content": id})
+}
+
+fn rules() -> Rules {
+    Rules {
+        pace: std::time::Duration::from_millis(200),
+        interval: std::time::Duration::from_mins(15),
+        grace: SignedDuration::from_secs(30),
+        earlier: SignedDuration::from_hours(1),
+        lookback: SignedDuration::from_hours(24),
+        window: SignedDuration::from_hours(70),
+        automatic: true,
+    }
+}
+
+fn conversation(thread: &[Value], whole: bool) -> Conversation {
+    let items = items_of_thread(&json!({"items": thread}));
+    Conversation {
+        ticket_id: "t".to_owned(),
+        document: None,
+        items,
+        floor: minute(-60),
+        whole,
+        position: None,
+    }
+}
+
+fn ticket(status: TicketStatus, closed: Option<i64>) -> Ticket {
+    Ticket {
+        id: "t".to_owned(),
+        status,
+        create_time: Some(minute(0)),
+        close_time: closed.map(minute),
+        ..Ticket::default()
+    }
+}
+
+fn ids(
+    conversation: &Conversation,
+    ticket: &Ticket,
+    ends: &[(&str, Option<i64>)],
+    rules: &Rules,
+) -> Vec<String> {
+    let ends = ends.iter().map(|(id, ended)| ((*id).to_owned(), ended.map(minute))).collect();
+    let now = Now { at: Instant::now(), date: minute(600) };
+    let words = words_of(&Arc::from("suporte"), conversation, ticket, &ends, now, rules);
+    words.said.into_iter().map(|said| said.id).collect()
+}
+
+#[test]
+fn what_was_said_belongs_to_the_ticket_of_its_time() {
+    let thread = [
+        ticket_item("before", -50),
+        said("of the ticket before", -40),
+        said("to the bot", -20),
+        ticket_item("t", 0),
+        said("of this one", 5),
+        said("to the bot again", 15),
+        ticket_item("after", 20),
+        said("of the ticket after", 25),
+    ];
+    let (conversation, closed) = (conversation(&thread, true), ticket(TicketStatus::ClosedClient, Some(10)));
+    let ended = [("before", Some(-30)), ("after", None)];
+    assert_eq!(ids(&conversation, &closed, &ended, &rules()), ["to the bot", "of this one"]);
+    let unknown = [("before", None), ("after", None)];
+    assert_eq!(ids(&conversation, &closed, &unknown, &rules()), ["of this one"], "it may not have ended");
+    let off = Rules { earlier: SignedDuration::ZERO, ..rules() };
+    assert_eq!(ids(&conversation, &closed, &ended, &off), ["of this one"]);
+}
+
+#[test]
+fn words_before_a_ticket_are_its_own_only_where_that_is_sure() {
+    let thread = [said("earlier", -20), ticket_item("t", 0), said("now", 5)];
+    let open = ticket(TicketStatus::Open, None);
+    assert_eq!(ids(&conversation(&thread, true), &open, &[], &rules()), ["earlier", "now"]);
+    assert_eq!(ids(&conversation(&thread, false), &open, &[], &rules()), ["now"]);
+}
+
+#[test]
+fn where_blip_tells_the_ticket_that_counts() {
+    let mut here = said("here", 5);
+    here["metadata"] = json!({"#message.ticketId": "t"});
+    let mut elsewhere = said("elsewhere", 6);
+    elsewhere["metadata"] = json!({"desk.ticketId": "other"});
+    let thread = [ticket_item("t", 0), ticket_item("other", 1), here, elsewhere];
+    assert_eq!(ids(&conversation(&thread, true), &ticket(TicketStatus::Open, None), &[], &rules()), ["here"]);
+}
+
+/// What is missing, each with whether its place is uncertain; `known` are those the log has.
+fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<Ticket>) -> Vec<(String, bool)> {
+    let (conversation, open) = (conversation(thread, true), ticket(TicketStatus::Open, None));
+    let bot: Arc<str> = Arc::from("suporte");
+    let now = Now { at: Instant::now(), date: minute(600) };
+    let words = words_of(&bot, &conversation, &open, &BTreeMap::new(), now, &rules());
+    let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
+    let ticket = (sequence > 0).then_some(open);
+    let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };
+    let missing = missing(&bot, document.as_ref(), (&state, false), words, &known);
+    let told = missing.into_iter().map(|(event, _)| {
+        let name = match &event.fact {
+            Fact::Ticket(ticket) => ticket.blip_status.clone(),
+            Fact::Told(Payload::CustomerMessage { message_id, .. }) => message_id.clone(),
+            Fact::Told(_) | Fact::Tags(_) => panic!("{event:?}"),
+        };
+        (name, event.order_uncertain)
+    });
+    told.collect()
+}
+
+#[test]
+fn a_place_is_sure_only_where_nothing_later_is_known() {
+    let thread = [ticket_item("t", 0), said("a", 1), said("b", 2), said("c", 2), said("d", 3)];
+    let told = |name: &str, uncertain| (name.to_owned(), uncertain);
+    assert_eq!(
+        placed(&thread, &["a", "c"], 3, None),
+        [told("b", true), told("d", false)],
+        "b and c are of one moment"
+    );
+    assert_eq!(placed(&thread, &["a", "b", "c", "d"], 5, None), []);
+}
+
+#[test]
+fn a_ticket_nobody_told_of_is_told_whole_and_in_order() {
+    let thread = [said("before", -1), ticket_item("t", 0), said("a", 1)];
+    let mut closed = ticket(TicketStatus::ClosedClient, Some(10));
+    closed.blip_status = "ClosedClient".to_owned();
+    let told = |name: &str, uncertain| (name.to_owned(), uncertain);
+    assert_eq!(
+        placed(&thread, &[], 0, Some(closed)),
+        [told("Waiting", false), told("before", true), told("a", false), told("ClosedClient", false)]
+    );
+}

@@ -1,0 +1,480 @@
+//! What to ask Blip next, given what the log knows and what came back. Pure: time is an argument, nothing is sent and
+//! nothing is stored here.
+//!
+//! A *round* lists the tickets that live, lists those that ended lately, reads every ticket that the log has as living
+//! and the list has not, and then each living ticket's conversation. *Errands* go before a round's questions: the
+//! conversation of a ticket that arrived, or ended. Nobody's absence from a list closes a ticket: only its own
+//! document does, read by its own id.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::domain::translate::{ITEMS_MAX, ThreadItem};
+use crate::domain::{Change, Ticket, TicketState};
+
+mod errand;
+mod listing;
+mod reader;
+mod reading;
+mod round;
+#[cfg(test)]
+mod tests;
+
+pub use errand::{Errand, What};
+pub use reader::ReaderFault;
+pub use round::{Phase, Report};
+
+use errand::Errands;
+use reader::Reader;
+use reading::Reading;
+use round::Round;
+
+/// Questions that may be under way at a time.
+const AT_ONCE: usize = 4;
+/// Tickets that are watched at a time; more are told, and looked at when there is room.
+pub const LIVING_MAX: usize = 200_000;
+/// How often a question is asked that Blip does not answer.
+const TRIES_MAX: u32 = 4;
+/// The longest pause after Blip could not be asked.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long a ticket's messages can be read after it was made (R§10).
+const MESSAGES_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How far Blip's clock may be ahead of ours, as an age.
+const SKEW_MAX: SignedDuration = SignedDuration::from_mins(-10);
+/// How far back a list of ended tickets reaches behind the round before.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The time between two questions.
+    pub pace: Duration,
+    /// The time between two rounds.
+    pub interval: Duration,
+    /// How young something may be and its webhook still be on its way.
+    pub grace: SignedDuration,
+    /// How far before a ticket its conversation is told; zero for not at all.
+    pub earlier: SignedDuration,
+    /// How far back the first round of all looks for tickets that ended.
+    pub lookback: SignedDuration,
+    /// How old something may be and still be told from what the log knows.
+    pub window: SignedDuration,
+    /// Rounds begin by themselves.
+    pub automatic: bool,
+}
+
+/// What time it is: for pauses, and for dates.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For pauses.
+    pub at: Instant,
+    /// For dates.
+    pub date: Timestamp,
+}
+
+/// A question to Blip.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// A page of the tickets that live.
+    Living {
+        /// How many to pass over.
+        skip: usize,
+        /// How many at most.
+        take: usize,
+    },
+    /// A page of the tickets made since then that ended.
+    Closed {
+        /// When.
+        since: Timestamp,
+        /// How many to pass over.
+        skip: usize,
+        /// How many at most.
+        take: usize,
+    },
+    /// One ticket.
+    Ticket {
+        /// Its id.
+        id: String,
+    },
+    /// A page of its conversation, newest first.
+    Said {
+        /// The ticket's id.
+        id: String,
+        /// How many to pass over.
+        skip: usize,
+    },
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Of a list.
+    Tickets {
+        /// Those that could be read.
+        tickets: Vec<Ticket>,
+        /// How many items the page has.
+        count: usize,
+        /// How many Blip says there are.
+        total: Option<usize>,
+    },
+    /// Of one ticket; `None` where the answer holds none.
+    Ticket(Option<Box<Ticket>>),
+    /// Of a conversation.
+    Said {
+        /// Those that could be read.
+        items: Vec<ThreadItem>,
+        /// How many items the page has.
+        count: usize,
+    },
+    /// Blip refuses it.
+    Refused {
+        /// LIME's code.
+        code: Option<i64>,
+        /// Blip's words.
+        description: String,
+    },
+    /// Blip does not take the key.
+    KeyRefused,
+    /// There is no answer; ask again after this time at the earliest.
+    Failed {
+        /// How long Blip is to be left alone.
+        retry_after: Duration,
+        /// Blip was asked: it may be this question that it cannot answer.
+        asked: bool,
+    },
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Ask this.
+    Ask(Ask),
+    /// Nothing to do before then, unless an answer comes.
+    Wait(Instant),
+    /// Nothing to do before an answer comes.
+    Answers,
+    /// A round is over, and all it found was handed out.
+    Done(Report),
+}
+
+/// What the log does not have, as far as the planner can tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    /// A ticket that lives, and is not as the log knows it.
+    Ticket(Box<Ticket>),
+    /// A conversation, as far back as was asked for, oldest first.
+    Conversation(Box<Conversation>),
+}
+
+/// A conversation that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// The ticket's id.
+    pub ticket_id: String,
+    /// The ticket as Blip showed it, where the log does not have it so: new, or ended.
+    pub document: Option<Ticket>,
+    /// What was said, by the customer's whole thread: other tickets' parts are among it.
+    pub items: Vec<ThreadItem>,
+    /// From when on.
+    pub floor: Timestamp,
+    /// It was read from its very beginning.
+    pub whole: bool,
+    /// Where the log's reader stood when it asked for this.
+    pub position: Option<u64>,
+}
+
+/// A ticket that lives, as far as the log knows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    created: Option<Timestamp>,
+    /// What its conversation came to when it was last in the log wholly.
+    seen: u64,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Round,
+    Errand,
+}
+
+/// Plans what a bot's reader asks.
+#[derive(Debug)]
+pub struct Planner {
+    rules: Rules,
+    living: BTreeMap<String, Life>,
+    errands: Errands,
+    readings: BTreeMap<String, Reading>,
+    round: Option<Round>,
+    /// The number of the round that ran last.
+    number: u64,
+    /// When the next one begins.
+    due: Option<Instant>,
+    /// From when on tickets that ended are to be listed, where somebody asked for more.
+    since: Option<Timestamp>,
+    /// Up to here everything that ended is known.
+    covered: Option<Timestamp>,
+    /// Where a round that was broken off by a restart goes on.
+    resume: Option<String>,
+    out: BTreeMap<Ask, Whose>,
+    again: VecDeque<(Ask, Whose)>,
+    /// How often questions failed that are asked again.
+    tries: BTreeMap<Ask, u32>,
+    next_ask: Option<Instant>,
+    paused: Option<Instant>,
+    failures: u32,
+    take: usize,
+    reader: Reader,
+}
+
+impl Planner {
+    /// A planner that knows nothing yet. `covered` and `resume` are what an earlier process told.
+    pub fn new(rules: Rules, covered: Option<Timestamp>, resume: Option<String>) -> Self {
+        Self {
+            rules,
+            living: BTreeMap::new(),
+            errands: Errands::default(),
+            readings: BTreeMap::new(),
+            round: None,
+            number: 0,
+            due: None,
+            since: None,
+            covered,
+            resume,
+            out: BTreeMap::new(),
+            again: VecDeque::new(),
+            tries: BTreeMap::new(),
+            next_ask: None,
+            paused: None,
+            failures: 0,
+            take: ITEMS_MAX,
+            reader: Reader::default(),
+        }
+    }
+
+    /// The log has this ticket: it lives, or it does not.
+    pub fn log_has(&mut self, ticket_id: &str, lives: bool, created: Option<Timestamp>) {
+        if !lives {
+            self.living.remove(ticket_id);
+        } else if let Some(life) = self.living.get_mut(ticket_id) {
+            life.created = life.created.or(created);
+        } else if self.living.len() < LIVING_MAX {
+            self.living.insert(ticket_id.to_owned(), Life { created, seen: 0 });
+        }
+    }
+
+    /// A conversation is to be read before all else.
+    pub fn run_errand(&mut self, errand: Errand) {
+        if !self.errands.add(errand) {
+            // There are too many: a round sees to all.
+            self.since = self.since.or(self.covered);
+        }
+    }
+
+    /// A round is to begin as soon as it can; after the one that runs, if one does. Answers its number.
+    pub fn demand(&mut self, now: Now, since: Option<Timestamp>) -> u64 {
+        self.due = Some(now.at);
+        // Whoever asks has perhaps just mended what was wrong.
+        self.paused = None;
+        if let Some(since) = since {
+            self.since = Some(self.since.map_or(since, |before| before.min(since)));
+        }
+        self.number.saturating_add(1)
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Now) -> Step {
+        if self.rules.automatic && self.due.is_none() && self.round.is_none() {
+            self.due = Some(now.at);
+        }
+        if let Some(report) = self.end_round(now) {
+            return Step::Done(report);
+        }
+        if let Some(until) = self.paused.max(self.next_ask).filter(|until| *until > now.at) {
+            return Step::Wait(until);
+        }
+        if self.out.len() >= AT_ONCE {
+            return Step::Answers;
+        }
+        if self.round.is_none() && self.due.is_some_and(|due| due <= now.at) {
+            self.begin_round(now);
+        }
+        let next = self.again.pop_front();
+        let next = next.or_else(|| self.errand(now).map(|ask| (ask, Whose::Errand)));
+        let next = next.or_else(|| self.of_round(now).map(|ask| (ask, Whose::Round)));
+        if let Some((ask, whose)) = next {
+            // A question that was late may be caught up with, but no more than one.
+            let from = self
+                .next_ask
+                .map_or(now.at, |next| next.max(now.at.checked_sub(self.rules.pace).unwrap_or(now.at)));
+            self.next_ask = from.checked_add(self.rules.pace);
+            if let Some(round) = &mut self.round {
+                round.asked = round.asked.saturating_add(1);
+            }
+            self.out.insert(ask.clone(), whose);
+            return Step::Ask(ask);
+        }
+        if let Some(report) = self.end_round(now) {
+            return Step::Done(report);
+        }
+        let due = self.due.filter(|_| self.round.is_none());
+        match [due, self.errands.due()].into_iter().flatten().min() {
+            Some(until) if until > now.at => Step::Wait(until),
+            Some(_) | None => Step::Answers,
+        }
+    }
+
+    /// Takes in an answer, with what the log knows of the tickets in it; says what the log does not have.
+    pub fn came_back(
+        &mut self,
+        now: Now,
+        ask: &Ask,
+        answer: Answer,
+        known: &BTreeMap<String, TicketState>,
+    ) -> Vec<Finding> {
+        let Some(whose) = self.out.remove(ask) else { return Vec::new() };
+        let retry_after = match &answer {
+            Answer::Failed { retry_after, asked: _ } => Some(*retry_after),
+            Answer::KeyRefused => {
+                self.reader.fault(ReaderFault::KeyRefused);
+                Some(PAUSE_MAX)
+            }
+            Answer::Tickets { .. } | Answer::Ticket(_) | Answer::Said { .. } | Answer::Refused { .. } => None,
+        };
+        let mut answer = answer;
+        if let Some(retry_after) = retry_after {
+            self.pause(now, retry_after);
+            if !self.is_hopeless(ask, &answer) {
+                self.again.push_back((ask.clone(), whose));
+                return Vec::new();
+            }
+            answer = Answer::Refused { code: None, description: String::new() };
+        } else {
+            self.failures = 0;
+            self.reader.answered();
+        }
+        self.tries.remove(ask);
+        match ask {
+            Ask::Living { skip, take } => self.living_page(now, (*skip, *take), answer, known),
+            Ask::Closed { skip, take, .. } => {
+                self.closed_page((*skip, *take), answer, known);
+                Vec::new()
+            }
+            Ask::Ticket { id } => self.ticket_read(now, id, whose, answer, known.get(id)),
+            Ask::Said { id, skip } => self.said_read(now, (id, *skip), whose, answer),
+        }
+    }
+
+    /// What was found could not be stored: the round that found it does not count as whole.
+    pub fn not_stored(&mut self, now: Now) {
+        if let Some(round) = &mut self.round {
+            round.complete = false;
+        }
+        self.pause(now, Duration::from_secs(5));
+    }
+
+    /// A conversation is in the log wholly; `digest` tells it from every other state of it.
+    pub fn stored(&mut self, ticket_id: &str, digest: u64) {
+        if let Some(life) = self.living.get_mut(ticket_id) {
+            life.seen = digest;
+        }
+    }
+
+    /// Whether a conversation is as it was when it was last stored.
+    pub fn is_stored(&self, ticket_id: &str, digest: u64) -> bool {
+        self.living.get(ticket_id).is_some_and(|life| life.seen == digest)
+    }
+
+    /// Whether somebody waits for a round, and since when ended tickets are to be looked for.
+    pub fn demanded(&self) -> Option<Option<Timestamp>> {
+        self.due.map(|_| self.since)
+    }
+
+    /// Whether Blip is left alone for now, as it could not be asked.
+    pub fn is_paused(&self, now: Now) -> bool {
+        self.paused.is_some_and(|until| until > now.at)
+    }
+
+    /// How many tickets live, as far as the log knows.
+    pub fn living(&self) -> usize {
+        self.living.len()
+    }
+
+    /// What is wrong with reading from Blip, if anything is.
+    pub fn reader_fault(&self) -> Option<ReaderFault> {
+        self.reader.now()
+    }
+
+    /// Up to when everything that ended is known.
+    pub fn covered(&self) -> Option<Timestamp> {
+        self.covered
+    }
+
+    /// The first ticket whose conversation this round has still to read, for the next process to go on at.
+    pub fn resume_at(&self) -> Option<String> {
+        let under_way = self.out.iter().chain(self.again.iter().map(|(ask, whose)| (ask, whose)));
+        let reading = under_way.filter_map(|(ask, whose)| match (ask, whose) {
+            (Ask::Said { id, .. }, Whose::Round) => Some(id.clone()),
+            _ => None,
+        });
+        let round = self.round.as_ref()?;
+        reading.min().or_else(|| round.read_up_to.clone()).or_else(|| self.resume.clone())
+    }
+
+    /// The oldest position of the log from which an errand is still to be run.
+    pub fn oldest_errand(&self) -> Option<u64> {
+        let reading = self.readings.values().filter_map(Reading::position);
+        self.errands.positions().chain(reading).min()
+    }
+
+    /// Whether a question has failed so often that it is given up: others may be answered.
+    fn is_hopeless(&mut self, ask: &Ask, answer: &Answer) -> bool {
+        if !matches!(answer, Answer::Failed { asked: true, .. }) {
+            return false;
+        }
+        let tries = self.tries.entry(ask.clone()).or_default();
+        *tries = tries.saturating_add(1);
+        *tries >= TRIES_MAX
+    }
+
+    fn pause(&mut self, now: Now, retry_after: Duration) {
+        let backoff = Duration::from_secs(2_u64.saturating_pow(self.failures.min(6))).min(PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        let until = now.at.checked_add(backoff.max(retry_after));
+        self.paused = self.paused.max(until);
+    }
+
+    fn is_fresh(&self, now: Now, date: Option<Timestamp>) -> bool {
+        // A clock of Blip's that is far ahead must not keep anything untold.
+        let young = |age: SignedDuration| age < self.rules.grace && age > SKEW_MAX;
+        date.is_some_and(|date| young(now.date.duration_since(date)))
+    }
+}
+
+/// What a document may change that somebody should hear of.
+const TOLD: [&str; 7] =
+    ["status", "agent_identity", "team", "tags", "priority", "closed_by", "customer_identity"];
+
+/// Whether a document tells what the log does not know.
+fn is_news(known: &TicketState, document: &Ticket) -> bool {
+    match known.clone().apply(document) {
+        Change::Created | Change::Assigned | Change::Transferred | Change::Closed => true,
+        Change::Updated(fields) => fields.iter().any(|field| TOLD.contains(field)),
+        Change::Stale(_) => false,
+    }
+}
+
+/// Tickets whose state is to be looked up in the log before an answer is taken in.
+pub fn tickets_of(ask: &Ask, answer: &Answer) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    if let Ask::Ticket { id } = ask {
+        ids.insert(id.clone());
+    }
+    if let Answer::Tickets { tickets, .. } = answer {
+        ids.extend(tickets.iter().map(|ticket| ticket.id.clone()));
+    }
+    ids
+}

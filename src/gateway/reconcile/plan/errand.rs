@@ -1,0 +1,109 @@
+//! What is read before a round's questions: a ticket, or its conversation, as soon as it may be.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Ask, Now, Planner};
+use crate::domain::Ticket;
+
+/// Errands that may wait at a time: what is more is left to the next round.
+const ERRANDS_MAX: usize = 50_000;
+
+/// Something to be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Errand {
+    /// The ticket's id.
+    pub ticket_id: String,
+    /// Not before: a webhook may still be on its way.
+    pub from: Instant,
+    /// When the ticket was made.
+    pub created: Option<Timestamp>,
+    /// What it is about.
+    pub what: What,
+    /// Where the log's reader stood.
+    pub position: Option<u64>,
+    /// How often it came to nothing.
+    pub tries: u32,
+}
+
+/// What is to be read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// The conversation of a ticket that has just come.
+    Arrived,
+    /// The conversation of a ticket that has ended.
+    Ended,
+    /// The conversation of a ticket that lives, once a round.
+    Living,
+    /// The conversation of a ticket which the log does not have so.
+    Found {
+        /// The ticket, as Blip shows it.
+        document: Box<Ticket>,
+        /// The log has nothing of it.
+        unseen: bool,
+    },
+    /// The ticket itself.
+    Check,
+}
+
+/// Those that wait, in the order they came.
+#[derive(Debug, Default)]
+pub(super) struct Errands(VecDeque<Errand>);
+
+impl Errands {
+    /// Whether there was room.
+    pub(super) fn add(&mut self, errand: Errand) -> bool {
+        let room = self.0.len() < ERRANDS_MAX;
+        if room {
+            self.0.push_back(errand);
+        }
+        room
+    }
+
+    /// When the first may be run.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|errand| errand.from).min()
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().filter_map(|errand| errand.position)
+    }
+
+    /// Whether one waits that is about a ticket which the log does not have so.
+    pub(super) fn found(&self) -> bool {
+        self.0.iter().any(|errand| matches!(errand.what, What::Found { .. }))
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Errand> {
+        let at = self.0.iter().position(|errand| errand.from <= now)?;
+        self.0.remove(at)
+    }
+}
+
+impl Planner {
+    /// The question of the first errand that may be run.
+    pub(super) fn errand(&mut self, now: Now) -> Option<Ask> {
+        // Each is taken or put back once.
+        for _ in 0..self.errands.0.len() {
+            let errand = self.errands.take(now.at)?;
+            let busy = self.readings.contains_key(&errand.ticket_id);
+            let id = errand.ticket_id.clone();
+            if errand.what == What::Check {
+                let ask = Ask::Ticket { id };
+                if self.out.contains_key(&ask) {
+                    continue;
+                }
+                return Some(ask);
+            }
+            if busy {
+                let later = now.at.checked_add(self.rules.pace).unwrap_or(now.at);
+                self.errands.add(Errand { from: later, ..errand });
+                continue;
+            }
+            return Some(self.begin_reading(now, errand));
+        }
+        None
+    }
+}

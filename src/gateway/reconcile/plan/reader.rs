@@ -1,0 +1,111 @@
+//! How well Blip can be read. Each way in which reading fails is recognised, and none of them says anything of a ticket.
+
+/// Refusals in a row, of tickets that the log has, from which on nothing is believed to be found at all.
+const NOT_FOUND_ROW_MAX: u32 = 5;
+
+/// What is wrong with reading from Blip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReaderFault {
+    /// Blip does not take the key.
+    KeyRefused,
+    /// Tickets cannot be listed with this key: it is a router's, or that of a bot without a desk.
+    NoDesk,
+    /// The list of living tickets is refused.
+    ListRefused,
+    /// Every ticket is said not to exist.
+    NothingFound,
+    /// The list of living tickets is empty, and tickets live.
+    EmptyList,
+    /// Lists leave tickets out.
+    ShortList,
+    /// Ended tickets cannot be listed.
+    NoClosedList,
+}
+
+impl ReaderFault {
+    /// The name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KeyRefused => "key_refused",
+            Self::NoDesk => "no_desk",
+            Self::ListRefused => "list_refused",
+            Self::NothingFound => "nothing_found",
+            Self::EmptyList => "empty_list",
+            Self::ShortList => "short_list",
+            Self::NoClosedList => "no_closed_list",
+        }
+    }
+}
+
+/// What was seen of reading.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    fault: Option<ReaderFault>,
+    not_found_row: u32,
+    /// Lists are read until nothing is left, as a page that is not full has not been the last.
+    pub(super) patient: bool,
+}
+
+impl Reader {
+    pub(super) fn now(&self) -> Option<ReaderFault> {
+        self.fault
+    }
+
+    pub(super) fn fault(&mut self, fault: ReaderFault) {
+        self.fault = Some(fault);
+    }
+
+    /// Blip took the key.
+    pub(super) fn answered(&mut self) {
+        if self.fault == Some(ReaderFault::KeyRefused) {
+            self.fault = None;
+        }
+    }
+
+    /// A ticket, or a conversation, was read.
+    pub(super) fn found(&mut self) {
+        self.not_found_row = 0;
+        if self.fault == Some(ReaderFault::NothingFound) {
+            self.fault = None;
+        }
+    }
+
+    /// A ticket is said not to exist. Whether that has become too much to believe.
+    pub(super) fn not_found(&mut self) -> bool {
+        self.not_found_row = self.not_found_row.saturating_add(1);
+        let all = self.not_found_row >= NOT_FOUND_ROW_MAX;
+        if all && self.fault.is_none() {
+            self.fault = Some(ReaderFault::NothingFound);
+        }
+        all
+    }
+
+    /// A page of living tickets was read.
+    pub(super) fn listed(&mut self) {
+        if matches!(self.fault, Some(ReaderFault::NoDesk | ReaderFault::ListRefused)) {
+            self.fault = None;
+        }
+    }
+
+    /// A round ended: what its lists were like, and whether they were right.
+    pub(super) fn round_ended(&mut self, listed: usize, left_out: usize, complete: bool) {
+        // Some tickets pass by a list while its pages are turned.
+        let too_many = left_out > 3 && left_out.saturating_mul(20) > listed;
+        let lists = match (listed, left_out) {
+            (0, 1..) => Some(ReaderFault::EmptyList),
+            _ if too_many => Some(ReaderFault::ShortList),
+            _ => None,
+        };
+        if lists.is_some() {
+            self.patient = true;
+            self.fault = lists;
+        } else if complete
+            && matches!(
+                self.fault,
+                Some(ReaderFault::EmptyList | ReaderFault::ShortList | ReaderFault::NoClosedList)
+            )
+        {
+            self.fault = None;
+        }
+    }
+}

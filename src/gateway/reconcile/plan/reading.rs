@@ -1,0 +1,162 @@
+//! A conversation that is read page by page, from its end back to where it is known. What is added meanwhile shifts
+//! what was read to later pages, so that things are seen twice but never missed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::errand::{Errand, What};
+use super::{Answer, Ask, Conversation, Finding, Now, Planner, Whose};
+use crate::domain::translate::{ITEMS_MAX, ThreadItem};
+
+/// Pages of one conversation that are read at most.
+const PAGES_MAX: usize = 50;
+
+/// Pages in which the ticket before is looked for, if something was said before this one.
+const PAGES_BEFORE_MAX: usize = 5;
+
+/// How often a conversation is tried that cannot be read, and how long after the first time; then twice as long each time.
+const TRIES_MAX: u32 = 8;
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// A conversation under way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    errand: Errand,
+    floor: Timestamp,
+    /// When the ticket began.
+    created: Timestamp,
+    items: Vec<ThreadItem>,
+    pages: usize,
+    /// The conversation's beginning was read.
+    whole: bool,
+}
+
+impl Reading {
+    pub(super) fn position(&self) -> Option<u64> {
+        self.errand.position
+    }
+
+    /// Whether something was said before the ticket, and it is not known whose that is.
+    fn wants_the_ticket_before(&self) -> bool {
+        let before = |item: &&ThreadItem| item.date < self.created;
+        let mut earlier = self.items.iter().filter(before);
+        let is_bounded = |item: &ThreadItem| item.begins.is_some();
+        self.pages < PAGES_BEFORE_MAX
+            && self.items.iter().any(|item| before(&item) && item.begins.is_none())
+            && !earlier.any(is_bounded)
+    }
+
+    /// Whether it belongs to a ticket that a round found.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.errand.what, What::Found { .. })
+    }
+}
+
+impl Planner {
+    /// The first question after a conversation.
+    pub(super) fn begin_reading(&mut self, now: Now, errand: Errand) -> Ask {
+        let id = errand.ticket_id.clone();
+        let oldest = now.date.saturating_sub(self.rules.window).unwrap_or(now.date);
+        let created = errand.created.unwrap_or(oldest);
+        let earlier = created.saturating_sub(self.rules.earlier).unwrap_or(created);
+        let floor = match &errand.what {
+            // Nothing of it is in the log, however old it is.
+            What::Found { unseen: true, .. } => earlier,
+            What::Found { unseen: false, .. } | What::Arrived => earlier.max(oldest),
+            What::Ended | What::Living | What::Check => created.max(oldest),
+        };
+        self.readings.insert(
+            id.clone(),
+            Reading { errand, floor, created, items: Vec::new(), pages: 0, whole: false },
+        );
+        Ask::Said { id, skip: 0 }
+    }
+
+    pub(super) fn said_read(
+        &mut self,
+        now: Now,
+        (id, skip): (&str, usize),
+        whose: Whose,
+        answer: Answer,
+    ) -> Vec<Finding> {
+        let (items, count) = match answer {
+            Answer::Said { items, count } => (items, count),
+            Answer::Refused { code, .. } => {
+                self.not_found(code);
+                self.try_again(now, id);
+                return self.read_through(id, whose);
+            }
+            _ => return self.read_through(id, whose),
+        };
+        // The ticket itself is part of its conversation: nothing at all is no answer.
+        if skip == 0 && count == 0 {
+            self.try_again(now, id);
+            return self.read_through(id, whose);
+        }
+        self.reader.found();
+        let Some(reading) = self.readings.get_mut(id) else {
+            self.answered(whose);
+            return Vec::new();
+        };
+        let past = items.iter().any(|item| item.date < reading.floor);
+        let floor = reading.floor;
+        // Where other tickets began is to be known, however long ago that was.
+        reading.items.extend(items.into_iter().filter(|item| item.date >= floor || item.begins.is_some()));
+        reading.pages = reading.pages.saturating_add(1);
+        reading.whole = count < ITEMS_MAX;
+        let more = !past || reading.wants_the_ticket_before();
+        if more && !reading.whole && reading.pages < PAGES_MAX {
+            let next = Ask::Said { id: id.to_owned(), skip: skip.saturating_add(count) };
+            self.again.push_front((next, whose));
+            return Vec::new();
+        }
+        self.read_through(id, whose)
+    }
+
+    /// A conversation could not be read: it is tried later, a few times. Those of living tickets come with each round.
+    fn try_again(&mut self, now: Now, id: &str) {
+        let Some(Reading { errand, .. }) = self.readings.get_mut(id) else { return };
+        let what = match errand.what {
+            What::Living | What::Check => return,
+            What::Arrived => What::Arrived,
+            What::Ended | What::Found { .. } => What::Ended,
+        };
+        let tries = errand.tries.saturating_add(1);
+        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(errand.tries));
+        let from = now.at.checked_add(pause).unwrap_or(now.at);
+        let again = Errand { from, what, tries, ..errand.clone() };
+        if tries < TRIES_MAX {
+            self.run_errand(again);
+        }
+    }
+
+    fn read_through(&mut self, id: &str, whose: Whose) -> Vec<Finding> {
+        self.answered(whose);
+        let Some(Reading { errand, floor, mut items, whole, .. }) = self.readings.remove(id) else {
+            return Vec::new();
+        };
+        if let Some(round) = &mut self.round {
+            round.conversations = round.conversations.saturating_add(1);
+            round.read.insert(id.to_owned());
+        }
+        // What came meanwhile is seen twice; of one moment Blip's own order counts.
+        let mut seen = BTreeSet::new();
+        items.retain(|item| seen.insert((item.id.clone(), item.date)));
+        items.reverse();
+        items.sort_by_key(|item| item.date);
+        let document = match errand.what {
+            What::Found { document, .. } => Some(*document),
+            What::Arrived | What::Ended | What::Living | What::Check => None,
+        };
+        vec![Finding::Conversation(Box::new(Conversation {
+            ticket_id: errand.ticket_id,
+            document,
+            items,
+            floor,
+            whole,
+            position: errand.position,
+        }))]
+    }
+}

@@ -1,0 +1,154 @@
+//! The planner against a model of Blip whose pages drift, whose reader fails in every way, and whose webhooks are lost:
+//! nothing is ever closed that lives, and once Blip answers again, every fact is in the log once.
+
+use proptest::prelude::*;
+
+use super::*;
+
+mod model;
+
+use model::{Model, rules};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn whatever_fails_nothing_that_lives_is_closed_and_all_is_found_once(seed: u64) {
+        let mut model = Model::new(seed);
+        for _ in 0..40 {
+            model.live();
+            model.pass(Duration::from_secs(1));
+        }
+        model.troubled = true;
+        model.run(1_500, true);
+        model.troubled = false;
+        model.pass(Duration::from_mins(2));
+        // A demand takes up what the troubled rounds did not reach.
+        for _ in 0..5 {
+            model.planner.demand(model.now, None);
+            let report = model.run(100_000, false);
+            prop_assert!(report.is_some());
+            model.pass(Duration::from_mins(20));
+        }
+        model.planner.demand(model.now, None);
+        let report = model.run(100_000, false).unwrap();
+        prop_assert!(report.complete, "{report:?}");
+        prop_assert_eq!(model.planner.reader_fault(), None);
+        model.check();
+    }
+}
+
+/// 10,000 open tickets on the free plan's quota, of which a tenth is ours: how long a round takes.
+#[test]
+fn a_full_round_of_ten_thousand_tickets_is_planned() {
+    let mut model = Model::new(7);
+    let mut rules = rules();
+    rules.pace = Duration::from_secs(1) * 10 / 48;
+    model.planner = Planner::new(rules, None, None);
+    for n in 0..10_000 {
+        model.open(false);
+        model.say(n, false);
+    }
+    model.pass(Duration::from_hours(1));
+    let first = model.run(1_000_000, false).unwrap();
+    assert!(first.complete && first.listed == 10_000, "{first:?}");
+    model.check();
+    model.planner.demand(model.now, None);
+    let before = model.asked;
+    let second = model.run(1_000_000, false).unwrap();
+    let asked = model.asked - before;
+    println!(
+        "10,000 open tickets: the first round took {:?} with {} questions, the next {:?} with {asked}",
+        first.took, first.asked, second.took
+    );
+    assert!(asked < 10_300, "a list page and a conversation each: {asked}");
+    // 48 a second, a tenth of them: 4.8 questions a second.
+    assert!(second.took < Duration::from_mins(37), "{:?}", second.took);
+    let per_second = asked * 1_000 / u64::try_from(second.took.as_millis()).unwrap();
+    assert!(per_second <= 4, "no more than the share: {per_second}");
+}
+
+#[test]
+fn a_round_goes_on_where_a_restart_broke_it_off() {
+    let mut model = Model::new(3);
+    for n in 0..300 {
+        model.open(true);
+        model.say(n, true);
+    }
+    model.pass(Duration::from_hours(2));
+    model.restart(None);
+    while !matches!(model.planner.progress(), Some((_, Phase::Reading, 100.., _))) {
+        assert_eq!(model.run(50, false), None);
+    }
+    let resume = model.planner.resume_at();
+    assert!(resume.as_ref().is_some_and(|id| id.as_str() > "t00090"), "{:?}", model.planner.progress());
+    model.restart(resume);
+    let asked = model.asked;
+    let report = model.run(100_000, false).unwrap();
+    assert!(report.complete);
+    assert!(model.asked - asked < 300 - 80, "{}", model.asked - asked);
+    model.check();
+}
+
+#[test]
+fn a_router_key_is_recognised_and_closes_nothing() {
+    let mut model = Model::new(5);
+    for _ in 0..8 {
+        model.open(true);
+    }
+    model.pass(Duration::from_mins(5));
+    let not_found = Answer::Refused { code: Some(67), description: String::new() };
+    for _ in 0..60 {
+        match model.planner.next(model.now) {
+            Step::Ask(ask) => model.take_in(&ask, not_found.clone()),
+            Step::Wait(until) => {
+                let time = until.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(report) => assert!(!report.complete),
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    assert!(matches!(model.planner.reader_fault(), Some(ReaderFault::NoDesk | ReaderFault::NothingFound)));
+    assert_eq!(model.planner.living(), 8);
+    model.run(1_000, false);
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}
+
+#[test]
+fn an_empty_list_is_told_and_closes_nothing() {
+    let mut model = Model::new(5);
+    for _ in 0..8 {
+        model.open(true);
+    }
+    model.pass(Duration::from_mins(5));
+    let mut report = None;
+    for _ in 0..1_000 {
+        match model.planner.next(model.now) {
+            Step::Ask(ask @ (Ask::Living { .. } | Ask::Closed { .. })) => {
+                model.take_in(&ask, Answer::Tickets { tickets: Vec::new(), count: 0, total: None });
+            }
+            Step::Ask(ask) => {
+                let answer = model.answer(&ask);
+                model.take_in(&ask, answer);
+            }
+            Step::Wait(until) => {
+                let time = until.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(done) => {
+                report = Some(done);
+                break;
+            }
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    let report = report.unwrap();
+    assert_eq!((report.listed, report.left_out), (0, 8));
+    assert_eq!(model.planner.reader_fault(), Some(ReaderFault::EmptyList));
+    model.planner.demand(model.now, None);
+    model.run(10_000, false).unwrap();
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}

@@ -1,0 +1,419 @@
+//! A model of Blip and of the gateway around a planner: tickets that live and end, webhooks that are lost, answers that
+//! fail in every way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::super::*;
+use crate::domain::translate::items_of_thread;
+use crate::domain::{DedupKey, Event, NewEvent, Payload, TicketStatus, place};
+use crate::gateway::reconcile::find;
+
+const BOT: &str = "suporte";
+
+pub(super) fn rules() -> Rules {
+    Rules {
+        pace: Duration::from_millis(200),
+        interval: Duration::from_mins(15),
+        grace: SignedDuration::from_secs(30),
+        earlier: SignedDuration::from_hours(1),
+        lookback: SignedDuration::from_hours(24),
+        window: SignedDuration::from_hours(70),
+        automatic: true,
+    }
+}
+
+/// A small source of chance.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((x ^ (x >> 31)) % u64::try_from(sides).unwrap()).unwrap()
+    }
+
+    fn one_in(&mut self, sides: usize) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// A message: its id, when, and whose.
+#[derive(Clone)]
+pub(super) struct Message {
+    id: String,
+    date: Timestamp,
+    sent: bool,
+}
+
+pub(super) struct Attendance {
+    pub(super) document: Ticket,
+    said: Vec<Message>,
+}
+
+/// What the log has.
+#[derive(Default)]
+pub(super) struct Log {
+    states: BTreeMap<String, TicketState>,
+    keys: BTreeSet<DedupKey>,
+    events: Vec<Event>,
+    /// Tickets of which the webhook of their end told first: there, `ticket.closed` is all that tells of the ticket.
+    ended_first: BTreeSet<String>,
+}
+
+impl Log {
+    fn append(&mut self, new: NewEvent, date: Timestamp) {
+        if new.dedup.is_some_and(|key| !self.keys.insert(key)) {
+            return;
+        }
+        let state = self.states.entry(new.ticket_id.clone().unwrap()).or_default();
+        self.events.push(place(new, state, Uuid::nil(), date).0);
+    }
+
+    fn count(&self, ticket: &str, what: &str) -> usize {
+        let of = |event: &&Event| event.ticket_id == ticket && event.payload.type_name() == what;
+        self.events.iter().filter(of).count()
+    }
+}
+
+pub(super) struct Model {
+    dice: Dice,
+    pub(super) now: Now,
+    pub(super) attendances: Vec<Attendance>,
+    log: Log,
+    pub(super) planner: Planner,
+    /// Whether Blip fails, in any way there is.
+    pub(super) troubled: bool,
+    pub(super) asked: u64,
+    made: usize,
+    /// How far each ticket was in the log when its conversation was asked for.
+    asked_at: BTreeMap<String, u64>,
+}
+
+impl Model {
+    pub(super) fn new(seed: u64) -> Self {
+        let date = "2024-05-02T12:00:00Z".parse().unwrap();
+        Self {
+            dice: Dice(seed),
+            now: Now { at: Instant::now(), date },
+            attendances: Vec::new(),
+            log: Log::default(),
+            planner: Planner::new(rules(), None, None),
+            troubled: false,
+            asked: 0,
+            made: 0,
+            asked_at: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.at += time;
+        self.now.date += SignedDuration::try_from(time).unwrap();
+    }
+
+    pub(super) fn open(&mut self, told: bool) {
+        let n = self.attendances.len();
+        let document = Ticket {
+            id: format!("t{n:05}"),
+            status: TicketStatus::Waiting,
+            blip_status: "Waiting".to_owned(),
+            sequential_id: Some(i64::try_from(n).unwrap()),
+            customer_identity: format!("c{n}@0mn.io"),
+            create_time: Some(self.now.date),
+            ..Ticket::default()
+        };
+        if told {
+            self.tell(find::told(&Arc::from(BOT), document.clone()));
+        }
+        self.attendances.push(Attendance { document, said: Vec::new() });
+    }
+
+    /// A webhook that arrives.
+    fn tell(&mut self, event: NewEvent) {
+        let id = event.ticket_id.clone().unwrap();
+        let undocumented = self.log.states.get(&id).is_none_or(|state| state.ticket.is_none());
+        self.log.append(event.clone(), self.now.date);
+        if undocumented && self.log.states[&id].is_closed() {
+            self.log.ended_first.insert(id);
+        }
+        if let crate::domain::Fact::Ticket(ticket) = &event.fact {
+            let lives = !ticket.status.is_terminal();
+            self.planner.log_has(&ticket.id, lives, ticket.create_time);
+            let what = if lives { errand::What::Arrived } else { errand::What::Ended };
+            let from = if lives { self.now.at } else { round::later(self.now, rules().grace) };
+            let (ticket_id, created) = (ticket.id.clone(), ticket.create_time);
+            self.planner.run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
+        }
+    }
+
+    pub(super) fn say(&mut self, n: usize, told: bool) {
+        self.made += 1;
+        let message =
+            Message { id: format!("m{}", self.made), date: self.now.date, sent: self.dice.one_in(4) };
+        let attendance = &mut self.attendances[n];
+        attendance.said.push(message.clone());
+        let document = attendance.document.clone();
+        if told && !message.sent {
+            let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
+            self.tell(item.event(&Arc::from(BOT), &document).unwrap());
+        }
+    }
+
+    pub(super) fn end(&mut self, n: usize, told: bool) {
+        let (date, document) = (self.now.date, &mut self.attendances[n].document);
+        document.status = TicketStatus::ClosedClient;
+        document.blip_status = "ClosedClient".to_owned();
+        document.close_time = Some(date);
+        document.status_time = Some(date);
+        let document = document.clone();
+        if told {
+            self.tell(find::told(&Arc::from(BOT), document));
+        }
+    }
+
+    /// Something happens at Blip, and its webhook comes, or does not.
+    pub(super) fn live(&mut self) {
+        let told = !self.dice.one_in(3);
+        match self.dice.roll(8) {
+            0 => self.open(told),
+            1 => {
+                if let Some(n) = self.some_living() {
+                    self.end(n, told);
+                }
+            }
+            _ => {
+                if let Some(n) = self.some_living() {
+                    self.say(n, told);
+                }
+            }
+        }
+    }
+
+    fn some_living(&mut self) -> Option<usize> {
+        let living: Vec<_> = (0..self.attendances.len())
+            .filter(|n| !self.attendances[*n].document.status.is_terminal())
+            .collect();
+        (!living.is_empty()).then(|| living[self.dice.roll(living.len())])
+    }
+
+    pub(super) fn answer(&mut self, ask: &Ask) -> Answer {
+        self.asked += 1;
+        if let Ask::Said { id, skip: 0 } = ask {
+            let sequence = self.log.states.get(id).map_or(0, |state| state.last_sequence);
+            self.asked_at.insert(id.clone(), sequence);
+        }
+        if self.troubled
+            && let Some(trouble) = self.trouble(ask)
+        {
+            return trouble;
+        }
+        match ask {
+            Ask::Living { skip, take } => {
+                let mut living: Vec<_> = self.documents(|ticket| !ticket.status.is_terminal());
+                if self.troubled && !living.is_empty() {
+                    let by = self.dice.roll(living.len());
+                    living.rotate_left(by);
+                }
+                let take = if self.troubled { (*take).min(3) } else { *take };
+                page(&living, *skip, take)
+            }
+            Ask::Closed { since, skip, take } => {
+                let ended = self.documents(|ticket| {
+                    ticket.status.is_terminal() && ticket.create_time.is_some_and(|made| made >= *since)
+                });
+                page(&ended, *skip, *take)
+            }
+            Ask::Ticket { id } => {
+                let found = self.attendances.iter().find(|it| it.document.id == *id);
+                Answer::Ticket(found.map(|it| Box::new(it.document.clone())))
+            }
+            Ask::Said { id, skip } => {
+                let found = self.attendances.iter().find(|it| it.document.id == *id).unwrap();
+                let ticket = json!({"id": id, "direction": "received", "date": found.document.create_time.unwrap().to_string(),
+                    "type": "application/vnd.iris.ticket+json", "content": {"id": id}});
+                let mut thread = vec![ticket];
+                thread.extend(found.said.iter().map(item_of));
+                thread.reverse();
+                let items: Vec<_> = thread.into_iter().skip(*skip).take(ITEMS_MAX).collect();
+                let count = items.len();
+                Answer::Said { items: items_of_thread(&json!({"items": items})), count }
+            }
+        }
+    }
+
+    fn documents(&self, which: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
+        self.attendances.iter().map(|it| it.document.clone()).filter(|ticket| which(ticket)).collect()
+    }
+
+    /// A way to fail, now and then.
+    fn trouble(&mut self, ask: &Ask) -> Option<Answer> {
+        let refused = |code: Option<i64>, said: &str| Answer::Refused { code, description: said.to_owned() };
+        let way = self.dice.roll(10);
+        Some(match (way, ask) {
+            (0, _) => Answer::Failed { retry_after: Duration::from_secs(1), asked: self.dice.one_in(2) },
+            (1, _) => refused(Some(67), "The requested resource was not found"),
+            (2, _) => Answer::KeyRefused,
+            (3, Ask::Living { .. } | Ask::Closed { .. }) => {
+                Answer::Tickets { tickets: Vec::new(), count: 0, total: None }
+            }
+            (3, Ask::Said { .. }) => Answer::Said { items: Vec::new(), count: 0 },
+            (3, Ask::Ticket { .. }) => Answer::Ticket(None),
+            (4, Ask::Ticket { .. }) => {
+                let mut other = self.documents(|ticket| ticket.status.is_terminal());
+                Answer::Ticket(other.pop().map(Box::new))
+            }
+            (4, _) => refused(None, "The take parameter can not be greater than 100"),
+            (5, _) => refused(Some(61), "Unable to perform operation"),
+            (6, Ask::Ticket { id }) => {
+                Answer::Ticket(Some(Box::new(Ticket { id: id.clone(), ..Ticket::default() })))
+            }
+            _ => return None,
+        })
+    }
+
+    /// What came back is taken in as the gateway does.
+    pub(super) fn take_in(&mut self, ask: &Ask, answer: Answer) {
+        let known = tickets_of(ask, &answer).into_iter();
+        let known = known.filter_map(|id| Some((id.clone(), self.log.states.get(&id)?.clone()))).collect();
+        for finding in self.planner.came_back(self.now, ask, answer, &known) {
+            match finding {
+                Finding::Ticket(ticket) => {
+                    let event = find::told(&Arc::from(BOT), *ticket);
+                    self.append(event);
+                }
+                Finding::Conversation(conversation) => self.conversation(&conversation),
+            }
+        }
+    }
+
+    fn conversation(&mut self, conversation: &Conversation) {
+        let state = self.log.states.get(&conversation.ticket_id).cloned().unwrap_or_default();
+        let document = conversation.document.clone().filter(|_| !state.is_closed());
+        let moved = self.asked_at.get(&conversation.ticket_id) != Some(&state.last_sequence);
+        let ticket = document.clone().or(state.ticket.clone()).unwrap();
+        let bot = Arc::from(BOT);
+        let words = find::words_of(&bot, conversation, &ticket, &BTreeMap::new(), self.now, &rules());
+        let (whole, digest) = (words.is_whole(), words.digest);
+        let known: Vec<_> = words.said.iter().map(|said| self.log.keys.contains(&said.key)).collect();
+        for (event, _) in find::missing(&bot, document.as_ref(), (&state, moved), words, &known) {
+            self.append(event);
+        }
+        if whole {
+            self.planner.stored(&conversation.ticket_id, digest);
+        }
+    }
+
+    /// Appends what was found; what it tells of an end must be true.
+    fn append(&mut self, event: NewEvent) {
+        let before = self.log.events.len();
+        self.log.append(event, self.now.date);
+        for event in self.log.events[before..].to_vec() {
+            let ended = matches!(event.payload, Payload::TicketClosed(_) | Payload::TicketTransferred(_));
+            let really = self.attendances.iter().find(|it| it.document.id == event.ticket_id).unwrap();
+            let status = really.document.status;
+            assert!(!ended || status.is_terminal(), "{} was closed and lives", event.ticket_id);
+            let lives = !self.log.states[&event.ticket_id].is_closed();
+            self.planner.log_has(&event.ticket_id, lives, really.document.create_time);
+        }
+    }
+
+    /// Runs until a round is over, or for so many steps.
+    pub(super) fn run(&mut self, steps_max: usize, lively: bool) -> Option<Report> {
+        let mut under_way = Vec::new();
+        for _ in 0..steps_max {
+            if lively && self.dice.one_in(2) {
+                self.live();
+            }
+            let step = self.planner.next(self.now);
+            match step {
+                Step::Ask(ask) => {
+                    let answer = self.answer(&ask);
+                    under_way.push((ask, answer));
+                    self.pass(Duration::from_millis(10));
+                }
+                Step::Done(report) => {
+                    for (ask, answer) in under_way {
+                        self.take_in(&ask, answer);
+                    }
+                    return Some(report);
+                }
+                Step::Wait(until) => {
+                    if under_way.is_empty() {
+                        let time = until.saturating_duration_since(self.now.at);
+                        self.pass(time);
+                    } else {
+                        self.pass(Duration::from_millis(50));
+                        let (ask, answer) = under_way.remove(self.dice.roll(under_way.len()));
+                        self.take_in(&ask, answer);
+                    }
+                }
+                Step::Answers => {
+                    self.pass(Duration::from_millis(50));
+                    assert!(!under_way.is_empty(), "nothing is under way, and nothing to wait for");
+                    let (ask, answer) = under_way.remove(self.dice.roll(under_way.len()));
+                    self.take_in(&ask, answer);
+                }
+            }
+        }
+        for (ask, answer) in under_way {
+            self.take_in(&ask, answer);
+        }
+        None
+    }
+
+    /// A planner that knows what the log has, and no more.
+    pub(super) fn restart(&mut self, resume: Option<String>) {
+        self.planner = Planner::new(rules(), None, resume);
+        for Attendance { document, .. } in &self.attendances {
+            self.planner.log_has(&document.id, !document.status.is_terminal(), document.create_time);
+        }
+    }
+
+    /// Everything there is at Blip is in the log, once.
+    pub(super) fn check(&self) {
+        for Attendance { document, said } in &self.attendances {
+            let id = &document.id;
+            let created = usize::from(!self.log.ended_first.contains(id));
+            assert_eq!(self.log.count(id, "ticket.created"), created, "{id} was created once");
+            let ended = usize::from(document.status.is_terminal());
+            assert_eq!(self.log.count(id, "ticket.closed"), ended, "{id} ended {ended} times");
+            for message in said {
+                let times = self.log.events.iter().filter(|event| {
+                    event.blip_id == message.id
+                        && event.ticket_id == *id
+                        && event.payload.type_name()
+                            == if message.sent { "message.agent" } else { "message.customer" }
+                });
+                assert_eq!(times.count(), 1, "{} of {id}", message.id);
+            }
+            let order: Vec<_> = self.log.events.iter().filter(|event| event.ticket_id == *id).collect();
+            let mut newest = None;
+            for event in order {
+                let late = event.event_time < newest;
+                assert!(!late || event.flags.order_uncertain, "out of order and not flagged: {event:?}");
+                newest = newest.max(event.event_time);
+            }
+        }
+    }
+}
+
+fn item_of(message: &Message) -> serde_json::Value {
+    let (id, direction) = (&message.id, if message.sent { "sent" } else { "received" });
+    let id = if message.sent { format!("fwd:fwd:{id}") } else { id.clone() };
+    json!({"id": id, "direction": direction, "type": "text/plain", "content": "oi", "date": message.date.to_string()})
+}
+
+fn page(tickets: &[Ticket], skip: usize, take: usize) -> Answer {
+    let total = Some(tickets.len());
+    let tickets: Vec<_> = tickets.iter().skip(skip).take(take).cloned().collect();
+    let count = tickets.len();
+    Answer::Tickets { tickets, count, total }
+}
