@@ -31,7 +31,7 @@ use crate::gateway::quarantine::Quarantine;
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
-use crate::store::sqlite::{self, SqliteLog};
+use crate::store::sqlite::{self, SizeLimits, SqliteLog};
 use crate::store::{EventLog, Ledger};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
@@ -216,8 +216,13 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
 }
 
 fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> anyhow::Result<SqliteLog> {
-    let config::Store { path, retention, queue_max } = store;
-    let config = sqlite::Config { retention: *retention, queue_max: *queue_max, ..sqlite::Config::new(path) };
+    let config::Store { path, retention, size_bytes_max, pinned_bytes_max, queue_max } = store;
+    let config = sqlite::Config {
+        retention: *retention,
+        size: SizeLimits { bytes_max: *size_bytes_max, pinned_bytes_max: *pinned_bytes_max },
+        queue_max: *queue_max,
+        ..sqlite::Config::new(path)
+    };
     Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
 }
 

@@ -1,6 +1,6 @@
 //! The use cases: a webhook becomes an event ([`ingest`]), now or when it can be read ([`quarantine`]); an rpc
 //! becomes a command ([`desk`]), or a question to Blip ([`directory`], [`media`]); and what webhooks, and Blip
-//! ([`credential`]), show of a wrong setup is told ([`alerts`]).
+//! ([`credential`]), show of a wrong setup is told ([`alerts`]), as is what a group is about to lose ([`unread`]).
 
 pub mod alerts;
 pub mod credential;
@@ -11,5 +11,6 @@ mod lanes;
 pub mod media;
 pub mod notice;
 pub mod quarantine;
+pub mod unread;
 
 pub use crate::store::{AppendError, ReadError};

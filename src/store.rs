@@ -132,8 +132,12 @@ pub struct Bounds {
     pub earliest_time: Option<Timestamp>,
     /// When the newest event was received.
     pub latest_time: Option<Timestamp>,
-    /// How long events are kept at least.
+    /// How long events are kept at least, unless they are too many.
     pub retention: Duration,
+    /// Bytes that the store needs for what it holds.
+    pub live_bytes: u64,
+    /// Past which the oldest events go, however new; `None` without a bound.
+    pub live_bytes_max: Option<u64>,
     /// `sqlite`, `memory`.
     pub store: &'static str,
 }

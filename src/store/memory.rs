@@ -272,6 +272,8 @@ impl EventLog for MemoryLog {
             earliest_time: date(state.events.first_key_value()),
             latest_time: date(state.events.last_key_value()),
             retention: self.retention,
+            live_bytes: 0,
+            live_bytes_max: None,
             store: "memory",
         })
     }
