@@ -164,6 +164,7 @@ const MIGRATIONS: [&str; 6] = [
     CREATE TABLE group_attempts (           -- what was delivered and is not settled
         n INTEGER NOT NULL,
         seq INTEGER NOT NULL,
+        ticket INTEGER,                     -- digest of bot and ticket
         attempts INTEGER NOT NULL,
         token INTEGER NOT NULL,             -- of the newest lease
         lease_until INTEGER,                -- of a lease that outlives the process
