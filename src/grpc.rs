@@ -24,6 +24,7 @@ use crate::shutdown::Shutdown;
 use crate::store::EventLog;
 
 mod admin_service;
+mod consumer_service;
 mod convert;
 mod deadline;
 mod directory_service;
@@ -44,9 +45,11 @@ mod ticket_service;
 mod window;
 
 use admin_service::Admin;
+use consumer_service::Consumers;
 use directory_service::Directories;
 use event_service::{Events, REQUEST_BYTES_MAX, Server as EventServer};
 use pb::admin_service_server::AdminServiceServer;
+use pb::consumer_service_server::ConsumerServiceServer;
 use pb::directory_service_server::DirectoryServiceServer;
 use pb::ticket_service_server::TicketServiceServer;
 use ticket_service::Tickets;
@@ -158,6 +161,7 @@ impl Grpc {
             DirectoryServiceServer::new(directories).max_decoding_message_size(REQUEST_BYTES_MAX);
         let tickets = TicketServiceServer::new(Tickets::new(desk, log.id()))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
+        let consumers = ConsumerServiceServer::new(Consumers).max_decoding_message_size(REQUEST_BYTES_MAX);
         let soft = shutdown.soft().clone();
         tonic::transport::Server::builder()
             .max_concurrent_streams(limits.calls_per_connection_max)
@@ -169,6 +173,7 @@ impl Grpc {
             .add_service(EventServer::new(events))
             .add_service(tickets)
             .add_service(directories)
+            .add_service(consumers)
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1().context("reflection v1")?)
@@ -198,11 +203,12 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 /// The names under which health is told: the whole, and each service.
-const HEALTH_NAMES: [&str; 5] = [
+const HEALTH_NAMES: [&str; 6] = [
     "",
     EventServer::NAME,
     TicketServiceServer::<Tickets>::NAME,
     DirectoryServiceServer::<Directories>::NAME,
+    ConsumerServiceServer::<Consumers>::NAME,
     AdminServiceServer::<Admin>::NAME,
 ];
 

@@ -1,5 +1,5 @@
-//! What is kept: the event log, the command ledger and the quarantine, as narrow traits over one file. Nothing in here
-//! has heard of LIME, and no type generated from the API is stored.
+//! What is kept: the event log, the command ledger, the quarantine and consumer groups, as narrow traits over one file.
+//! Nothing in here has heard of LIME, and no type generated from the API is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::domain::{
     Fingerprint, NewEvent, Outcome, Returned, Seq, StoredEvent, Ticket, TicketState, TicketStatus,
 };
 
+pub mod groups;
 pub mod memory;
 pub mod page;
 pub mod quarantine;

@@ -106,7 +106,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         | ErrorReason::CursorMalformed
         | ErrorReason::CursorForeign
         | ErrorReason::ContentNotSupported => Code::InvalidArgument,
-        ErrorReason::RequestIdConflict => Code::AlreadyExists,
+        ErrorReason::RequestIdConflict | ErrorReason::GroupExists => Code::AlreadyExists,
         ErrorReason::CursorExpired | ErrorReason::CursorInFuture => Code::OutOfRange,
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
@@ -114,16 +114,18 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound
         | ErrorReason::CustomerNotFound
-        | ErrorReason::MediaNotFound => Code::NotFound,
+        | ErrorReason::MediaNotFound
+        | ErrorReason::GroupNotFound => Code::NotFound,
         ErrorReason::CommandExpired => Code::DeadlineExceeded,
         ErrorReason::TicketClosed | ErrorReason::BlipCredentialRejected => Code::FailedPrecondition,
-        ErrorReason::TicketChanged => Code::Aborted,
+        ErrorReason::TicketChanged | ErrorReason::GroupChanged => Code::Aborted,
         ErrorReason::StreamDraining
         | ErrorReason::BlipUnavailable
         | ErrorReason::BlipCircuitOpen
         | ErrorReason::StoreUnavailable
         | ErrorReason::StorageFull => Code::Unavailable,
         ErrorReason::TooManyStreams
+        | ErrorReason::GroupBusy
         | ErrorReason::MediaTooLarge
         | ErrorReason::QuotaExceeded
         | ErrorReason::BlipQuotaExceeded => Code::ResourceExhausted,

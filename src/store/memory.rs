@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::groups::GroupId;
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use super::rules::{DEDUP_WINDOW_MIN, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces};
 use super::{
@@ -20,6 +21,8 @@ use crate::clock::{Clock, Ids};
 use crate::domain::late::{Place, place_late};
 use crate::domain::transfer::join;
 use crate::domain::{DedupKey, Kin, NewEvent, Seq, StoredEvent, Ticket, TicketState, place};
+
+mod groups;
 
 /// The store.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ struct State {
     last_command: u64,
     last_held: HeldId,
     quarantine: BTreeMap<HeldId, (Timestamp, Quarantined)>,
+    groups: BTreeMap<GroupId, groups::Kept>,
+    last_group: GroupId,
 }
 
 impl MemoryLog {

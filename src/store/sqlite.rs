@@ -35,6 +35,8 @@ mod commands;
 mod counters;
 mod dedup;
 mod failure;
+mod group_changes;
+mod groups;
 mod job;
 mod metrics;
 mod open_error;
