@@ -28,6 +28,7 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
+use crate::gateway::unread::Unread;
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -115,6 +116,8 @@ impl App {
             queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
         });
         desk.recover();
+
+        Unread::new(log.clone(), log.clone(), Arc::clone(&clock)).watch(&shutdown);
 
         log.register_metrics(&mut registry);
         let parts = Parts {

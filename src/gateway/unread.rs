@@ -2,18 +2,16 @@
 //! time to do something, and another one when the danger is over. It only looks; what goes is retention's to say.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::alerts::alert;
 use crate::clock::Clock;
-use crate::domain::Seq;
 use crate::shutdown::Shutdown;
+use crate::store::groups::{Group, GroupId, GroupStore};
 use crate::store::{Bounds, EventLog, ReadError};
 
 mod outlook;
@@ -31,31 +29,13 @@ const EXPIRING: &str = "UNREAD_EVENTS_EXPIRE";
 /// And once it no longer is.
 const SAFE: &str = "UNREAD_EVENTS_SAFE";
 
-/// Where a group stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// Its name.
-    pub group: String,
-    /// It needs nothing up to here.
-    pub settled_through: Seq,
-    /// Whether age takes nothing from it.
-    pub pinned: bool,
-}
-
-/// Tells where all groups stand.
-#[async_trait]
-pub trait Positions: fmt::Debug + Send + Sync + 'static {
-    /// All of them.
-    async fn positions(&self) -> Result<Vec<Position>, ReadError>;
-}
-
 /// Watches over what groups have not read.
 #[derive(Debug)]
 pub struct Unread {
     log: Arc<dyn EventLog>,
-    groups: Arc<dyn Positions>,
+    groups: Arc<dyn GroupStore>,
     clock: Arc<dyn Clock>,
-    seen: HashMap<String, Seen>,
+    seen: HashMap<GroupId, Seen>,
 }
 
 /// What is kept of one group.
@@ -67,7 +47,7 @@ struct Seen {
 
 impl Unread {
     /// Watches the groups that read `log`.
-    pub fn new(log: Arc<dyn EventLog>, groups: Arc<dyn Positions>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(log: Arc<dyn EventLog>, groups: Arc<dyn GroupStore>, clock: Arc<dyn Clock>) -> Self {
         Self { log, groups, clock, seen: HashMap::new() }
     }
 
@@ -93,12 +73,12 @@ impl Unread {
 
     /// Looks once; answers how long events are kept.
     async fn look(&mut self) -> Result<Duration, ReadError> {
-        let positions = self.groups.positions().await?;
-        self.seen.retain(|group, _| positions.iter().any(|position| position.group == *group));
+        let groups = self.groups.groups().await?;
+        self.seen.retain(|id, _| groups.iter().any(|group| group.id == *id));
         let bounds = self.log.bounds().await?;
-        for position in positions {
-            let sight = self.sight(&bounds, &position).await?;
-            let seen = self.seen.entry(position.group.clone()).or_default();
+        for group in groups {
+            let sight = self.sight(&bounds, &group).await?;
+            let seen = self.seen.entry(group.id).or_default();
             if seen.looks.back().is_some_and(|last| last.settled_through > sight.settled_through) {
                 seen.looks.clear(); // it was set back: how fast it was tells nothing
             }
@@ -109,13 +89,13 @@ impl Unread {
             let Some(then) = seen.looks.front() else { continue };
             let (left, danger) = (time_left(then, &sight), danger_within(then, &sight));
             let told = match left {
-                Some(left) if !seen.alerted && left <= danger => losing(&position, &sight, left),
+                Some(left) if !seen.alerted && left <= danger => losing(&group, &sight, left),
                 Some(left) if seen.alerted && left <= danger.saturating_mul(2) => continue,
-                Some(_) | None if seen.alerted => safe(&position, &sight),
+                Some(_) | None if seen.alerted => safe(&group, &sight),
                 Some(_) | None => continue,
             };
             let (reason, description, details) = told;
-            tracing::warn!(group = position.group, reason, "{description}");
+            tracing::warn!(group = group.name, reason, "{description}");
             match self.log.append(vec![alert(Arc::from(""), reason, description, details)]).await {
                 Ok(_) => seen.alerted = reason == EXPIRING,
                 Err(error) => {
@@ -126,8 +106,8 @@ impl Unread {
         Ok(bounds.retention)
     }
 
-    async fn sight(&self, bounds: &Bounds, position: &Position) -> Result<Sight, ReadError> {
-        let settled_through = position.settled_through;
+    async fn sight(&self, bounds: &Bounds, group: &Group) -> Result<Sight, ReadError> {
+        let settled_through = group.floor;
         let next = match self.log.read(settled_through, 1).await {
             Ok(events) => events.first().map(|stored| stored.event.receive_time),
             Err(ReadError::Trimmed { .. }) => bounds.earliest_time,
@@ -138,7 +118,7 @@ impl Unread {
         Ok(Sight {
             at: now,
             settled_through,
-            pinned: position.pinned,
+            pinned: group.settings.pin_retention,
             oldest_unread: next.map_or(Duration::ZERO, age),
             trimmed: bounds.trimmed,
             last: bounds.last,
@@ -152,28 +132,28 @@ impl Unread {
 /// A reason, what it means for people, and the details, for programs.
 type Words = (&'static str, String, Map<String, Value>);
 
-fn losing(position: &Position, sight: &Sight, left: Duration) -> Words {
-    let Position { group, settled_through: _, pinned } = position;
+fn losing(group: &Group, sight: &Sight, left: Duration) -> Words {
+    let name = &group.name;
     let (behind, when) = (sight.events_behind(), about(left));
-    let kept = if *pinned {
+    let kept = if group.settings.pin_retention {
         "store.max_size and store.pin_max_size say"
     } else {
         "store.retention and store.max_size say"
     };
     let text = format!(
-        "the group {group} loses events that it has not read, at this pace in about {when}: it is {behind} events \
+        "the group {name} loses events that it has not read, at this pace in about {when}: it is {behind} events \
          behind, the oldest received {} ago. Give it more members, or mend what holds them up; {kept} how much is kept",
         about(sight.oldest_unread)
     );
     let details = json!({
-        "group": group, "events_behind": behind.to_string(), "seconds_left": left.as_secs().to_string(),
+        "group": name, "events_behind": behind.to_string(), "seconds_left": left.as_secs().to_string(),
         "oldest_unread_seconds": sight.oldest_unread.as_secs().to_string(),
     });
     (EXPIRING, text, object(details))
 }
 
-fn safe(position: &Position, sight: &Sight) -> Words {
-    let (group, behind) = (&position.group, sight.events_behind());
+fn safe(group: &Group, sight: &Sight) -> Words {
+    let (group, behind) = (&group.name, sight.events_behind());
     let text = format!("the group {group} no longer loses unread events: it is {behind} events behind");
     (SAFE, text, object(json!({"group": group, "events_behind": behind.to_string()})))
 }

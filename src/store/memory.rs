@@ -83,9 +83,11 @@ impl MemoryLog {
         let mut state = self.lock();
         let now = self.now(&state);
         let before = earlier(now, self.retention);
+        let held_after = state.pinned().unwrap_or(Seq(u64::MAX));
         let mut removed = 0_u64;
         while let Some(oldest) = state.events.first_entry()
             && oldest.get().event.receive_time < before
+            && *oldest.key() <= held_after
         {
             let (seq, _) = oldest.remove_entry();
             state.trimmed = seq;

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use deskgate::domain::group::GroupSettings;
 use deskgate::domain::{NewEvent, Seq};
 use deskgate::store::ReadError;
+use deskgate::store::groups::{Created, GroupChanges, GroupStore};
 use deskgate::store::sqlite::{Config, SizeLimits};
 
 use crate::support::{Kind, Subject, message};
@@ -93,4 +95,24 @@ async fn a_file_that_is_too_large_shrinks_while_events_come() {
     assert!(all <= BOUND + (16 << 20), "{all}: its log is bounded too");
     store.restart();
     assert_eq!(store.log().bounds().await.unwrap().trimmed, bounds.trimmed);
+}
+
+#[tokio::test]
+async fn a_group_that_pins_holds_back_from_age_what_it_has_not_settled() {
+    let size = SizeLimits { bytes_max: None, pinned_bytes_max: Some(1 << 30) };
+    let mut store = Subject::sqlite_with(|config| Config { size, ..config });
+    store.append((0..10).map(big).collect()).await;
+    let Kind::Sqlite { log: Some(log), .. } = &store.kind else { panic!() };
+    let settings = GroupSettings { pin_retention: true, ..GroupSettings::default() };
+    let made = log.create_group("crm".to_owned(), settings, Seq(0)).await.unwrap();
+    let Created::Fresh(group) = made else { panic!("{made:?}") };
+    store.hours_pass(25);
+    assert_eq!(store.enforce_retention().await, 0, "nothing is settled");
+    log.commit(group.id, GroupChanges { floor: Seq(4), ..GroupChanges::default() }).await.unwrap();
+    assert_eq!(store.enforce_retention().await, 4);
+    store.restart();
+    assert_eq!(store.enforce_retention().await, 0, "from the start on");
+    let Kind::Sqlite { log: Some(log), .. } = &store.kind else { panic!() };
+    log.delete_group(group.id, None).await.unwrap();
+    assert_eq!(store.enforce_retention().await, 6, "it is gone");
 }

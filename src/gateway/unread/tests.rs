@@ -1,26 +1,15 @@
 //! One alert before a loss, one when it is averted; nothing for those who keep up.
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::clock::{ManualClock, SequentialIds};
-use crate::domain::{Fact, NewEvent, Origin, Payload};
+use crate::domain::group::GroupSettings;
+use crate::domain::{Fact, NewEvent, Origin, Payload, Seq};
+use crate::store::groups::{Created, GroupChanges};
 use crate::store::memory::MemoryLog;
-
-#[derive(Debug, Default)]
-struct Groups(Mutex<Vec<Position>>);
-
-#[async_trait]
-impl Positions for Groups {
-    async fn positions(&self) -> Result<Vec<Position>, ReadError> {
-        Ok(self.0.lock().unwrap().clone())
-    }
-}
 
 struct World {
     clock: Arc<ManualClock>,
     log: Arc<MemoryLog>,
-    groups: Arc<Groups>,
     unread: Unread,
 }
 
@@ -28,19 +17,20 @@ fn world() -> World {
     let clock = Arc::new(ManualClock::new("2026-05-02T12:00:00Z".parse().unwrap()));
     let ids = Arc::new(SequentialIds::default());
     let log = Arc::new(MemoryLog::new(Duration::from_hours(48), Duration::ZERO, clock.clone(), ids));
-    let groups = Arc::new(Groups::default());
-    let unread = Unread::new(log.clone(), groups.clone(), clock.clone());
-    World { clock, log, groups, unread }
+    let unread = Unread::new(log.clone(), log.clone(), clock.clone());
+    World { clock, log, unread }
 }
 
 impl World {
-    fn stand(&self, groups: &[(&str, u64, bool)]) {
-        let position = |&(group, at, pinned): &(&str, u64, bool)| Position {
-            group: group.to_owned(),
-            settled_through: Seq(at),
-            pinned,
-        };
-        *self.groups.0.lock().unwrap() = groups.iter().map(position).collect();
+    async fn group(&self, name: &str, floor: u64, pin_retention: bool) -> GroupId {
+        let settings = GroupSettings { pin_retention, ..GroupSettings::default() };
+        let made = self.log.create_group(name.to_owned(), settings, Seq(floor)).await.unwrap();
+        let Created::Fresh(group) = made else { panic!("{name} is there") };
+        group.id
+    }
+
+    async fn settle(&self, id: GroupId, floor: u64) {
+        self.log.commit(id, GroupChanges { floor: Seq(floor), ..GroupChanges::default() }).await.unwrap();
     }
 
     async fn message(&self) -> Seq {
@@ -78,7 +68,9 @@ impl World {
 async fn a_loss_is_told_once_and_so_is_its_end() {
     let mut world = world();
     world.message().await;
-    world.stand(&[("idle", 0, false), ("pinned", 0, true), ("reads", 1, false)]);
+    let idle = world.group("idle", 0, false).await;
+    world.group("pinned", 0, true).await;
+    world.group("reads", 1, false).await;
     for _ in 0..35 {
         world.hour().await;
     }
@@ -93,7 +85,7 @@ async fn a_loss_is_told_once_and_so_is_its_end() {
         "once, not for the pinned one nor who keeps up"
     );
     let last = world.message().await;
-    world.stand(&[("idle", last.0, false)]);
+    world.settle(idle, last.0).await;
     world.hour().await;
     world.hour().await;
     let safe = ("UNREAD_EVENTS_SAFE".to_owned(), "idle".to_owned());
@@ -107,12 +99,12 @@ async fn a_group_that_is_gone_or_set_back_is_not_judged_by_what_it_was() {
         world.message().await;
         world.hour().await;
     }
-    world.stand(&[("a", 20, false)]);
+    let id = world.group("a", 20, false).await;
     world.hour().await;
-    world.stand(&[("a", 0, false)]);
+    world.settle(id, 0).await;
     world.hour().await;
     assert_eq!(world.alerts().await, [], "one look after it was set back tells nothing yet");
-    world.stand(&[]);
+    world.log.delete_group(id, None).await.unwrap();
     world.hour().await;
     assert!(world.unread.seen.is_empty());
 }

@@ -24,6 +24,12 @@ pub(super) struct Kept {
 }
 
 impl State {
+    /// The lowest position that a group which pins retention has settled through.
+    pub(super) fn pinned(&self) -> Option<Seq> {
+        let pinning = self.groups.values().filter(|kept| kept.group.settings.pin_retention);
+        pinning.map(|kept| kept.state.floor).min()
+    }
+
     fn group(&mut self, id: GroupId, expected: Option<u64>) -> Result<&mut Kept, Updated> {
         let kept = self.groups.get_mut(&id).ok_or(Updated::Gone)?;
         let revision = kept.group.revision;

@@ -232,5 +232,13 @@ fn trim(
     Ok((removed, Some(seq(last))))
 }
 
+/// The lowest position that a group which pins retention has settled through; `None` where none pins.
+pub(super) fn holds(db: &Connection) -> rusqlite::Result<Option<Seq>> {
+    let lowest: Option<i64> = db
+        .prepare_cached("SELECT min(floor) FROM consumer_groups WHERE pin = 1")?
+        .query_row([], |row| row.get(0))?;
+    Ok(lowest.map(seq))
+}
+
 #[cfg(test)]
 mod tests;

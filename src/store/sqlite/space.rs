@@ -24,7 +24,7 @@ pub struct SizeLimits {
     /// Bytes on the disk, past which the oldest events go; without a bound where unset.
     pub bytes_max: Option<u64>,
     /// Bytes on the disk up to which groups that pin retention hold unread events back. Unset: `bytes_max`; without
-    /// that, whatever leaves a tenth of the disk free.
+    /// that, while as much of the disk is free as the file takes.
     pub pinned_bytes_max: Option<u64>,
 }
 
@@ -91,10 +91,7 @@ impl Space {
         let used = Used::of(db)?;
         let file = used.pages.saturating_mul(used.page_bytes);
         Ok(match rustix::fs::statvfs(&self.path) {
-            Ok(disk) => {
-                let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-                file.saturating_add(bytes(disk.f_bavail)).saturating_sub(bytes(disk.f_blocks) / 10)
-            }
+            Ok(disk) => file.saturating_add(disk.f_bavail.saturating_mul(disk.f_frsize)) / 2,
             Err(error) => {
                 tracing::warn!(%error, "the disk does not tell how much is free: nothing is held back for groups");
                 0

@@ -20,7 +20,7 @@ use super::counters::Counters;
 use super::dedup::Dedup;
 use super::failure::{Verdict, WriteError};
 use super::job::{Job, Message};
-use super::retention::{Ages, Limits, ROWS_PER_STEP, Run};
+use super::retention::{Ages, Limits, ROWS_PER_STEP, Run, holds};
 use super::space::{PAGES_PER_STEP, Space};
 use super::tickets::Tickets;
 use super::transaction::{run_cached, unsynced};
@@ -302,7 +302,7 @@ impl Writer {
     }
 
     fn limits(&self) -> rusqlite::Result<Limits> {
-        let holds = None; // no group can pin retention yet
+        let holds = holds(&self.db)?;
         let pinned_bytes_max = if holds.is_some() { self.space.pinned_bytes_max(&self.db)? } else { 0 };
         Ok(Limits { live_bytes_max: self.space.live_bytes_max(), holds, pinned_bytes_max })
     }
