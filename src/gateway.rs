@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod credential;
 pub mod desk;
 pub mod directory;
+pub mod group;
 pub mod ingest;
 mod lanes;
 pub mod media;

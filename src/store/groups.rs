@@ -182,6 +182,8 @@ pub enum ParkChange {
         reason: String,
         /// When.
         time: Timestamp,
+        /// It leaves the list at once, to be delivered again.
+        replaying: bool,
     },
     /// It leaves the list to be delivered again; its copy stays.
     Replaying,
@@ -203,8 +205,8 @@ impl GroupState {
         put_all(&mut self.attempts, attempts);
         for (seq, change) in parked {
             match change {
-                ParkChange::Listed { ticket, attempts, reason, time } => {
-                    let parked = Parked { ticket, attempts, reason, time, replaying: false };
+                ParkChange::Listed { ticket, attempts, reason, time, replaying } => {
+                    let parked = Parked { ticket, attempts, reason, time, replaying };
                     self.parked.insert(seq, parked);
                 }
                 ParkChange::Replaying => {

@@ -55,7 +55,7 @@ pub(super) fn apply(db: &Connection, n: i64, changes: &GroupChanges) -> Result<(
 
 fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Result<(), WriteError> {
     match change {
-        ParkChange::Listed { ticket, attempts, reason, time } => {
+        ParkChange::Listed { ticket, attempts, reason, time, replaying } => {
             // A copy of the event, as it stands in the log, unless there is one already: its checksum is still its own.
             db.prepare_cached(
                 "INSERT INTO group_parked (n, seq, event_id, ticket, ticket_id, attempts, reason, park_time,
@@ -66,10 +66,10 @@ fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Resul
             )?
             .execute(params![n, int(seq.0), key(*ticket), attempts, reason, micros(*time)])?;
             db.prepare_cached(
-                "UPDATE group_parked SET attempts = ?3, reason = ?4, park_time = ?5, replaying = 0
+                "UPDATE group_parked SET attempts = ?3, reason = ?4, park_time = ?5, replaying = ?6
                  WHERE n = ?1 AND seq = ?2",
             )?
-            .execute(params![n, int(seq.0), attempts, reason, micros(*time)])?;
+            .execute(params![n, int(seq.0), attempts, reason, micros(*time), replaying])?;
         }
         ParkChange::Replaying => {
             db.prepare_cached("UPDATE group_parked SET replaying = 1 WHERE n = ?1 AND seq = ?2")?
