@@ -23,6 +23,7 @@ mod desk;
 mod directory;
 mod events;
 mod faults;
+mod history;
 mod matrix;
 mod media;
 mod metrics;
