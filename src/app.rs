@@ -96,7 +96,7 @@ impl App {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-        let log = Arc::new(open(&config.store, &clock, &ids)?);
+        let log = open(&config.store, &clock, &ids, &shutdown)?;
         let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
         let mut registry = telemetry::registry();
         let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
@@ -116,8 +116,6 @@ impl App {
             queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
         });
         desk.recover();
-
-        Unread::new(log.clone(), log.clone(), Arc::clone(&clock)).watch(&shutdown);
 
         log.register_metrics(&mut registry);
         let parts = Parts {
@@ -218,7 +216,13 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     }
 }
 
-fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> anyhow::Result<SqliteLog> {
+/// The store, and who watches that groups lose nothing from it unwarned.
+fn open(
+    store: &config::Store,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Arc<SqliteLog>> {
     let config::Store { path, retention, size_bytes_max, pinned_bytes_max, queue_max } = store;
     let config = sqlite::Config {
         retention: *retention,
@@ -226,7 +230,9 @@ fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> an
         queue_max: *queue_max,
         ..sqlite::Config::new(path)
     };
-    Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
+    let log = Arc::new(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?);
+    Unread::new(log.clone(), log.clone(), Arc::clone(clock)).watch(shutdown);
+    Ok(log)
 }
 
 /// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.
