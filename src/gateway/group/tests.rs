@@ -368,7 +368,10 @@ impl World {
         );
         assert_eq!(self.group.due.len(), counts.in_flight + counts.retrying);
         if self.group.position().0 == u64::try_from(self.log.len()).unwrap() {
-            assert!(self.group.settled_ranges() <= counts.remembered + 1, "ranges lie between what is not settled");
+            assert!(
+                self.group.settled_ranges() <= counts.remembered + 1,
+                "ranges lie between what is not settled"
+            );
         }
     }
 
