@@ -26,6 +26,7 @@ use crate::gateway::alerts::Alerts;
 use crate::gateway::credential::Watched;
 use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
+use crate::gateway::groups::{GroupParts, Groups};
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
 use crate::gateway::unread::Unread;
@@ -118,12 +119,23 @@ impl App {
         desk.recover();
 
         log.register_metrics(&mut registry);
+        let groups = Groups::start(
+            GroupParts {
+                log: Arc::clone(&events),
+                store: log.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                shutdown: shutdown.clone(),
+            },
+            &mut registry,
+        );
         let parts = Parts {
             log: events,
             desk,
             directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
             media: directory::media_of(config, &secrets, &shutdown)?,
             quarantine: Quarantine::new(log.clone(), shutdown.clone()),
+            groups,
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),

@@ -7,6 +7,7 @@ pub mod credential;
 pub mod desk;
 pub mod directory;
 pub mod group;
+pub mod groups;
 pub mod ingest;
 mod lanes;
 pub mod media;

@@ -18,12 +18,14 @@ use tonic_health::server::HealthReporter;
 use crate::clock::{Clock, Ids};
 use crate::gateway::desk::Desk;
 use crate::gateway::directory::Directory;
+use crate::gateway::groups::Groups;
 use crate::gateway::media::Media;
 use crate::gateway::quarantine::Quarantine;
 use crate::shutdown::Shutdown;
 use crate::store::EventLog;
 
 mod admin_service;
+mod consume;
 mod consumer_service;
 mod convert;
 mod deadline;
@@ -45,11 +47,10 @@ mod ticket_service;
 mod window;
 
 use admin_service::Admin;
-use consumer_service::Consumers;
+use consumer_service::{Consumers, Server as ConsumerServer};
 use directory_service::Directories;
 use event_service::{Events, REQUEST_BYTES_MAX, Server as EventServer};
 use pb::admin_service_server::AdminServiceServer;
-use pb::consumer_service_server::ConsumerServiceServer;
 use pb::directory_service_server::DirectoryServiceServer;
 use pb::ticket_service_server::TicketServiceServer;
 use ticket_service::Tickets;
@@ -102,6 +103,8 @@ pub struct Parts {
     pub media: Media,
     /// Asked by `AdminService`.
     pub quarantine: Quarantine,
+    /// Asked by `ConsumerService`.
+    pub groups: Groups,
     /// The clock that readers are told of.
     pub clock: Arc<dyn Clock>,
     /// Names streams, and calls that bring no id.
@@ -117,6 +120,7 @@ pub struct Parts {
 pub struct Grpc {
     parts: Parts,
     events: Events,
+    consumers: Consumers,
     edge: edge::Edge,
     streams: TaskTracker,
 }
@@ -125,7 +129,8 @@ impl Grpc {
     /// Puts the edge together; `registry` will tell what it counts.
     pub fn new(parts: Parts, registry: &mut Registry) -> Self {
         let metrics = metrics::Metrics::register(registry);
-        let Parts { log, desk, directory: _, media: _, quarantine: _, clock, ids, shutdown, limits } = &parts;
+        let Parts { log, desk, directory: _, media: _, quarantine: _, groups, clock, ids, shutdown, limits } =
+            &parts;
         let streams = TaskTracker::new();
         let shared = follow::Shared {
             log: Arc::clone(log),
@@ -137,17 +142,21 @@ impl Grpc {
             taken: AtomicUsize::new(0),
             streams_max: limits.streams_max,
         };
-        let events = Events::new(Arc::new(shared), Arc::clone(ids), desk.bots(), limits.heartbeat_min);
+        let (shared, heartbeat_min) = (Arc::new(shared), limits.heartbeat_min);
+        let consumers =
+            Consumers::new(groups.clone(), Arc::clone(&shared), Arc::clone(ids), desk.bots(), heartbeat_min);
+        let events = Events::new(shared, Arc::clone(ids), desk.bots(), heartbeat_min);
         let (ids, shutdown) = (Arc::clone(ids), shutdown.clone());
         let edge = edge::Edge { ids, metrics, shutdown, calls: TaskTracker::new() };
-        Self { parts, events, edge, streams }
+        Self { parts, events, consumers, edge, streams }
     }
 
     /// Serves until the process stops: then streams end with a resume point, calls that were begun are
     /// answered, and whoever does not read is cut off.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let Self { parts, events, edge, streams } = self;
-        let Parts { log, desk, directory, media, quarantine, clock: _, ids: _, shutdown, limits } = parts;
+        let Self { parts, events, consumers, edge, streams } = self;
+        let Parts { log, desk, directory, media, quarantine, groups: _, clock: _, ids: _, shutdown, limits } =
+            parts;
         let cut = CancellationToken::new();
         let (reporter, health) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
@@ -161,7 +170,6 @@ impl Grpc {
             DirectoryServiceServer::new(directories).max_decoding_message_size(REQUEST_BYTES_MAX);
         let tickets = TicketServiceServer::new(Tickets::new(desk, log.id()))
             .max_decoding_message_size(REQUEST_BYTES_MAX);
-        let consumers = ConsumerServiceServer::new(Consumers).max_decoding_message_size(REQUEST_BYTES_MAX);
         let soft = shutdown.soft().clone();
         tonic::transport::Server::builder()
             .max_concurrent_streams(limits.calls_per_connection_max)
@@ -173,7 +181,7 @@ impl Grpc {
             .add_service(EventServer::new(events))
             .add_service(tickets)
             .add_service(directories)
-            .add_service(consumers)
+            .add_service(ConsumerServer::new(consumers))
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1().context("reflection v1")?)
@@ -208,7 +216,7 @@ const HEALTH_NAMES: [&str; 6] = [
     EventServer::NAME,
     TicketServiceServer::<Tickets>::NAME,
     DirectoryServiceServer::<Directories>::NAME,
-    ConsumerServiceServer::<Consumers>::NAME,
+    ConsumerServer::NAME,
     AdminServiceServer::<Admin>::NAME,
 ];
 

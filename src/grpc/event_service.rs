@@ -65,7 +65,9 @@ impl Events {
     fn check_bots(&self, filter: &pb::EventFilter) -> Result<(), Status> {
         let mut named = filter.bots.iter().enumerate();
         match named.find(|(_, bot)| !self.bots.contains(bot)) {
-            Some((index, bot)) => Err(status::of_filter_bot(index, bot, &self.bots)),
+            Some((index, bot)) => {
+                Err(status::of_filter_bot(format!("filter.bots[{index}]"), bot, &self.bots))
+            }
             None => Ok(()),
         }
     }

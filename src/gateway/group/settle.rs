@@ -188,6 +188,13 @@ impl Group {
         }
     }
 
+    /// A lease that was long on its way begins at `now`; answers when it ends.
+    pub fn begin_anew(&mut self, seq: Seq, token: u64, now: Timestamp) -> Option<Timestamp> {
+        let until = later(now, self.rules.ack_deadline);
+        self.is_out(seq, token).then(|| self.extend(seq, until))?;
+        Some(until)
+    }
+
     fn wait(&mut self, seq: Seq, reason: String, until: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&seq) {
             entry.failure = cut(reason);

@@ -92,11 +92,19 @@ pub(in crate::grpc) fn subscription(
     let start = faults.take(start_of(start, Start::Latest));
     let expired = faults.take(expired_of(expired_cursor_policy));
     let view = faults.take(View::of(view));
-    let heartbeat = heartbeat_interval.map_or(HEARTBEAT, |asked| {
-        Duration::try_from(span_of(asked)).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
-    });
+    let heartbeat = heartbeat_of(heartbeat_interval, heartbeat_min);
     let limit = (limit != 0).then_some(limit);
     faults.done(Subscription { asked, filter, start, expired, view, heartbeat, limit, stop_when_caught_up })
+}
+
+/// Reads the longest silence; what is out of range is at its end.
+pub(in crate::grpc) fn heartbeat_of(
+    asked: Option<prost_types::Duration>,
+    heartbeat_min: Duration,
+) -> Duration {
+    asked.map_or(HEARTBEAT, |asked| {
+        Duration::try_from(span_of(asked)).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
+    })
 }
 
 /// Reads a position; `default` is what none means.
