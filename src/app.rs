@@ -22,24 +22,19 @@ use crate::blip::metrics::BlipMetrics;
 use crate::blip::policy::Rates;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{self, Config, SecretStore, Source};
-use crate::gateway::alerts::Alerts;
-use crate::gateway::credential::Watched;
-use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
-use crate::gateway::directory::Directory;
-use crate::gateway::ingest::Ingest;
-use crate::gateway::quarantine::Quarantine;
-use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers, Silence, SilenceAfter};
-use crate::grpc::{Grpc, Limits, Parts};
+use crate::grpc::Grpc;
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
-use crate::store::sqlite::{self, SqliteLog};
+use crate::store::sqlite::SqliteLog;
 use crate::store::{EventLog, Ledger, Unsettled};
 use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
 
 mod directory;
+mod parts;
 
 pub use directory::routers_of;
+use parts::Ground;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
@@ -96,61 +91,17 @@ impl App {
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-        let log = Arc::new(open(&config.store, &clock, &ids)?);
-        let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
+        let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
+        let log = parts::open(&config.store, &clock, &ids, &shutdown)?;
         let mut registry = telemetry::registry();
-        let identities = config.bots.iter().map(|bot| (Arc::clone(&bot.name), bot.identity.clone()));
-        let alerts = Alerts::new(Arc::clone(&events), identities, shutdown.clone(), &mut registry);
-        let blip_metrics = BlipMetrics::register(&mut registry);
-        let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
-        let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics, &alerts)?;
-        let readers = readers_of(config, &bots);
-        let desk = Desk::new(DeskParts {
-            log: Arc::clone(&events),
-            ledger,
-            bots,
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            shutdown: shutdown.clone(),
-            metrics: CommandMetrics::register(&mut registry),
-            queue: queue_of(config.commands),
-        });
-        desk.recover();
-        let reading_back = reconcile::Parts {
-            log: Arc::clone(&events),
-            ledger: log.clone(),
-            keys: log.clone(),
-            notebook: log.clone(),
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            shutdown: shutdown.clone(),
-            metrics: ReconcileMetrics::register(&mut registry),
-            settings: reconcile_settings(&config.reconcile),
-        };
-        let reconcilers = Reconcilers::start(&reading_back, readers);
-
-        log.register_metrics(&mut registry);
-        let parts = Parts {
-            log: events,
-            desk,
-            directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
-            media: directory::media_of(config, &secrets, &shutdown)?,
-            quarantine: Quarantine::new(log.clone(), shutdown.clone()),
-            reconcilers: reconcilers.clone(),
-            clock,
-            ids: Arc::clone(&ids),
-            shutdown: shutdown.clone(),
-            limits: Limits { streams_max: config.grpc.streams_max, ..Limits::default() },
-        };
-        let grpc = Grpc::new(parts.clone(), &mut registry);
-        let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let ingest = Ingest::new(Arc::clone(&parts.log), alerts).with_reconcilers(reconcilers);
+        let ground = Ground { config, secrets: &secrets, log: &log, clock, ids, shutdown: &shutdown };
+        let (parts, ingest) = ground.build(&mut registry)?;
+        let ids = Arc::clone(&parts.ids);
+        let grpc = Grpc::new(parts, &mut registry);
         let webhooks = Arc::new(Webhook::new(
             ingest,
-            keys,
-            body_bytes_max,
+            secrets.webhook_keys(),
+            config.webhook.body_bytes_max,
             WebhookMetrics::register(&mut registry),
             shutdown.clone(),
             ids.next(),
@@ -231,17 +182,6 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     }
 }
 
-fn open(store: &config::Store, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> anyhow::Result<SqliteLog> {
-    let config::Store { path, retention, queue_max } = store;
-    let config = sqlite::Config { retention: *retention, queue_max: *queue_max, ..sqlite::Config::new(path) };
-    Ok(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?)
-}
-
-fn queue_of(commands: config::Commands) -> QueueLimits {
-    let config::Commands { accept_only_expiry, queue_max } = commands;
-    QueueLimits { expiry: accept_only_expiry, commands_max: queue_max, ..QueueLimits::default() }
-}
-
 /// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.
 fn bind_all(config: &Config) -> anyhow::Result<(Addresses, [TcpListener; 3])> {
     let webhook = bind("webhook.listen", config.webhook.listen)?;
@@ -295,45 +235,6 @@ pub fn blip_of(
         bots.insert(bot.name.to_string(), api_of(bot, client.clone(), key, metrics));
     }
     Ok(bots)
-}
-
-/// The same, telling of keys that Blip refuses.
-fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMap<String, Arc<dyn BlipApi>> {
-    let watch = |(bot, api): (String, Arc<dyn BlipApi>)| {
-        let api: Arc<dyn BlipApi> = Arc::new(Watched::new(bot.as_str().into(), api, alerts.clone()));
-        (bot, api)
-    };
-    bots.into_iter().map(watch).collect()
-}
-
-/// Who is read back, and at which rate.
-fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<reconcile::BotParts> {
-    let reader = |bot: &config::Bot| {
-        let api = Arc::clone(ways.get(&*bot.name)?);
-        let (name, commands_per_second) = (Arc::clone(&bot.name), bot.rates.commands);
-        Some(reconcile::BotParts { name, api, commands_per_second })
-    };
-    config.bots.iter().filter_map(reader).collect()
-}
-
-fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
-    let config::Reconcile {
-        enabled,
-        share_percent,
-        interval,
-        grace,
-        earlier,
-        lookback,
-        silence,
-        business_hours,
-    } = *config;
-    let after = match silence {
-        config::Silence::Off => None,
-        config::Silence::Learnt => Some(SilenceAfter::Learnt),
-        config::Silence::After(time) => Some(SilenceAfter::Time(time)),
-    };
-    let silence = Silence { after, hours: business_hours };
-    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback, silence }
 }
 
 /// A way to Blip with a key of a bot's: its own, or its router's.

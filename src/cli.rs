@@ -9,7 +9,11 @@ mod bulk;
 mod check;
 mod client;
 mod commands;
+mod consume;
 mod directory;
+mod group_settings;
+mod groups;
+mod parked;
 mod quarantine;
 mod reconcile;
 mod sandbox;
@@ -49,6 +53,12 @@ enum Command {
     Agents(directory::AgentsArgs),
     /// The teams of a bot, and how many are online in each.
     Teams(directory::TeamsArgs),
+    /// Consumer groups: list them, look at one, make, change, move, delete.
+    Groups(groups::GroupsArgs),
+    /// Events that a group has set aside: list, replay, discard them.
+    Parked(parked::ParkedArgs),
+    /// Work for a consumer group: run a command for each event.
+    Consume(consume::ConsumeArgs),
     /// Webhooks that could not be read: list them, look at one, replay them.
     Quarantine(quarantine::QuarantineArgs),
     /// Read a bot back from Blip now: find what webhooks did not tell.
@@ -91,6 +101,9 @@ impl Cli {
             Command::Commands(args) => commands::run(args).await,
             Command::Agents(args) => directory::agents(args).await,
             Command::Teams(args) => directory::teams(args).await,
+            Command::Groups(args) => groups::run(args).await,
+            Command::Parked(args) => parked::run(args).await,
+            Command::Consume(args) => consume::run(args).await,
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
         }

@@ -91,8 +91,12 @@ pub struct Admin {
 pub struct Store {
     /// The database file.
     pub path: PathBuf,
-    /// How long events are kept at least.
+    /// How long events are kept, unless they are too many.
     pub retention: Duration,
+    /// Bytes on the disk past which the oldest events go.
+    pub size_bytes_max: Option<u64>,
+    /// Bytes on the disk up to which groups that pin retention hold unread events back.
+    pub pinned_bytes_max: Option<u64>,
     /// Most appends that wait for the writer.
     pub queue_max: usize,
 }

@@ -5,6 +5,8 @@ pub mod action;
 pub mod content;
 pub mod directory;
 pub mod event;
+pub mod filter;
+pub mod group;
 pub mod late;
 pub mod ticket;
 pub mod transfer;

@@ -18,6 +18,7 @@ use tonic_health::server::HealthReporter;
 use crate::clock::{Clock, Ids};
 use crate::gateway::desk::Desk;
 use crate::gateway::directory::Directory;
+use crate::gateway::groups::Groups;
 use crate::gateway::media::Media;
 use crate::gateway::quarantine::Quarantine;
 use crate::gateway::reconcile::Reconcilers;
@@ -25,6 +26,8 @@ use crate::shutdown::Shutdown;
 use crate::store::EventLog;
 
 mod admin_service;
+mod consume;
+mod consumer_service;
 mod convert;
 mod deadline;
 mod directory_service;
@@ -46,6 +49,7 @@ mod ticket_service;
 mod window;
 
 use admin_service::Admin;
+use consumer_service::{Consumers, Server as ConsumerServer};
 use directory_service::Directories;
 use event_service::{Events, REQUEST_BYTES_MAX, Server as EventServer};
 use pb::admin_service_server::AdminServiceServer;
@@ -103,6 +107,8 @@ pub struct Parts {
     pub quarantine: Quarantine,
     /// Asked by `AdminService` to read a bot back.
     pub reconcilers: Reconcilers,
+    /// Asked by `ConsumerService`.
+    pub groups: Groups,
     /// The clock that readers are told of.
     pub clock: Arc<dyn Clock>,
     /// Names streams, and calls that bring no id.
@@ -118,6 +124,7 @@ pub struct Parts {
 pub struct Grpc {
     parts: Parts,
     events: Events,
+    consumers: Consumers,
     edge: edge::Edge,
     streams: TaskTracker,
 }
@@ -126,7 +133,7 @@ impl Grpc {
     /// Puts the edge together; `registry` will tell what it counts.
     pub fn new(parts: Parts, registry: &mut Registry) -> Self {
         let metrics = metrics::Metrics::register(registry);
-        let Parts { log, desk, clock, ids, shutdown, limits, .. } = &parts;
+        let Parts { log, desk, groups, clock, ids, shutdown, limits, .. } = &parts;
         let streams = TaskTracker::new();
         let shared = follow::Shared {
             log: Arc::clone(log),
@@ -138,17 +145,20 @@ impl Grpc {
             taken: AtomicUsize::new(0),
             streams_max: limits.streams_max,
         };
-        let events = Events::new(Arc::new(shared), Arc::clone(ids), desk.bots(), limits.heartbeat_min);
+        let (shared, heartbeat_min) = (Arc::new(shared), limits.heartbeat_min);
+        let consumers =
+            Consumers::new(groups.clone(), Arc::clone(&shared), Arc::clone(ids), desk.bots(), heartbeat_min);
+        let events = Events::new(shared, Arc::clone(ids), desk.bots(), heartbeat_min);
         let (ids, shutdown) = (Arc::clone(ids), shutdown.clone());
         let edge = edge::Edge { ids, metrics, shutdown, calls: TaskTracker::new() };
-        Self { parts, events, edge, streams }
+        Self { parts, events, consumers, edge, streams }
     }
 
     /// Serves until the process stops: then streams end with a resume point, calls that were begun are
     /// answered, and whoever does not read is cut off.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let Self { parts, events, edge, streams } = self;
-        let Parts { log, desk, directory, media, quarantine, reconcilers, clock, ids: _, shutdown, limits } =
+        let Self { parts, events, consumers, edge, streams } = self;
+        let Parts { log, desk, directory, media, quarantine, reconcilers, clock, shutdown, limits, .. } =
             parts;
         let cut = CancellationToken::new();
         let (reporter, health) = tonic_health::server::health_reporter();
@@ -174,6 +184,7 @@ impl Grpc {
             .add_service(EventServer::new(events))
             .add_service(tickets)
             .add_service(directories)
+            .add_service(ConsumerServer::new(consumers))
             .add_service(admin)
             .add_service(health)
             .add_service(reflection().build_v1().context("reflection v1")?)
@@ -203,11 +214,12 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 }
 
 /// The names under which health is told: the whole, and each service.
-const HEALTH_NAMES: [&str; 5] = [
+const HEALTH_NAMES: [&str; 6] = [
     "",
     EventServer::NAME,
     TicketServiceServer::<Tickets>::NAME,
     DirectoryServiceServer::<Directories>::NAME,
+    ConsumerServer::NAME,
     AdminServiceServer::<Admin>::NAME,
 ];
 

@@ -1,5 +1,5 @@
-//! What is kept: the event log, the command ledger and the quarantine, as narrow traits over one file. Nothing in here
-//! has heard of LIME, and no type generated from the API is stored.
+//! What is kept: the event log, the command ledger, the quarantine and consumer groups, as narrow traits over one file.
+//! Nothing in here has heard of LIME, and no type generated from the API is stored.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::domain::{
     Fingerprint, NewEvent, Outcome, Returned, Seq, StoredEvent, Ticket, TicketState, TicketStatus,
 };
 
+pub mod groups;
 pub mod memory;
 pub mod notebook;
 pub mod page;
@@ -133,8 +134,12 @@ pub struct Bounds {
     pub earliest_time: Option<Timestamp>,
     /// When the newest event was received.
     pub latest_time: Option<Timestamp>,
-    /// How long events are kept at least.
+    /// How long events are kept at least, unless they are too many.
     pub retention: Duration,
+    /// Bytes that the store needs for what it holds.
+    pub live_bytes: u64,
+    /// Past which the oldest events go, however new; `None` without a bound.
+    pub live_bytes_max: Option<u64>,
     /// `sqlite`, `memory`.
     pub store: &'static str,
 }

@@ -18,6 +18,8 @@ mod ledger;
 mod log;
 #[path = "conformance/quarantine.rs"]
 mod quarantine;
+#[path = "conformance/size.rs"]
+mod size;
 #[path = "conformance/support.rs"]
 mod support;
 #[path = "conformance/transfer.rs"]

@@ -146,15 +146,7 @@ impl Tail {
 }
 
 fn request(args: &TailArgs) -> anyhow::Result<pb::SubscribeRequest> {
-    let position = match args.from.as_str() {
-        "latest" => Position::Latest(true),
-        "earliest" => Position::Earliest(true),
-        text => match age(text) {
-            Some(seconds) => Position::Ago(prost_types::Duration { seconds, nanos: 0 }),
-            None if text.len() >= 16 => Position::AfterCursor(text.to_owned()),
-            None => bail!("--from {text}: not latest, earliest, an age such as 15m, 2h or 7d, nor a cursor"),
-        },
-    };
+    let start = position_of("--from", &args.from)?;
     let view = if args.raw { pb::EventView::Raw } else { pb::EventView::Full };
     Ok(pb::SubscribeRequest {
         filter: Some(pb::EventFilter {
@@ -163,13 +155,27 @@ fn request(args: &TailArgs) -> anyhow::Result<pb::SubscribeRequest> {
             ticket_ids: args.ticket.clone(),
             ..pb::EventFilter::default()
         }),
-        start: Some(pb::StartPosition { position: Some(position) }),
+        start: Some(start),
         view: view.into(),
         limit: args.limit,
         stop_when_caught_up: args.stop,
         client_name: "deskgate tail".to_owned(),
         ..pb::SubscribeRequest::default()
     })
+}
+
+/// A position as people write it, in what is called `name`.
+pub(super) fn position_of(name: &str, text: &str) -> anyhow::Result<pb::StartPosition> {
+    let position = match text {
+        "latest" => Position::Latest(true),
+        "earliest" => Position::Earliest(true),
+        text => match age(text) {
+            Some(seconds) => Position::Ago(prost_types::Duration { seconds, nanos: 0 }),
+            None if text.len() >= 16 => Position::AfterCursor(text.to_owned()),
+            None => bail!("{name} {text}: not latest, earliest, an age such as 15m, 2h or 7d, nor a cursor"),
+        },
+    };
+    Ok(pb::StartPosition { position: Some(position) })
 }
 
 /// Seconds of `90s`, `15m`, `2h` or `7d`.

@@ -11,6 +11,10 @@ pub(super) fn describe(config: &Config) -> String {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
+    let size = |name: &str, bytes: Option<u64>| match bytes.map(usize::try_from) {
+        Some(Ok(bytes)) => format!("{name} = {}", quoted(&show_size(bytes))),
+        Some(Err(_)) | None => format!("# {name} is not set"),
+    };
     let mut lines = vec![
         "[webhook]".to_owned(),
         format!("listen = {}", quoted(&webhook.listen.to_string())),
@@ -24,6 +28,8 @@ pub(super) fn describe(config: &Config) -> String {
         "kind = \"sqlite\"".to_owned(),
         format!("path = {}", quoted(&store.path.display().to_string())),
         format!("retention = {}", quoted(&show_duration(store.retention))),
+        size("max_size", store.size_bytes_max),
+        size("pin_max_size", store.pinned_bytes_max),
         format!("queue_max = {}\n\n[commands]", store.queue_max),
         format!("accept_only_expiry = {}", quoted(&show_duration(commands.accept_only_expiry))),
         format!("queue_max = {}\n", commands.queue_max),

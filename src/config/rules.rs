@@ -24,6 +24,16 @@ pub(super) fn check(config: &Config, reading: &mut Reading<'_>) {
             );
         }
     }
+    let store = &config.store;
+    if let (Some(size), Some(pinned)) = (store.size_bytes_max, store.pinned_bytes_max)
+        && pinned > size
+    {
+        reading.fault(
+            "store.pin_max_size",
+            "it is more than store.max_size, past which nothing is held back",
+            "choose at most store.max_size, or leave it out",
+        );
+    }
     for bot in config.bots.iter().filter(|bot| bot.webhook_tokens.is_empty()) {
         open_webhook(&bot.name, config, reading);
     }

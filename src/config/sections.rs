@@ -1,6 +1,7 @@
 //! The sections of the file, each with its keys, bounds and defaults. `docs/CONFIGURATION.md` tells the same.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,6 +110,9 @@ fn admin(mut section: Section, reading: &mut Reading<'_>) -> Admin {
     admin
 }
 
+/// From what makes sense beside the write-ahead log to what a disk may hold.
+const STORE_BYTES: RangeInclusive<u64> = 64 << 20..=64 << 40;
+
 fn store(mut section: Section, reading: &mut Reading<'_>) -> Store {
     let only_sqlite = |text: &str| (text == "sqlite").then_some(());
     section.parsed(
@@ -129,9 +133,22 @@ fn store(mut section: Section, reading: &mut Reading<'_>) -> Store {
         reading,
         bounded,
     );
+    let size = |key, section: &mut Section, reading: &mut Reading<'_>| {
+        let bounded = |text: &str| {
+            units::size(text)
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .filter(|bytes| STORE_BYTES.contains(bytes))
+        };
+        let (what, fix) = ("is no size from 64MiB to 64TiB", "write it like 512MiB or 20GiB");
+        section.parsed(key, what, fix, reading, bounded)
+    };
+    let size_bytes_max = size("max_size", &mut section, reading);
+    let pinned_bytes_max = size("pin_max_size", &mut section, reading);
     let queue_max = section.count("queue_max", 1_000_000, reading);
     section.finish(reading);
     Store {
+        size_bytes_max,
+        pinned_bytes_max,
         path: path.unwrap_or_else(|| "deskgate.db".into()),
         retention: retention.unwrap_or(Duration::from_hours(7 * 24)),
         queue_max: queue_max.unwrap_or(8192),

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use http::Uri;
 
-/// Reads `512B`, `64KiB`, `1MiB`.
+/// Reads `512B`, `64KiB`, `1MiB`, `20GiB`.
 pub(super) fn size(text: &str) -> Option<usize> {
     let (number, unit) = split_unit(text)?;
     let factor = match unit {
         "B" => 1,
         "KiB" => 1024,
         "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
         _ => return None,
     };
     usize::try_from(number.checked_mul(factor)?).ok()
@@ -20,6 +21,9 @@ pub(super) fn size(text: &str) -> Option<usize> {
 /// Writes what [`size`] reads.
 pub(super) fn show_size(bytes: usize) -> String {
     match bytes {
+        bytes if bytes >= 1024 * 1024 * 1024 && bytes % (1024 * 1024 * 1024) == 0 => {
+            format!("{}GiB", bytes / (1024 * 1024 * 1024))
+        }
         bytes if bytes >= 1024 * 1024 && bytes % (1024 * 1024) == 0 => {
             format!("{}MiB", bytes / (1024 * 1024))
         }
@@ -118,7 +122,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("1MiB", 1_048_576), ("64KiB", 65_536), ("700B", 700), (" 2 MiB ", 2_097_152)] {
+        for (text, bytes) in [
+            ("1MiB", 1_048_576),
+            ("64KiB", 65_536),
+            ("700B", 700),
+            (" 2 MiB ", 2_097_152),
+            ("20GiB", 21_474_836_480),
+        ] {
             assert_eq!(size(text), Some(bytes), "{text}");
             assert_eq!(size(&show_size(bytes)), Some(bytes));
         }

@@ -268,7 +268,7 @@ impl NewEvent {
     pub fn speaks_of(&self) -> Option<Uuid> {
         match &self.fact {
             Fact::Told(Payload::MessageStatusChanged { message_id, .. }) => Uuid::try_parse(message_id).ok(),
-            Fact::Told(_) | Fact::ToldLate(_) | Fact::Ticket(_) | Fact::Tags(_) => None,
+            Fact::Told(_) | Fact::Ticket(_) | Fact::Tags(_) => None,
         }
     }
 
@@ -276,7 +276,7 @@ impl NewEvent {
     pub fn changes_document(&self) -> bool {
         match &self.fact {
             Fact::Ticket(_) | Fact::Tags(_) => true,
-            Fact::Told(_) | Fact::ToldLate(_) => false,
+            Fact::Told(_) => false,
         }
     }
 }
@@ -290,8 +290,6 @@ pub enum Fact {
     Tags(Vec<String>),
     /// Something that means the same whatever was known.
     Told(Payload),
-    /// The same, found out long after it happened: what came after it may be in the log already.
-    ToldLate(Payload),
 }
 
 /// An event with its place in its ticket's history; `cursor` and position are the log's.
@@ -365,10 +363,6 @@ pub fn place(new: NewEvent, state: &mut TicketState, id: Uuid, receive_time: Tim
     }
     let payload = match fact {
         Fact::Told(payload) => payload,
-        Fact::ToldLate(payload) => {
-            flags.order_uncertain = true;
-            payload
-        }
         Fact::Ticket(document) => told(state, &document, (origin, receive_time), &mut flags),
         Fact::Tags(tags) => {
             let (ticket, fields) = state.label(ticket_id.as_deref().unwrap_or_default(), tags);

@@ -54,7 +54,7 @@ fn document_of(new: &NewEvent) -> Option<&Ticket> {
                 document.status == TicketStatus::Transferred || document.parent_sequential_id.is_some();
             moved.then_some(document)
         }
-        Fact::Tags(_) | Fact::Told(_) | Fact::ToldLate(_) => None,
+        Fact::Tags(_) | Fact::Told(_) => None,
     }
 }
 

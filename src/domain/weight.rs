@@ -39,7 +39,7 @@ impl NewEvent {
         let fact = match &self.fact {
             Fact::Ticket(ticket) => ticket.weight(),
             Fact::Tags(tags) => tags_weight(tags),
-            Fact::Told(payload) | Fact::ToldLate(payload) => payload.weight(),
+            Fact::Told(payload) => payload.weight(),
         };
         sum([EVENT_BYTES, self.raw.len(), self.blip_id.len(), fact])
     }

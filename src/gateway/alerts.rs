@@ -162,20 +162,7 @@ impl Alerts {
         if !due {
             return;
         }
-        let payload = Payload::GatewayAlert { reason: mistake.cause().to_owned(), description, details };
-        let alert = NewEvent {
-            bot: Arc::clone(bot),
-            ticket_id: None,
-            dedup: None,
-            origin: Origin::Gateway,
-            event_time: None,
-            blip_id: String::new(),
-            traceparent: String::new(),
-            resolved_customer_identity: String::new(),
-            order_uncertain: false,
-            fact: Fact::Told(payload),
-            raw: Bytes::new(),
-        };
+        let alert = alert(Arc::clone(bot), mistake.cause(), description, details);
         let (shared, bot, reason) = (Arc::clone(&self.shared), Arc::clone(bot), mistake.cause());
         drop(self.shared.shutdown.spawn(async move {
             if let Err(error) = shared.log.append(vec![alert]).await {
@@ -185,6 +172,28 @@ impl Alerts {
                 }
             }
         }));
+    }
+}
+
+/// An event that tells of something, of a bot or, where that is empty, of none.
+pub(super) fn alert(
+    bot: Arc<str>,
+    reason: &str,
+    description: String,
+    details: Map<String, Value>,
+) -> NewEvent {
+    NewEvent {
+        bot,
+        ticket_id: None,
+        dedup: None,
+        origin: Origin::Gateway,
+        event_time: None,
+        blip_id: String::new(),
+        traceparent: String::new(),
+        resolved_customer_identity: String::new(),
+        order_uncertain: false,
+        fact: Fact::Told(Payload::GatewayAlert { reason: reason.to_owned(), description, details }),
+        raw: Bytes::new(),
     }
 }
 

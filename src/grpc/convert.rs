@@ -10,6 +10,7 @@ pub(super) mod content;
 pub(super) mod desk;
 pub(super) mod directory;
 pub(super) mod event;
+pub(super) mod group;
 pub(super) mod lists;
 pub(super) mod request;
 pub(super) mod start;
@@ -59,6 +60,12 @@ impl Faults {
     /// Notes a fault.
     pub(super) fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.0.push(InvalidField::new(field, description));
+    }
+
+    /// Notes the faults of a part, under its path.
+    pub(super) fn within(&mut self, part: &str, faults: Faults) {
+        let at = |fault: InvalidField| InvalidField { field: format!("{part}.{}", fault.field), ..fault };
+        self.0.extend(faults.0.into_iter().map(at));
     }
 
     /// The value, or a stand-in and a note of the fault.

@@ -65,7 +65,9 @@ impl Events {
     fn check_bots(&self, filter: &pb::EventFilter) -> Result<(), Status> {
         let mut named = filter.bots.iter().enumerate();
         match named.find(|(_, bot)| !self.bots.contains(bot)) {
-            Some((index, bot)) => Err(status::of_filter_bot(index, bot, &self.bots)),
+            Some((index, bot)) => {
+                Err(status::of_filter_bot(format!("filter.bots[{index}]"), bot, &self.bots))
+            }
             None => Ok(()),
         }
     }
@@ -223,7 +225,16 @@ impl EventService for Events {
         let pb::GetLogInfoRequest {} = request.into_inner();
         let log = &self.shared.log;
         let bounds = log.bounds().await.map_err(|error| status::of_read(&error, log.id()))?;
-        let Bounds { trimmed, last, earliest_time, latest_time, retention, store } = bounds;
+        let Bounds {
+            trimmed,
+            last,
+            earliest_time,
+            latest_time,
+            retention,
+            live_bytes: _,
+            live_bytes_max: _,
+            store,
+        } = bounds;
         Ok(Response::new(pb::GetLogInfoResponse {
             log_id: log.id().to_string(),
             earliest_cursor: self.cursor(trimmed),

@@ -1,87 +1,50 @@
-//! Which events a reader wants: the API's filter, checked once and then asked for every event.
+//! Which events a reader wants: the API's filter, checked once; what it lets pass is `domain`'s to say.
 
-use crate::domain::action::agent_identity_of;
 use crate::domain::event::EVENT_TYPES;
-use crate::domain::{Event, canonical_ticket_id};
+use crate::domain::filter::{EventFilter, Filter, stands_for};
 use crate::grpc::convert::Faults;
 use crate::grpc::pb;
 
 /// The most values in one field.
 const VALUES_MAX: usize = 1_000;
 
-/// A filter that lets not everything pass. A field without values matches everything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Filter {
-    bots: Vec<String>,
-    /// Only where types are told; may then be empty, and lets nothing pass.
-    types: Option<Vec<&'static str>>,
-    ticket_ids: Vec<String>,
-    teams: Vec<String>,
-    agents: Vec<String>,
-    customers: Vec<String>,
+/// Reads a filter; `None` if it lets everything pass.
+pub(super) fn filter_of(asked: &pb::EventFilter, faults: &mut Faults) -> Option<Box<Filter>> {
+    Filter::of(&asked_of(asked, faults))
 }
 
-impl Filter {
-    /// Reads a filter; `None` if it lets everything pass.
-    pub(super) fn of(asked: &pb::EventFilter, faults: &mut Faults) -> Option<Box<Self>> {
-        let pb::EventFilter {
-            bots,
-            types,
-            exclude_types,
-            ticket_ids,
-            teams,
-            agent_identities,
-            customer_identities,
-        } = asked;
-        let lists = [
-            ("bots", bots),
-            ("types", types),
-            ("exclude_types", exclude_types),
-            ("ticket_ids", ticket_ids),
-            ("teams", teams),
-            ("agent_identities", agent_identities),
-            ("customer_identities", customer_identities),
-        ];
-        for (name, _) in lists.into_iter().filter(|(_, values)| values.len() > VALUES_MAX) {
-            faults.add(format!("filter.{name}"), format!("must have at most {VALUES_MAX} values"));
-        }
-        no_empty_values(&lists, faults);
-        if lists.iter().all(|(_, values)| values.is_empty()) {
-            return None;
-        }
-        let wanted = known_types(types, "filter.types", faults);
-        let unwanted = known_types(exclude_types, "filter.exclude_types", faults);
-        let is_wanted =
-            |name: &&'static str| (types.is_empty() || wanted.contains(name)) && !unwanted.contains(name);
-        let told = !types.is_empty() || !exclude_types.is_empty();
-        Some(Box::new(Self {
-            bots: bots.clone(),
-            types: told.then(|| EVENT_TYPES.into_iter().filter(is_wanted).collect()),
-            ticket_ids: ticket_ids.iter().map(|id| canonical_ticket_id(id)).collect(),
-            teams: teams.clone(),
-            agents: agent_identities.iter().map(|agent| agent_identity_of(agent)).collect(),
-            customers: customer_identities.iter().map(|customer| customer.trim().to_owned()).collect(),
-        }))
+/// A filter as it was asked for, with its faults noted.
+pub(super) fn asked_of(asked: &pb::EventFilter, faults: &mut Faults) -> EventFilter {
+    let pb::EventFilter {
+        bots,
+        types,
+        exclude_types,
+        ticket_ids,
+        teams,
+        agent_identities,
+        customer_identities,
+    } = asked.clone();
+    let asked =
+        EventFilter { bots, types, exclude_types, ticket_ids, teams, agent_identities, customer_identities };
+    let lists = asked.lists();
+    for (name, _) in lists.iter().filter(|(_, values)| values.len() > VALUES_MAX) {
+        faults.add(format!("filter.{name}"), format!("must have at most {VALUES_MAX} values"));
     }
+    no_empty_values(&lists, faults);
+    known_types(&asked.types, "filter.types", faults);
+    known_types(&asked.exclude_types, "filter.exclude_types", faults);
+    asked
+}
 
-    /// Whether an event is wanted.
-    pub(super) fn lets(&self, event: &Event) -> bool {
-        let Self { bots, types, ticket_ids, teams, agents, customers } = self;
-        let customer = |wanted: &String| {
-            same_identity(wanted, &event.customer_identity)
-                || same_identity(wanted, &event.resolved_customer_identity)
-        };
-        types.as_ref().is_none_or(|types| types.contains(&event.payload.type_name()))
-            && (bots.is_empty() || bots.iter().any(|bot| **bot == *event.bot))
-            && (ticket_ids.is_empty() || ticket_ids.contains(&event.ticket_id))
-            && (teams.is_empty() || teams.contains(&event.team))
-            && (agents.is_empty() || agents.iter().any(|agent| same_identity(agent, &event.agent_identity)))
-            && (customers.is_empty() || customers.iter().any(customer))
-    }
+/// The same as the API tells it.
+pub(super) fn filter_to_pb(asked: &EventFilter) -> pb::EventFilter {
+    let EventFilter { bots, types, exclude_types, ticket_ids, teams, agent_identities, customer_identities } =
+        asked.clone();
+    pb::EventFilter { bots, types, exclude_types, ticket_ids, teams, agent_identities, customer_identities }
 }
 
 /// An empty text matches nothing, or what nobody meant: its author forgot to fill it in.
-fn no_empty_values(lists: &[(&str, &Vec<String>)], faults: &mut Faults) {
+fn no_empty_values(lists: &[(&str, &[String])], faults: &mut Faults) {
     for (name, values) in lists {
         if let Some(index) = values.iter().position(|value| value.trim().is_empty()) {
             faults.add(
@@ -92,28 +55,15 @@ fn no_empty_values(lists: &[(&str, &Vec<String>)], faults: &mut Faults) {
     }
 }
 
-/// The types that `asked` names; a name that stands for none is a fault.
-fn known_types(asked: &[String], field: &str, faults: &mut Faults) -> Vec<&'static str> {
-    let mut known = Vec::new();
+/// A name that stands for no type is a fault.
+fn known_types(asked: &[String], field: &str, faults: &mut Faults) {
     for (index, name) in asked.iter().enumerate() {
-        let matches = |known: &&'static str| match name.strip_suffix('*') {
-            Some(start) => known.starts_with(start),
-            None => *known == name,
-        };
-        let before = known.len();
-        known.extend(EVENT_TYPES.into_iter().filter(matches));
-        if known.len() == before && !name.trim().is_empty() {
+        let is_known = EVENT_TYPES.into_iter().any(|known| stands_for(name, known));
+        if !is_known && !name.trim().is_empty() {
             let all = EVENT_TYPES.join(", ");
             faults.add(format!("{field}[{index}]"), format!("matches no type of event; there are: {all}"));
         }
     }
-    known
-}
-
-/// Identities are compared without regard to case.
-fn same_identity(left: &str, right: &str) -> bool {
-    left.eq_ignore_ascii_case(right)
-        || (!left.is_ascii() && !right.is_ascii() && left.to_lowercase() == right.to_lowercase())
 }
 
 #[cfg(test)]
@@ -124,7 +74,7 @@ mod tests {
 
     fn lets(asked: &pb::EventFilter) -> bool {
         let mut faults = Faults::default();
-        let filter = Filter::of(asked, &mut faults);
+        let filter = filter_of(asked, &mut faults);
         faults.done(()).unwrap();
         filter.is_none_or(|filter| filter.lets(&sample::message(1, "t-1", "Olá").event))
     }
@@ -173,7 +123,7 @@ mod tests {
         let mut faults = Faults::default();
         let ticket_ids = texts(&["t-1", ""]);
         let types = texts(&[""]);
-        Filter::of(&pb::EventFilter { ticket_ids, types, ..pb::EventFilter::default() }, &mut faults);
+        filter_of(&pb::EventFilter { ticket_ids, types, ..pb::EventFilter::default() }, &mut faults);
         let Err(Invalid::Fields(faults)) = faults.done(()) else { panic!("faults") };
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, ["filter.types[0]", "filter.ticket_ids[1]"]);
@@ -186,7 +136,7 @@ mod tests {
             types: texts(&["ticket.*", "tickets.*", "message"]),
             ..pb::EventFilter::default()
         };
-        Filter::of(&asked, &mut faults);
+        filter_of(&asked, &mut faults);
         let Err(Invalid::Fields(faults)) = faults.done(()) else { panic!("faults") };
         assert_eq!(faults[0].field, "filter.types[1]");
         assert_eq!(faults[1].field, "filter.types[2]");

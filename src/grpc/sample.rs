@@ -126,7 +126,16 @@ impl EventLog for TestLog {
     async fn bounds(&self) -> Result<Bounds, ReadError> {
         let (trimmed, last) = (*self.trimmed.lock().unwrap(), *self.tail.borrow());
         let retention = std::time::Duration::from_mins(1);
-        Ok(Bounds { trimmed, last, earliest_time: None, latest_time: None, retention, store: "test" })
+        Ok(Bounds {
+            trimmed,
+            last,
+            earliest_time: None,
+            latest_time: None,
+            retention,
+            live_bytes: 0,
+            live_bytes_max: None,
+            store: "test",
+        })
     }
 
     fn id(&self) -> LogId {

@@ -17,8 +17,10 @@ use crate::gateway::quarantine::ReplayError;
 use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
 
 mod directory;
+mod group;
 
 pub(super) use directory::{customer_not_found, hung_up, of_fetch};
+pub(super) use group::of_group;
 
 /// The `domain` of every `ErrorInfo`.
 const DOMAIN: &str = "deskgate";
@@ -106,7 +108,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         | ErrorReason::CursorMalformed
         | ErrorReason::CursorForeign
         | ErrorReason::ContentNotSupported => Code::InvalidArgument,
-        ErrorReason::RequestIdConflict => Code::AlreadyExists,
+        ErrorReason::RequestIdConflict | ErrorReason::GroupExists => Code::AlreadyExists,
         ErrorReason::CursorExpired | ErrorReason::CursorInFuture => Code::OutOfRange,
         ErrorReason::TicketNotFound
         | ErrorReason::AgentNotFound
@@ -115,16 +117,18 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         | ErrorReason::BlipNotFound
         | ErrorReason::CommandNotFound
         | ErrorReason::CustomerNotFound
-        | ErrorReason::MediaNotFound => Code::NotFound,
+        | ErrorReason::MediaNotFound
+        | ErrorReason::GroupNotFound => Code::NotFound,
         ErrorReason::CommandExpired => Code::DeadlineExceeded,
         ErrorReason::TicketClosed | ErrorReason::BlipCredentialRejected => Code::FailedPrecondition,
-        ErrorReason::TicketChanged => Code::Aborted,
+        ErrorReason::TicketChanged | ErrorReason::GroupChanged => Code::Aborted,
         ErrorReason::StreamDraining
         | ErrorReason::BlipUnavailable
         | ErrorReason::BlipCircuitOpen
         | ErrorReason::StoreUnavailable
         | ErrorReason::StorageFull => Code::Unavailable,
         ErrorReason::TooManyStreams
+        | ErrorReason::GroupBusy
         | ErrorReason::MediaTooLarge
         | ErrorReason::QuotaExceeded
         | ErrorReason::BlipQuotaExceeded => Code::ResourceExhausted,
@@ -278,9 +282,9 @@ pub(super) struct About<'a> {
 }
 
 /// A filter names a bot that is not configured.
-pub(super) fn of_filter_bot(index: usize, bot: &str, known: &[String]) -> Status {
+pub(super) fn of_filter_bot(field: String, bot: &str, known: &[String]) -> Status {
     let message = DeskError::BotUnknown { bot: bot.to_owned(), known: known.to_vec() }.to_string();
-    let fields = vec![InvalidField::new(format!("filter.bots[{index}]"), message.as_str())];
+    let fields = vec![InvalidField::new(field, message.as_str())];
     let failure = Failure { fields, ..Failure::new(ErrorReason::BotUnknown, message) };
     failure.with("bot", bot).about("bot", bot).into_status()
 }
@@ -377,6 +381,12 @@ pub(super) fn internal(what: &str) -> Status {
     tracing::error!(what, "a call failed by a fault of the gateway");
     let message = "a fault of the gateway itself; its log tells more under the response's x-request-id";
     Failure::new(ErrorReason::Internal, message).into_status()
+}
+
+/// The first message of a stream did not come.
+pub(super) fn no_start() -> Status {
+    let fault = InvalidField::new("start", "is required: it must be the first message, and come at once");
+    invalid_fields(vec![fault])
 }
 
 /// The request broke off before it was complete.

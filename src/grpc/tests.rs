@@ -17,6 +17,7 @@ use crate::clock::{Clock, Ids, ManualClock, SequentialIds};
 use crate::domain::Seq;
 use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
+use crate::gateway::groups::{GroupParts, Groups};
 use crate::gateway::media::{self, Media};
 use crate::gateway::quarantine::Quarantine;
 use crate::gateway::reconcile::Reconcilers;
@@ -44,6 +45,14 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
     });
     let week = Duration::from_hours(168);
     let held = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
+    let groups = GroupParts {
+        log: Arc::clone(&events),
+        store: held.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
+    };
+    let groups = Groups::start(groups, &mut Registry::default());
     let quarantine = Quarantine::new(held, shutdown.clone());
     let directory = Directory::new(Arc::clone(&events), BTreeMap::new(), Arc::clone(&ids), shutdown.clone());
     let allowed = media::Limits { time_max: Duration::from_secs(1), fetches_max: 1 };
@@ -55,6 +64,7 @@ fn edge(log: &Arc<TestLog>, limits: Limits) -> (Grpc, Shutdown) {
         directory,
         media,
         quarantine,
+        groups,
         clock,
         ids,
         shutdown: shutdown.clone(),

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::groups::GroupId;
 use super::notebook::Notebook;
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use super::rules::{
@@ -23,6 +24,8 @@ use crate::clock::{Clock, Ids};
 use crate::domain::late::{Place, place_late};
 use crate::domain::transfer::join;
 use crate::domain::{DedupKey, Kin, NewEvent, Seq, StoredEvent, Ticket, TicketState, place};
+
+mod groups;
 
 /// The store.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ struct State {
     last_held: HeldId,
     quarantine: BTreeMap<HeldId, (Timestamp, Quarantined)>,
     notes: BTreeMap<String, String>,
+    groups: BTreeMap<GroupId, groups::Kept>,
+    last_group: GroupId,
 }
 
 impl MemoryLog {
@@ -82,9 +87,11 @@ impl MemoryLog {
         let mut state = self.lock();
         let now = self.now(&state);
         let before = earlier(now, self.retention);
+        let held_after = state.pinned().unwrap_or(Seq(u64::MAX));
         let mut removed = 0_u64;
         while let Some(oldest) = state.events.first_entry()
             && oldest.get().event.receive_time < before
+            && *oldest.key() <= held_after
         {
             let (seq, _) = oldest.remove_entry();
             state.trimmed = seq;
@@ -276,6 +283,8 @@ impl EventLog for MemoryLog {
             earliest_time: date(state.events.first_key_value()),
             latest_time: date(state.events.last_key_value()),
             retention: self.retention,
+            live_bytes: 0,
+            live_bytes_max: None,
             store: "memory",
         })
     }

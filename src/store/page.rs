@@ -16,6 +16,8 @@ pub enum List {
     Messages,
     /// Commands.
     Commands,
+    /// A group's parked events.
+    Parked,
 }
 
 impl List {
@@ -26,6 +28,7 @@ impl List {
             Self::TicketsAtBlip => 0x62,
             Self::Messages => 0x63,
             Self::Commands => 0x64,
+            Self::Parked => 0x65,
         }
     }
 }

@@ -11,9 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::End;
+use crate::domain::group::GroupSettings;
 use crate::domain::json::{self, Json, Object};
 use crate::domain::{Event, NewEvent, Seq, Ticket};
 
+mod group;
 mod v1;
 
 /// The form this build writes: the first, but that a message's metadata may be left where they stand in its body.
@@ -102,6 +104,16 @@ pub fn encode_end(end: &End) -> Result<Vec<u8>, serde_json::Error> {
 /// Reads a command's end back.
 pub fn decode_end(version: u8, record: &[u8]) -> Result<End, DecodeError> {
     decode::<v1::V1End<'_>>(version, record).map(End::from)
+}
+
+/// The record of a group's settings.
+pub fn encode_group(settings: &GroupSettings) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&group::V1Group::from(settings))
+}
+
+/// Reads a group's settings back.
+pub fn decode_group(version: u8, record: &[u8]) -> Result<GroupSettings, DecodeError> {
+    decode::<group::V1Group<'_>>(version, record).map(GroupSettings::from)
 }
 
 fn decode<T: DeserializeOwned>(version: u8, record: &[u8]) -> Result<T, DecodeError> {

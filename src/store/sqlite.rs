@@ -35,6 +35,8 @@ mod commands;
 mod counters;
 mod dedup;
 mod failure;
+mod group_changes;
+mod groups;
 mod job;
 mod metrics;
 mod notebook;
@@ -46,11 +48,13 @@ mod recent;
 mod retention;
 mod schema;
 mod sieve;
+mod space;
 mod tickets;
 mod transaction;
 mod writer;
 
 pub use open_error::OpenError;
+pub use space::SizeLimits;
 
 use batch::Incoming;
 use job::{Message, Typed, Work};
@@ -82,6 +86,8 @@ pub struct Config {
     pub readers_max: usize,
     /// How often retention runs.
     pub retention_interval: Duration,
+    /// Past which size the oldest events go, and up to which groups may hold them back.
+    pub size: SizeLimits,
     /// A cap on the file; past it the store is full.
     pub size_bytes_max: Option<u64>,
 }
@@ -100,6 +106,7 @@ impl Config {
             tickets_cached_max: 16_384,
             readers_max: 4,
             retention_interval: Duration::from_mins(1),
+            size: SizeLimits::default(),
             size_bytes_max: None,
         }
     }
@@ -110,6 +117,7 @@ impl Config {
 pub struct SqliteLog {
     id: LogId,
     retention: Duration,
+    size: SizeLimits,
     shared: Arc<Shared>,
     readers: reader::Readers,
     counters: Arc<counters::Counters>,
@@ -152,6 +160,7 @@ impl SqliteLog {
             tickets_cached_max,
             readers_max,
             retention_interval,
+            size,
             size_bytes_max,
         } = config;
         let path = schema::resolve(&path)?;
@@ -187,6 +196,9 @@ impl SqliteLog {
             last_time: found.last_time,
             batch_max,
             ages: retention::Ages::new(retention),
+            space: space::Space::new(size, path.clone()),
+            is_large: false,
+            last_batch: 0,
             retention: None,
             retention_asked: Vec::new(),
             retention_interval,
@@ -201,7 +213,7 @@ impl SqliteLog {
             .map_err(io)?;
         let readers = reader::Readers::new(path, readers_max);
         let thread = Mutex::new(Some(Held { writer: thread, lock }));
-        Ok(Self { id: found.id, retention, shared, readers, counters, inbox, thread })
+        Ok(Self { id: found.id, retention, size, shared, readers, counters, inbox, thread })
     }
 
     /// Adds what the store tells of itself to `registry`.
@@ -319,8 +331,17 @@ impl EventLog for SqliteLog {
     async fn bounds(&self) -> Result<Bounds, ReadError> {
         let tail = self.published();
         let extent = self.readers.read(Seq::default(), move |db| reader::extent(db, tail).map(Ok)).await?;
-        let (trimmed, last, earliest_time, latest_time) = extent;
-        Ok(Bounds { trimmed, last, earliest_time, latest_time, retention: self.retention, store: "sqlite" })
+        let reader::Extent { trimmed, last, earliest_time, latest_time, live_bytes } = extent;
+        Ok(Bounds {
+            trimmed,
+            last,
+            earliest_time,
+            latest_time,
+            retention: self.retention,
+            live_bytes,
+            live_bytes_max: self.size.live_bytes_max(),
+            store: "sqlite",
+        })
     }
 
     fn id(&self) -> LogId {

@@ -11,6 +11,7 @@ use deskgate::clock::{Clock, Ids, SystemClock, SystemIds};
 use deskgate::gateway::alerts::Alerts;
 use deskgate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use deskgate::gateway::directory::Directory;
+use deskgate::gateway::groups::{GroupParts, Groups};
 use deskgate::gateway::ingest::Ingest;
 use deskgate::gateway::media::{self, Media};
 use deskgate::gateway::quarantine::Quarantine;
@@ -46,8 +47,16 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let log = Arc::new(MemoryLog::new(WEEK, WEEK, Arc::clone(&clock), Arc::clone(&ids)));
     let (events, ledger): (Arc<dyn EventLog>, Arc<dyn Ledger>) = (log.clone(), log.clone());
     let shutdown = Shutdown::new();
-    let quarantine = Quarantine::new(log, shutdown.clone());
     let mut registry = Registry::default();
+    let groups = GroupParts {
+        log: log.clone(),
+        store: log.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        shutdown: shutdown.clone(),
+    };
+    let groups = Groups::start(groups, &mut registry);
+    let quarantine = Quarantine::new(log, shutdown.clone());
     let metrics = CommandMetrics::register(&mut registry);
     let desk = Desk::new(DeskParts {
         log: Arc::clone(&events),
@@ -64,7 +73,8 @@ pub(super) async fn in_memory(webhooks: TcpListener, streams: TcpListener) -> Re
     let media = Media::new(BTreeMap::new(), allowed, shutdown.clone());
     let (log, limits) = (Arc::clone(&events), Limits::default());
     let reconcilers = Reconcilers::default();
-    let parts = Parts { log, desk, directory, media, quarantine, reconcilers, clock, ids, shutdown, limits };
+    let parts =
+        Parts { log, desk, directory, media, quarantine, reconcilers, groups, clock, ids, shutdown, limits };
     let serving = grpc::serve(streams, parts, &mut registry);
     tokio::spawn(async move { accept(webhooks, events, &mut Registry::default()).await });
     serving.await

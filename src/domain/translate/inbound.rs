@@ -79,11 +79,11 @@ pub fn event_of(bot: Arc<str>, envelope: Envelope, raw: Bytes, traceparent: Stri
         .then(|| dedup_key(&bot, ticket_id.as_deref().unwrap_or_default(), kind, whole_id, &parsed));
     let event_time = match &fact {
         Fact::Ticket(ticket) => happened(ticket).or(posted),
-        Fact::Tags(_) | Fact::Told(_) | Fact::ToldLate(_) => posted,
+        Fact::Tags(_) | Fact::Told(_) => posted,
     };
     let owner_identity = match &fact {
         Fact::Ticket(ticket) => Members(&ticket.more).text("ownerIdentity").ok().flatten(),
-        Fact::Tags(_) | Fact::Told(_) | Fact::ToldLate(_) => None,
+        Fact::Tags(_) | Fact::Told(_) => None,
     };
     let event = NewEvent {
         bot,

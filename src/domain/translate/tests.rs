@@ -189,7 +189,7 @@ fn whatsapps_own_typing_is_typing() {
         match told(&body).event.fact {
             Fact::Told(Payload::CustomerTyping { state }) => state,
             Fact::Told(payload) => payload.type_name().to_owned(),
-            Fact::Ticket(_) | Fact::Tags(_) | Fact::ToldLate(_) => String::new(),
+            Fact::Ticket(_) | Fact::Tags(_) => String::new(),
         }
     };
     assert_eq!(typing(json!({"messaging_product": "whatsapp", "typing_indicator": {}})), "composing");

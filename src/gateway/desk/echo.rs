@@ -58,8 +58,9 @@ pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
         }
         Action::SetTags { tags } => vec![told(ticket_id, Fact::Tags(tags.clone()))],
         Action::Send(message) => {
-            let said = said(id, message, state);
-            vec![told(ticket_id, if late { Fact::ToldLate(said) } else { Fact::Told(said) })]
+            // What came after it may be in the log already.
+            let said = told(ticket_id, Fact::Told(said(id, message, state)));
+            vec![NewEvent { order_uncertain: late, ..said }]
         }
         Action::Transfer { team, agent_identity } => {
             let successor = made.map(|new| Successor {

@@ -260,6 +260,7 @@ impl World {
             blip_id: blip_id.to_owned(),
             traceparent: String::new(),
             resolved_customer_identity: String::new(),
+            order_uncertain: false,
             fact: Fact::Ticket(ticket),
             raw: bytes::Bytes::new(),
         };

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::driver::Bot;
 use super::words::Alert;
-use crate::domain::{Fact, NewEvent, Origin, Payload};
+use crate::gateway::alerts;
 
 impl Bot {
     /// Looks whether somebody should be told something, or Blip be read.
@@ -37,20 +35,6 @@ impl Bot {
         } else {
             tracing::info!(bot = %self.name, reason, "{description}");
         }
-        let payload = Payload::GatewayAlert { reason: reason.to_owned(), description, details };
-        self.store(vec![NewEvent {
-            bot: Arc::clone(&self.name),
-            ticket_id: None,
-            dedup: None,
-            origin: Origin::Gateway,
-            event_time: None,
-            blip_id: String::new(),
-            traceparent: String::new(),
-            resolved_customer_identity: String::new(),
-            order_uncertain: false,
-            fact: Fact::Told(payload),
-            raw: Bytes::new(),
-        }])
-        .await;
+        self.store(vec![alerts::alert(Arc::clone(&self.name), reason, description, details)]).await;
     }
 }

@@ -9,7 +9,7 @@ use crate::store::quarantine::{Held, HeldId, HeldMark};
 use crate::store::{Cursor, LogId};
 
 /// Webhooks in a page, unless asked otherwise.
-pub(super) const PAGE_SIZE: usize = 100;
+pub(in crate::grpc) const PAGE_SIZE: usize = 100;
 /// The most webhooks in a page, to look at in one call, or to name in a request.
 const COUNT_MAX: usize = 1_000;
 
@@ -88,7 +88,7 @@ fn ids_of(ids: &[String]) -> Result<Option<BTreeSet<HeldId>>, InvalidField> {
 }
 
 /// How many items a page is to have at most.
-pub(super) fn size_of(page_size: i32, default: usize) -> Result<usize, InvalidField> {
+pub(in crate::grpc) fn size_of(page_size: i32, default: usize) -> Result<usize, InvalidField> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(default),
         Ok(size) => Ok(size.min(COUNT_MAX)),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Faults, Invalid, InvalidField, View, span_of, time_of, unknown_number};
-use crate::grpc::filter::Filter;
+use crate::domain::filter::Filter;
+use crate::grpc::filter::filter_of;
 use crate::grpc::pb;
 
 /// Silence on an idle stream, unless asked otherwise.
@@ -87,15 +88,23 @@ pub(in crate::grpc) fn subscription(
     } = request;
     let mut faults = Faults::default();
     let asked = filter.unwrap_or_default();
-    let filter = Filter::of(&asked, &mut faults);
+    let filter = filter_of(&asked, &mut faults);
     let start = faults.take(start_of(start, Start::Latest));
     let expired = faults.take(expired_of(expired_cursor_policy));
     let view = faults.take(View::of(view));
-    let heartbeat = heartbeat_interval.map_or(HEARTBEAT, |asked| {
-        Duration::try_from(span_of(asked)).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
-    });
+    let heartbeat = heartbeat_of(heartbeat_interval, heartbeat_min);
     let limit = (limit != 0).then_some(limit);
     faults.done(Subscription { asked, filter, start, expired, view, heartbeat, limit, stop_when_caught_up })
+}
+
+/// Reads the longest silence; what is out of range is at its end.
+pub(in crate::grpc) fn heartbeat_of(
+    asked: Option<prost_types::Duration>,
+    heartbeat_min: Duration,
+) -> Duration {
+    asked.map_or(HEARTBEAT, |asked| {
+        Duration::try_from(span_of(asked)).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
+    })
 }
 
 /// Reads a position; `default` is what none means.
@@ -143,7 +152,7 @@ const PAGE_SIZE_MAX: usize = 1_000;
 pub(in crate::grpc) fn listing(request: pb::ListEventsRequest) -> Result<Listing, Invalid> {
     let pb::ListEventsRequest { filter, start, end_time, page_size, page_token, view } = request;
     let mut faults = Faults::default();
-    let filter = Filter::of(&filter.unwrap_or_default(), &mut faults);
+    let filter = filter_of(&filter.unwrap_or_default(), &mut faults);
     let start = if page_token.is_empty() {
         faults.take(start_of(start, Start::Earliest))
     } else {

@@ -53,12 +53,24 @@ impl Checkpoints {
             self.written.saturating_add(bytes).saturating_add(rows.saturating_mul(ROW_OVERHEAD_BYTES));
         if self.written >= PASS_BYTES {
             self.written = 0;
-            if let Some(wake) = &self.wake {
-                let _ = wake.try_send(()); // it is awake already, or gone
-            }
+            self.wake();
         }
         if self.help.swap(false, Ordering::AcqRel) {
             pass(db, "PASSIVE");
+        }
+    }
+
+    /// The file is to become as small as it can be: everything is moved now, or, where the background is about it, by
+    /// one more pass of it.
+    pub(super) fn shrink(&mut self, db: &Connection) {
+        self.written = 0;
+        pass(db, "PASSIVE");
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = wake.try_send(()); // it is awake already, or gone
         }
     }
 

@@ -61,7 +61,7 @@ pub(super) fn register(shared: &Arc<Shared>, path: &Path, registry: &mut Registr
 }
 
 impl AtScrape {
-    fn gauges(&self) -> [(&'static str, &'static str, u64); 5] {
+    fn gauges(&self) -> [(&'static str, &'static str, u64); 6] {
         let size = |suffix: &str| {
             let mut name = self.path.as_os_str().to_owned();
             name.push(suffix);
@@ -77,6 +77,7 @@ impl AtScrape {
             ("store_events", "Events kept", last.saturating_sub(trimmed)),
             ("store_quarantined", "Bodies in quarantine", u64::try_from(held).unwrap_or_default()),
             ("store_last_position", "Position of the newest event", last),
+            ("store_trimmed_position", "Position up to which retention has removed events", trimmed),
         ]
     }
 }

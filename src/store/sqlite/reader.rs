@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row};
 use tokio::sync::Semaphore;
 
+use super::space::Used;
 use super::{int, micros, schema, seq, time};
 use crate::domain::{Seq, StoredEvent};
 use crate::store::{ReadError, record};
@@ -161,13 +162,25 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<Result<StoredEvent, (S
     })
 }
 
-/// What is here: `trimmed`, `last`, and the dates of the first and the last event.
-pub(super) type Extent = (Seq, Seq, Option<Timestamp>, Option<Timestamp>);
+/// What is here, and the dates of the first and the last event.
+pub(super) struct Extent {
+    pub(super) trimmed: Seq,
+    pub(super) last: Seq,
+    pub(super) earliest_time: Option<Timestamp>,
+    pub(super) latest_time: Option<Timestamp>,
+    pub(super) live_bytes: u64,
+}
 
 pub(super) fn extent(db: &Connection, tail: Seq) -> rusqlite::Result<Extent> {
     let (trimmed, last) = ends(db, tail)?;
     let date = |at: u64| received(db, Seq(at)).map(|date| date.map(time));
-    Ok((trimmed, last, date(trimmed.0.saturating_add(1))?, date(last.0)?))
+    Ok(Extent {
+        trimmed,
+        last,
+        earliest_time: date(trimmed.0.saturating_add(1))?,
+        latest_time: date(last.0)?,
+        live_bytes: Used::of(db)?.live_bytes(),
+    })
 }
 
 fn received(db: &Connection, at: Seq) -> rusqlite::Result<Option<i64>> {

@@ -33,7 +33,7 @@ const PROBE_BYTES: u32 = 64 << 10;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Each brings the file from the version before to its own: index + 1.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE log (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -148,6 +148,55 @@ const MIGRATIONS: [&str; 6] = [
         bot TEXT PRIMARY KEY,
         record TEXT NOT NULL                -- JSON
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE consumer_groups (
+        n INTEGER PRIMARY KEY AUTOINCREMENT, -- part of the names of deliveries, so never used twice
+        name TEXT NOT NULL UNIQUE,
+        revision INTEGER NOT NULL,          -- of the settings
+        pin INTEGER NOT NULL,               -- 1: the log keeps what the group has not settled
+        floor INTEGER NOT NULL,             -- everything up to here is settled
+        token INTEGER NOT NULL,             -- the last fencing token that was given
+        version INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        record TEXT NOT NULL                -- the settings, as JSON
+    ) STRICT;
+    CREATE TABLE group_settled (            -- what is settled above the floor: from first to last
+        n INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (n, first)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE group_attempts (           -- what was delivered and is not settled
+        n INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        ticket INTEGER,                     -- digest of bot and ticket
+        attempts INTEGER NOT NULL,
+        token INTEGER NOT NULL,             -- of the newest lease
+        lease_until INTEGER,                -- of a lease that outlives the process
+        retry_at INTEGER,                   -- not before
+        failure TEXT NOT NULL,
+        PRIMARY KEY (n, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE group_parked (             -- with copies of the events, which outlive those in the log
+        id INTEGER PRIMARY KEY,
+        n INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        event_id TEXT NOT NULL,
+        ticket INTEGER,                     -- digest of bot and ticket
+        ticket_id TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        park_time INTEGER NOT NULL,
+        replaying INTEGER NOT NULL,         -- 1: to be delivered again, and not on the list
+        version INTEGER NOT NULL,           -- as in events, and so on
+        checksum INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        raw BLOB NOT NULL,
+        UNIQUE (n, seq)
+    ) STRICT;
+    CREATE INDEX group_parked_by_event ON group_parked (n, event_id);
+    CREATE INDEX group_parked_by_ticket ON group_parked (n, ticket_id, seq);
 ",
 ];
 

@@ -20,7 +20,8 @@ use super::counters::Counters;
 use super::dedup::Dedup;
 use super::failure::{Verdict, WriteError};
 use super::job::{Job, Message};
-use super::retention::{Ages, Run};
+use super::retention::{Ages, Limits, ROWS_PER_STEP, Run, holds};
+use super::space::{PAGES_PER_STEP, Space};
 use super::tickets::Tickets;
 use super::transaction::{run_cached, unsynced};
 use super::{Shared, micros, time};
@@ -53,6 +54,11 @@ pub(super) struct Writer {
     pub(super) last_time: i64,
     pub(super) batch_max: usize,
     pub(super) ages: Ages,
+    pub(super) space: Space,
+    /// The store has grown too large.
+    pub(super) is_large: bool,
+    /// Events of the last batch: retention goes at the pace they come in.
+    pub(super) last_batch: usize,
     pub(super) retention: Option<Run>,
     /// Who asked for a run; one that is under way does not count.
     pub(super) retention_asked: Vec<oneshot::Sender<Result<u64, AppendError>>>,
@@ -84,7 +90,8 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         let _alarm = Alarm(Arc::clone(&self.shared));
         loop {
-            let message = if self.retention.is_some() || !self.retention_asked.is_empty() {
+            self.last_batch = 0;
+            let message = if self.retention.is_some() || self.is_large || !self.retention_asked.is_empty() {
                 inbox.try_recv().map_err(|error| match error {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
                     TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
@@ -200,12 +207,17 @@ impl Writer {
         self.dedup.committed();
         self.tickets.committed(fresh.len());
         self.checkpoints.written(&self.db, jobs.len(), bytes);
+        self.last_batch = fresh.len();
         let Some((newest, _)) = fresh.last() else { return Ok(Vec::new()) };
         assert!(newest.seq > self.last, "positions only grow");
         self.last = newest.seq;
         self.last_time = micros(now);
         let gone = self.shared.recent.publish(fresh.into_iter().map(|(event, _)| event).collect());
         self.shared.tail.send_replace(self.last);
+        match self.space.written(&self.db, bytes) {
+            Ok(is_large) => self.is_large |= is_large,
+            Err(error) => tracing::warn!(%error, "the store's size could not be read"),
+        }
         Ok(gone)
     }
 
@@ -260,23 +272,53 @@ impl Writer {
         if self.is_full() && now >= self.probe_due {
             self.probe();
         }
-        if self.retention.is_none() && (now >= self.retention_due || !self.retention_asked.is_empty()) {
-            self.retention_due = after(self.retention_interval);
-            self.retention = Some(Run::new(mem::take(&mut self.retention_asked)));
-            self.write_numbers(); // what they stand in as yet may be about to go
+        if self.retention.is_none() {
+            self.begin_retention(now);
         }
-        if let Some(mut run) = self.retention.take() {
-            let stepped = self.step(&mut run);
-            let done = run.is_done();
-            let removed = run.removed;
-            self.retention = Some(run);
-            match stepped {
-                Ok(()) if !done => {}
-                Ok(()) => self.end_retention(&Ok(removed)),
-                Err(error) => {
-                    let told = self.failed(&error, false);
-                    self.end_retention(&Err(told));
-                }
+        let rows = usize::try_from(ROWS_PER_STEP).unwrap_or(usize::MAX);
+        for _ in 0..=self.last_batch.div_euclid(rows) {
+            self.go_on_with_retention();
+        }
+    }
+
+    /// Begins a run where one is due: at its time, when somebody asks, or because the store is too large.
+    fn begin_retention(&mut self, now: Instant) {
+        let due = now >= self.retention_due || !self.retention_asked.is_empty();
+        if !due && !self.is_large {
+            return;
+        }
+        let limits = self.limits().unwrap_or_else(|error| {
+            tracing::warn!(%error, "what retention has to keep to could not be read: nothing goes");
+            Limits { live_bytes_max: None, holds: Some(Seq::default()), pinned_bytes_max: u64::MAX }
+        });
+        self.is_large = false;
+        if due {
+            self.retention_due = after(self.retention_interval);
+            self.retention = Some(Run::new(mem::take(&mut self.retention_asked), limits));
+        } else {
+            self.retention = Some(Run::by_size(limits));
+        }
+        self.write_numbers(); // what they stand in as yet may be about to go
+    }
+
+    fn limits(&self) -> rusqlite::Result<Limits> {
+        let holds = holds(&self.db)?;
+        let pinned_bytes_max = if holds.is_some() { self.space.pinned_bytes_max(&self.db)? } else { 0 };
+        Ok(Limits { live_bytes_max: self.space.live_bytes_max(), holds, pinned_bytes_max })
+    }
+
+    fn go_on_with_retention(&mut self) {
+        let Some(mut run) = self.retention.take() else { return };
+        let stepped = self.step(&mut run);
+        let done = run.is_done();
+        let removed = run.removed;
+        self.retention = Some(run);
+        match stepped {
+            Ok(()) if !done => {}
+            Ok(()) => self.end_retention(&Ok(removed)),
+            Err(error) => {
+                let told = self.failed(&error, false);
+                self.end_retention(&Err(told));
             }
         }
     }
@@ -323,6 +365,11 @@ impl Writer {
             *self.shared.trimmed.write().unwrap_or_else(PoisonError::into_inner) = trimmed;
             self.checkpoints.written(&self.db, 256, 0);
         }
+        if mem::take(&mut run.gave_back) {
+            self.checkpoints.written(&self.db, PAGES_PER_STEP, PAGES_PER_STEP.saturating_mul(8 << 10));
+        } else if run.is_done() {
+            self.checkpoints.shrink(&self.db);
+        }
         Ok(())
     }
 
@@ -337,7 +384,7 @@ impl Writer {
     fn refuse_retention(&mut self, what: &str) {
         if self.retention.is_some() || !self.retention_asked.is_empty() {
             let waiting = mem::take(&mut self.retention_asked);
-            self.retention.get_or_insert_with(|| Run::new(Vec::new())).waiting.extend(waiting);
+            self.retention.get_or_insert_with(|| Run::by_size(Limits::default())).waiting.extend(waiting);
             self.end_retention(&Err(AppendError::Unavailable(what.to_owned())));
         }
     }

@@ -1,0 +1,338 @@
+//! `deskgate consume`: a shell command as a member of a consumer group. Each event is given to one run of it; what
+//! its end says settles the event.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use pb::consume_request::Message as Ask;
+use pb::consume_response::Message as Told;
+use pb::settlement::Outcome;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+use super::client::{Json, Server, cause_of, failed, said_by};
+use super::tail::printable;
+use crate::grpc::pb;
+use crate::grpc::pb::consumer_service_client::ConsumerServiceClient;
+
+mod exec;
+
+use exec::{End, Exec};
+
+/// The longest pause between two attempts to connect.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The largest event that is taken, its raw body included.
+const EVENT_BYTES_MAX: usize = 32 << 20;
+/// Messages to the gateway that may wait to be sent.
+const ASKS_MAX: usize = 1_024;
+/// How often deadlines of what still runs are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "CMD is run by `sh -c` for each event, which is one line of protobuf JSON on its stdin. Exit 0 settles \
+the event. Anything else has it again later, as the group's backoff says, with the exit code as the reason; once its \
+attempts are used up it is parked. While CMD runs, the event stays its own, however long it takes. Events of one ticket \
+come one after the other, those of others side by side. Run as many of these as you like, on any number of machines.
+
+Beside stdin, CMD finds in its environment: DESKGATE_EVENT_ID, DESKGATE_EVENT_TYPE, DESKGATE_BOT, DESKGATE_TICKET_ID,
+DESKGATE_TICKET_SEQUENCE, DESKGATE_ATTEMPT, DESKGATE_LAST_FAILURE, DESKGATE_FENCING_TOKEN and DESKGATE_DELIVERY_ID.
+Each event comes at least once: make the effect repeatable by DESKGATE_EVENT_ID.
+
+SIGINT or SIGTERM: nothing more is taken, what runs is waited for. A second one ends it at once.
+
+Examples:
+  deskgate consume crm --exec 'curl -fsS --json @- https://crm.example/events'
+  deskgate consume crm --exec ./handle.sh --max-outstanding 32
+  deskgate consume bi --exec 'jq -c . >> events.jsonl' --max-outstanding 1 --stop"
+)]
+pub(super) struct ConsumeArgs {
+    #[command(flatten)]
+    server: Server,
+    /// The group, which `deskgate groups create` makes.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// What to run for each event.
+    #[arg(long, value_name = "CMD", env = "DESKGATE_CONSUME_EXEC")]
+    exec: String,
+    /// How many may run at a time.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        env = "DESKGATE_CONSUME_MAX_OUTSTANDING",
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
+    max_outstanding: u32,
+    /// The member's own name within the group; the gateway chooses one otherwise.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "DESKGATE_CONSUME_MEMBER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    member: String,
+    /// End once every event there is has been given to a member, and those given here are settled.
+    #[arg(long, env = "DESKGATE_CONSUME_STOP", value_parser = BoolishValueParser::new())]
+    stop: bool,
+}
+
+pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
+    let endpoint = args.server.endpoint()?;
+    let mut consumer = Consumer {
+        json: Json::new()?,
+        interrupts: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
+        leaving: false,
+        joined: false,
+        args,
+    };
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let broken = match consumer.work(&endpoint).await {
+            Ok(()) => return Ok(()),
+            Err(broken) => broken,
+        };
+        let why = match broken {
+            Broken::Ends(error) => return Err(error),
+            Broken::Passes(_) if consumer.leaving => return Ok(()),
+            Broken::Passes(why) => why,
+        };
+        if !consumer.joined {
+            bail!("no gateway answers at {}: {why}", consumer.args.server);
+        }
+        say(&format!("{why}; going on"))?;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = interrupted(&mut consumer.interrupts) => return Ok(()),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// A line for who watches.
+fn say(what: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "-- {what}")
+}
+
+async fn interrupted(interrupts: &mut [Signal; 2]) {
+    let [one, other] = interrupts;
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Why a stream ended before it was asked to.
+enum Broken {
+    /// Connecting again may help.
+    Passes(String),
+    /// It will not.
+    Ends(anyhow::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Ends(error.into())
+    }
+}
+
+fn sort(status: &tonic::Status) -> Broken {
+    let passes = [Code::Unavailable, Code::Cancelled, Code::Unknown, Code::Internal, Code::ResourceExhausted];
+    if passes.contains(&status.code()) {
+        Broken::Passes(said_by(status))
+    } else {
+        Broken::Ends(failed(status))
+    }
+}
+
+struct Consumer {
+    args: ConsumeArgs,
+    json: Json,
+    interrupts: [Signal; 2],
+    /// It was asked to leave.
+    leaving: bool,
+    joined: bool,
+}
+
+/// One stream, and what runs for it. When it is dropped, what runs is killed: the gateway gives those events to others.
+struct Work {
+    asks: mpsc::Sender<pb::ConsumeRequest>,
+    running: JoinSet<(String, End)>,
+    /// By task: its delivery, and when its deadline is to be moved.
+    leases: HashMap<Id, (String, Instant)>,
+    lease: Duration,
+    caught_up: bool,
+    stopping: bool,
+}
+
+impl Consumer {
+    /// One stream, to its end.
+    async fn work(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
+        let channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
+        let mut client = ConsumerServiceClient::new(channel).max_decoding_message_size(EVENT_BYTES_MAX);
+        let (asks, outgoing) = mpsc::channel(ASKS_MAX);
+        let mut work = Work {
+            asks,
+            running: JoinSet::new(),
+            leases: HashMap::new(),
+            lease: Duration::from_secs(30),
+            caught_up: false,
+            stopping: false,
+        };
+        let start = pb::ConsumeStart {
+            group: self.args.group.clone(),
+            client_name: "deskgate consume".to_owned(),
+            member_id: self.args.member.clone(),
+            max_outstanding_events: self.args.max_outstanding,
+            heartbeat_interval: None,
+        };
+        work.ask(Ask::Start(start)).await?;
+        let answered = client.consume(ReceiverStream::new(outgoing)).await;
+        let mut stream = answered.map_err(|status| sort(&status))?.into_inner();
+        let mut silence_max = Duration::from_secs(45);
+        let mut heard = Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                told = stream.message() => {
+                    let Some(told) = told.map_err(|status| sort(&status))? else { return Ok(()) };
+                    heard = Instant::now();
+                    if let Some(Told::Started(started)) = &told.message {
+                        silence_max = span(started.heartbeat_interval.as_ref(), Duration::from_secs(15)) * 3;
+                    }
+                    self.told(&mut work, told.message)?;
+                }
+                Some(ended) = work.running.join_next_with_id() => work.settle(ended).await?,
+                _ = ticks.tick() => work.extend().await?,
+                () = interrupted(&mut self.interrupts) => {
+                    if self.leaving {
+                        return Ok(());
+                    }
+                    self.leaving = true;
+                    say(&format!("waiting for {} that run; once more ends them", work.running.len()))?;
+                }
+                () = tokio::time::sleep_until(heard + silence_max) => {
+                    return Err(Broken::Passes("the stream is silent for three heartbeats".to_owned()));
+                }
+            }
+            if self.leaving || (self.args.stop && work.caught_up && work.running.is_empty()) {
+                self.leaving = true;
+                work.stop().await?;
+            }
+        }
+    }
+
+    fn told(&mut self, work: &mut Work, told: Option<Told>) -> Result<(), Broken> {
+        match told {
+            Some(Told::Started(started)) => {
+                self.joined = true;
+                let group = started.consumer_group.unwrap_or_default();
+                work.lease = span(group.ack_deadline.as_ref(), work.lease);
+                let behind = group.status.map(|status| status.events_behind).unwrap_or_default();
+                say(&format!("member {} of {}, {behind} events behind", started.member_id, group.group))?;
+            }
+            Some(Told::Delivery(delivery)) => {
+                let event = delivery.event.clone().unwrap_or_default();
+                let line = self.json.line("Event", &event).map_err(Broken::Ends)?;
+                let exec = Exec::new(&self.args.exec, line, &delivery, &event);
+                let id = delivery.delivery_id;
+                let task = work.running.spawn({
+                    let id = id.clone();
+                    async move { (id, exec.run().await) }
+                });
+                work.leases.insert(task.id(), (id, Instant::now() + work.lease / 2));
+            }
+            Some(Told::Settled(report)) => {
+                for result in report.results.iter().filter(|result| result.state() != pb::SettleState::Done) {
+                    let state =
+                        result.state().as_str_name().trim_start_matches("SETTLE_STATE_").to_lowercase();
+                    say(&format!(
+                        "settling {} was {state}: the event may come again",
+                        printable(&result.delivery_id)
+                    ))?;
+                }
+            }
+            Some(Told::CaughtUp(_)) => work.caught_up = true,
+            Some(Told::Gap(gap)) => {
+                say(&format!("gap: events are lost to the group ({})", printable(&gap.reason)))?;
+            }
+            Some(Told::GoingAway(_)) => say("the gateway stops; finishing what runs")?,
+            Some(Told::Checkpoint(_) | Told::Stopped(_)) | None => {}
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    async fn ask(&self, message: Ask) -> Result<(), Broken> {
+        let asked = self.asks.send(pb::ConsumeRequest { message: Some(message) }).await;
+        asked.map_err(|_closed| Broken::Passes("the stream broke off".to_owned()))
+    }
+
+    async fn tell(&self, delivery_id: String, outcome: Outcome) -> Result<(), Broken> {
+        let settlement = pb::Settlement { delivery_id, outcome: Some(outcome) };
+        self.ask(Ask::Settle(pb::SettleBatch { batch_id: 0, settlements: vec![settlement] })).await
+    }
+
+    /// A command has ended.
+    async fn settle(
+        &mut self,
+        ended: Result<(Id, (String, End)), tokio::task::JoinError>,
+    ) -> Result<(), Broken> {
+        let (task, delivery_id, end) = match ended {
+            Ok((task, (delivery_id, end))) => (task, delivery_id, end),
+            Err(error) => {
+                let id = self.leases.get(&error.id()).map(|(id, _)| id.clone()).unwrap_or_default();
+                (error.id(), id, End::Failed("it broke off".to_owned()))
+            }
+        };
+        self.leases.remove(&task);
+        let outcome = match end {
+            End::Good => Outcome::Ack(pb::Ack {}),
+            End::Failed(reason) => {
+                say(&format!("{}: {reason}; it comes again", printable(&delivery_id)))?;
+                Outcome::Retry(pb::Retry { delay: None, reason })
+            }
+        };
+        self.tell(delivery_id, outcome).await
+    }
+
+    /// Moves the deadlines of what still runs.
+    async fn extend(&mut self) -> Result<(), Broken> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (id, at) in self.leases.values_mut().filter(|(_, at)| *at <= now) {
+            *at = now + self.lease / 2;
+            due.push(id.clone());
+        }
+        for id in due {
+            let by = prost_types::Duration::try_from(self.lease).unwrap_or_default();
+            self.tell(id, Outcome::Extend(pb::Extend { by: Some(by) })).await?;
+        }
+        Ok(())
+    }
+
+    /// Says once that no more is wanted.
+    async fn stop(&mut self) -> Result<(), Broken> {
+        if self.stopping {
+            return Ok(());
+        }
+        self.stopping = true;
+        self.ask(Ask::Stop(pb::ConsumeStop {})).await
+    }
+}
+
+fn span(span: Option<&prost_types::Duration>, default: Duration) -> Duration {
+    let told = span.and_then(|span| Duration::try_from(*span).ok());
+    told.filter(|span| !span.is_zero()).unwrap_or(default)
+}

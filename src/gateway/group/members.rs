@@ -1,0 +1,134 @@
+//! Who shares the work, and whose turn it is: least in hand first, then whoever had none for longest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::Seq;
+
+/// A member of a group, for as long as it is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u64);
+
+/// The members.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    members: BTreeMap<MemberId, Member>,
+    turns: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    held: BTreeSet<Seq>,
+    bytes: usize,
+    /// The most it holds.
+    held_max: usize,
+    bytes_max: usize,
+    /// How many more it takes now.
+    room: usize,
+    /// When it last had one.
+    turn: u64,
+    /// Its leases do not end with it.
+    pulls: bool,
+}
+
+impl Members {
+    pub(super) fn join(&mut self, id: MemberId, held_max: usize, bytes_max: usize, pulls: bool) {
+        let member =
+            Member { held: BTreeSet::new(), bytes: 0, held_max, bytes_max, room: 0, turn: self.turns, pulls };
+        self.members.insert(id, member);
+    }
+
+    pub(super) fn set_room(&mut self, id: MemberId, room: usize) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.room = room;
+        }
+    }
+
+    /// Forgets a member; answers what it holds.
+    pub(super) fn leave(&mut self, id: MemberId) -> BTreeSet<Seq> {
+        self.members.remove(&id).map(|member| member.held).unwrap_or_default()
+    }
+
+    /// What a member holds.
+    pub(super) fn held(&self, id: MemberId) -> usize {
+        self.members.get(&id).map_or(0, |member| member.held.len())
+    }
+
+    /// Which events a member holds.
+    pub(super) fn hold(&self, id: MemberId) -> Vec<Seq> {
+        self.members.get(&id).map(|member| member.held.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Gives an event to whoever is next and can take it; answers who, and whether the lease ends with them.
+    pub(super) fn give(&mut self, seq: Seq, weight: usize) -> Option<(MemberId, bool)> {
+        let can_take = |member: &Member| {
+            let fits = member.bytes.saturating_add(weight) <= member.bytes_max || member.bytes == 0;
+            member.room > 0 && member.held.len() < member.held_max && fits
+        };
+        let next = self.members.iter_mut().filter(|(_, member)| can_take(member));
+        let (id, member) = next.min_by_key(|(id, member)| (member.held.len(), member.turn, **id))?;
+        self.turns = self.turns.saturating_add(1);
+        member.turn = self.turns;
+        member.room = member.room.saturating_sub(1);
+        member.bytes = member.bytes.saturating_add(weight);
+        if !member.pulls {
+            member.held.insert(seq);
+        }
+        Some((*id, !member.pulls))
+    }
+
+    pub(super) fn give_back(&mut self, id: MemberId, seq: Seq, weight: usize) {
+        if let Some(member) = self.members.get_mut(&id)
+            && member.held.remove(&seq)
+        {
+            member.bytes = member.bytes.saturating_sub(weight);
+        }
+    }
+
+    /// Nobody holds anything any more.
+    pub(super) fn clear(&mut self) {
+        for member in self.members.values_mut() {
+            member.held.clear();
+            member.bytes = 0;
+        }
+    }
+
+    /// Whether anybody could take an event.
+    pub(super) fn any_room(&self) -> bool {
+        self.members.values().any(|member| member.room > 0 && member.held.len() < member.held_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_least_is_next_and_equals_take_turns() {
+        let mut members = Members::default();
+        for id in 1..=3 {
+            members.join(MemberId(id), 3, 1_000, false);
+            members.set_room(MemberId(id), 9);
+        }
+        let given: Vec<_> = (1..=10).map(|seq| members.give(Seq(seq), 1).map(|(id, _)| id.0)).collect();
+        let in_turn = [1, 2, 3, 1, 2, 3, 1, 2, 3].map(Some);
+        assert_eq!((&given[..9], given[9]), (&in_turn[..], None), "each holds three");
+        members.give_back(MemberId(3), Seq(3), 1);
+        members.give_back(MemberId(3), Seq(6), 1);
+        members.give_back(MemberId(1), Seq(1), 1);
+        let given: Vec<_> = (11..=14).map(|seq| members.give(Seq(seq), 1).map(|(id, _)| id.0)).collect();
+        assert_eq!(given, [Some(3), Some(1), Some(3), None]);
+    }
+
+    #[test]
+    fn bytes_count_but_one_event_always_fits() {
+        let mut members = Members::default();
+        members.join(MemberId(1), 9, 100, false);
+        members.set_room(MemberId(1), 9);
+        assert!(members.give(Seq(1), 500).is_some());
+        assert!(members.give(Seq(2), 1).is_none());
+        members.give_back(MemberId(1), Seq(1), 500);
+        assert!(members.give(Seq(2), 60).is_some());
+        assert!(members.give(Seq(3), 60).is_none());
+        assert!(members.give(Seq(3), 40).is_some());
+    }
+}

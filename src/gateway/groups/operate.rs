@@ -1,0 +1,125 @@
+//! What a group's task is told to do.
+
+use super::GroupError;
+use super::actor::Actor;
+use super::input::{Input, Reply, Results, SettleState, Settlement};
+use crate::domain::Seq;
+use crate::domain::filter::Filter;
+use crate::domain::group::GroupSettings;
+use crate::gateway::group::{Rules, Settled};
+use crate::store::groups::{Group, Updated};
+
+impl Actor {
+    pub(super) async fn take(&mut self, input: Input) {
+        match input {
+            Input::Join(joining) => self.join(joining),
+            Input::Stop { member, at_once } => self.stop(member, at_once),
+            Input::Broke(member) => self.broke(member),
+            Input::Settle(settlements, results) => self.settle(settlements, results),
+            Input::Pull { member, count_max, wait, client_name, reply } => {
+                self.pull(member, (count_max, wait), client_name, reply);
+            }
+            Input::Seek { to, reply } => self.seek(to, reply),
+            Input::Update { expected, settings, reply } => {
+                let updated = self.update(expected, *settings).await;
+                drop(reply.send(updated));
+            }
+            Input::Delete { expected, reply } => {
+                let deleted = self.delete(expected).await;
+                drop(reply.send(deleted));
+            }
+            Input::Replay(which, reply) => {
+                let count = self.machine.replay(&which);
+                self.pending.counts.push((reply, count));
+            }
+            Input::Discard(which, reply) => {
+                let count = self.machine.discard(&which);
+                self.pending.counts.push((reply, count));
+            }
+        }
+    }
+
+    fn settle(&mut self, settlements: Vec<Settlement>, results: Results) {
+        let now = self.steady.now();
+        let mut states = Vec::with_capacity(settlements.len());
+        for (id, outcome) in settlements {
+            let id = id.filter(|id| id.group == self.group.id);
+            let settled = id.map_or(Settled::Unknown, |id| {
+                let (_, random) = self.parts.ids.next().as_u64_pair();
+                let random = u32::try_from(random & u64::from(u32::MAX)).unwrap_or_default();
+                self.machine.settle((id.seq, id.token), outcome, now, random)
+            });
+            let state = match settled {
+                Settled::Done(fate) => {
+                    self.metrics.settled(&self.name, fate);
+                    SettleState::Done
+                }
+                Settled::AlreadyDone => SettleState::AlreadyDone,
+                Settled::Stale => SettleState::Stale,
+                Settled::Unknown => SettleState::Unknown,
+            };
+            self.metrics.not_settled(&self.name, state);
+            states.push(state);
+        }
+        self.pending.results.push((results, states));
+    }
+
+    fn seek(&mut self, to: Seq, reply: Reply<u64>) {
+        let from = self.machine.floor();
+        // What is on its way is not theirs any more.
+        for member in self.members.values() {
+            drop(member.outbox.call_all_back());
+        }
+        self.machine.seek(to);
+        self.bodies.clear();
+        self.expired = None;
+        self.live = false;
+        self.more = true;
+        tracing::info!(group = &*self.name, from = from.0, to = to.0, "a consumer group was moved");
+        self.pending.moved.push((reply, from.0.abs_diff(to.0)));
+    }
+
+    async fn update(&mut self, expected: Option<u64>, settings: GroupSettings) -> Result<Group, GroupError> {
+        let name = self.group.name.clone();
+        match self.parts.store.update_group(self.group.id, expected, settings.clone()).await? {
+            Updated::Done(revision) => {
+                let before = std::mem::replace(&mut self.group.settings, settings);
+                self.group.revision = revision;
+                self.machine.set_rules(Rules::from(&self.group.settings));
+                if before.filter != self.group.settings.filter {
+                    self.filter = Filter::of(&self.group.settings.filter);
+                    self.machine.refilter();
+                    self.bodies.clear();
+                }
+                self.expired = None;
+                self.more = true;
+                tracing::info!(
+                    group = &*self.name,
+                    revision,
+                    "the settings of a consumer group were changed"
+                );
+                Ok(self.group.clone())
+            }
+            Updated::Changed(revision) => Err(GroupError::Changed { name, id: self.group.id, revision }),
+            Updated::Gone => Err(GroupError::NotFound(name)),
+        }
+    }
+
+    async fn delete(&mut self, expected: Option<u64>) -> Result<(), GroupError> {
+        let name = self.group.name.clone();
+        match self.parts.store.delete_group(self.group.id, expected).await? {
+            Updated::Done(_) => {}
+            Updated::Changed(revision) => {
+                return Err(GroupError::Changed { name, id: self.group.id, revision });
+            }
+            Updated::Gone => return Err(GroupError::NotFound(name)),
+        }
+        tracing::info!(group = &*self.name, "a consumer group was deleted");
+        self.deleted = true;
+        self.end_all(&GroupError::NotFound(name));
+        for (results, states) in std::mem::take(&mut self.pending.results) {
+            results.tell(states);
+        }
+        Ok(())
+    }
+}

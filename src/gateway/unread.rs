@@ -1,0 +1,174 @@
+//! Warns before a consumer group loses events that it has not read: an event `gateway.alert` once, while there is
+//! time to do something, and another one when the danger is over. It only looks; what goes is retention's to say.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::alerts::alert;
+use crate::clock::Clock;
+use crate::shutdown::Shutdown;
+use crate::store::groups::{Group, GroupId, GroupStore};
+use crate::store::{Bounds, EventLog, ReadError};
+
+mod outlook;
+
+use outlook::{Sight, danger_within, time_left};
+
+/// Between two looks, where events are kept for long.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Looks that an estimate goes back over: half an hour.
+const LOOKS_MAX: usize = 30;
+
+/// The alert's reason while a group is about to lose events.
+const EXPIRING: &str = "UNREAD_EVENTS_EXPIRE";
+/// And once it no longer is.
+const SAFE: &str = "UNREAD_EVENTS_SAFE";
+
+/// Watches over what groups have not read.
+#[derive(Debug)]
+pub struct Unread {
+    log: Arc<dyn EventLog>,
+    groups: Arc<dyn GroupStore>,
+    clock: Arc<dyn Clock>,
+    seen: HashMap<GroupId, Seen>,
+}
+
+/// What is kept of one group.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: VecDeque<Sight>,
+    alerted: bool,
+}
+
+impl Unread {
+    /// Watches the groups that read `log`.
+    pub fn new(log: Arc<dyn EventLog>, groups: Arc<dyn GroupStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { log, groups, clock, seen: HashMap::new() }
+    }
+
+    /// Looks now and then, in a task of its own, until the process is told to stop.
+    pub fn watch(mut self, shutdown: &Shutdown) {
+        let soft = shutdown.soft().clone();
+        drop(shutdown.spawn(async move {
+            loop {
+                let interval = match self.look().await {
+                    Ok(retention) => LOOK_INTERVAL.min(retention / 30).max(Duration::from_secs(1)),
+                    Err(error) => {
+                        tracing::debug!(%error, "whether groups lose events could not be looked at");
+                        LOOK_INTERVAL
+                    }
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(interval) => {}
+                    () = soft.cancelled() => return,
+                }
+            }
+        }));
+    }
+
+    /// Looks once; answers how long events are kept.
+    async fn look(&mut self) -> Result<Duration, ReadError> {
+        let groups = self.groups.groups().await?;
+        self.seen.retain(|id, _| groups.iter().any(|group| group.id == *id));
+        let bounds = self.log.bounds().await?;
+        for group in groups {
+            let sight = self.sight(&bounds, &group).await?;
+            let seen = self.seen.entry(group.id).or_default();
+            if seen.looks.back().is_some_and(|last| last.settled_through > sight.settled_through) {
+                seen.looks.clear(); // it was set back: how fast it was tells nothing
+            }
+            if seen.looks.len() >= LOOKS_MAX {
+                seen.looks.pop_front();
+            }
+            seen.looks.push_back(sight);
+            let Some(then) = seen.looks.front() else { continue };
+            let (left, danger) = (time_left(then, &sight), danger_within(then, &sight));
+            let told = match left {
+                Some(left) if !seen.alerted && left <= danger => losing(&group, &sight, left),
+                Some(left) if seen.alerted && left <= danger.saturating_mul(2) => continue,
+                Some(_) | None if seen.alerted => safe(&group, &sight),
+                Some(_) | None => continue,
+            };
+            let (reason, description, details) = told;
+            tracing::warn!(group = group.name, reason, "{description}");
+            match self.log.append(vec![alert(Arc::from(""), reason, description, details)]).await {
+                Ok(_) => seen.alerted = reason == EXPIRING,
+                Err(error) => {
+                    tracing::warn!(%error, "an alert could not be stored; the next look tries again");
+                }
+            }
+        }
+        Ok(bounds.retention)
+    }
+
+    async fn sight(&self, bounds: &Bounds, group: &Group) -> Result<Sight, ReadError> {
+        let settled_through = group.floor;
+        let next = match self.log.read(settled_through, 1).await {
+            Ok(events) => events.first().map(|stored| stored.event.receive_time),
+            Err(ReadError::Trimmed { .. }) => bounds.earliest_time,
+            Err(error) => return Err(error),
+        };
+        let now = self.clock.now();
+        let age = |received: Timestamp| now.duration_since(received).max(SignedDuration::ZERO).unsigned_abs();
+        Ok(Sight {
+            at: now,
+            settled_through,
+            pinned: group.settings.pin_retention,
+            oldest_unread: next.map_or(Duration::ZERO, age),
+            trimmed: bounds.trimmed,
+            last: bounds.last,
+            retention: bounds.retention,
+            live_bytes: bounds.live_bytes,
+            live_bytes_max: bounds.live_bytes_max,
+        })
+    }
+}
+
+/// A reason, what it means for people, and the details, for programs.
+type Words = (&'static str, String, Map<String, Value>);
+
+fn losing(group: &Group, sight: &Sight, left: Duration) -> Words {
+    let name = &group.name;
+    let (behind, when) = (sight.events_behind(), about(left));
+    let kept = if group.settings.pin_retention {
+        "store.max_size and store.pin_max_size say"
+    } else {
+        "store.retention and store.max_size say"
+    };
+    let text = format!(
+        "the group {name} loses events that it has not read, at this pace in about {when}: it is {behind} events \
+         behind, the oldest received {} ago. Give it more members, or mend what holds them up; {kept} how much is kept",
+        about(sight.oldest_unread)
+    );
+    let details = json!({
+        "group": name, "events_behind": behind.to_string(), "seconds_left": left.as_secs().to_string(),
+        "oldest_unread_seconds": sight.oldest_unread.as_secs().to_string(),
+    });
+    (EXPIRING, text, object(details))
+}
+
+fn safe(group: &Group, sight: &Sight) -> Words {
+    let (group, behind) = (&group.name, sight.events_behind());
+    let text = format!("the group {group} no longer loses unread events: it is {behind} events behind");
+    (SAFE, text, object(json!({"group": group, "events_behind": behind.to_string()})))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(object) = value { object } else { Map::new() }
+}
+
+/// A time as people say it.
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [("d", 86_400), ("h", 3_600), ("min", 60)];
+    let unit = units.into_iter().find(|(_, size)| seconds >= size * 2);
+    unit.map_or_else(|| format!("{seconds} s"), |(unit, size)| format!("{} {unit}", seconds / size))
+}
+
+#[cfg(test)]
+mod tests;
