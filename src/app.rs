@@ -28,7 +28,6 @@ use crate::gateway::desk::{CommandMetrics, Desk, DeskParts, QueueLimits};
 use crate::gateway::directory::Directory;
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
-use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers, Silence, SilenceAfter};
 use crate::grpc::{Grpc, Limits, Parts};
 use crate::lime::{Command, LimeUri, Method, ReplyStatus};
 use crate::shutdown::Shutdown;
@@ -38,6 +37,7 @@ use crate::webhook::{Webhook, WebhookMetrics};
 use crate::{admin, telemetry, webhook};
 
 mod directory;
+mod reconcile;
 
 pub use directory::routers_of;
 
@@ -105,7 +105,8 @@ impl App {
         let bots = watched(blip_of(config, &secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, &secrets, &bots, &blip_metrics)?;
         let config::Commands { accept_only_expiry, queue_max } = config.commands;
-        let readers = readers_of(config, &bots);
+        let own = (&clock, &ids, &shutdown);
+        let reconcilers = reconcile::start(config, &bots, &log, own, &mut registry);
         let desk = Desk::new(DeskParts {
             log: Arc::clone(&events),
             ledger,
@@ -117,19 +118,6 @@ impl App {
             queue: QueueLimits { expiry: accept_only_expiry, commands_max: queue_max },
         });
         desk.recover();
-        let reading_back = reconcile::Parts {
-            log: Arc::clone(&events),
-            ledger: log.clone(),
-            keys: log.clone(),
-            notebook: log.clone(),
-            clock: Arc::clone(&clock),
-            ids: Arc::clone(&ids),
-            shutdown: shutdown.clone(),
-            metrics: ReconcileMetrics::register(&mut registry),
-            settings: reconcile_settings(&config.reconcile),
-        };
-        let reconcilers = Reconcilers::start(&reading_back, readers);
-
         log.register_metrics(&mut registry);
         let parts = Parts {
             log: events,
@@ -171,13 +159,7 @@ impl App {
         let serving = admin::serve(admin_listener, router, shutdown.clone(), closing.clone());
         edges.spawn_service("admin", async move { Ok(serving.await?) });
         shutdown.spawn_service("secrets", follow_secrets(secrets, source, shutdown.clone()));
-        drop(shutdown.spawn({
-            let soft = shutdown.soft().clone();
-            async move {
-                soft.cancelled().await;
-                webhooks.drained().await;
-            }
-        }));
+        drop(shutdown.spawn(answered(shutdown.soft().clone(), webhooks)));
         Ok(Self { addresses, shutdown, edges, closing, log })
     }
 
@@ -214,6 +196,12 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Ends once the webhooks that were accepted before the stop have their answers.
+async fn answered(soft: CancellationToken, webhooks: Arc<Webhook<Ingest>>) {
+    soft.cancelled().await;
+    webhooks.drained().await;
 }
 
 /// Logs what the drain leaves behind: whatever was accepted is durable, so these are commands.
@@ -298,36 +286,6 @@ fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMa
         (bot, api)
     };
     bots.into_iter().map(watch).collect()
-}
-
-/// Who is read back, and at which rate.
-fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<reconcile::BotParts> {
-    let reader = |bot: &config::Bot| {
-        let api = Arc::clone(ways.get(&*bot.name)?);
-        let (name, commands_per_second) = (Arc::clone(&bot.name), bot.rates.commands);
-        Some(reconcile::BotParts { name, api, commands_per_second })
-    };
-    config.bots.iter().filter_map(reader).collect()
-}
-
-fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
-    let config::Reconcile {
-        enabled,
-        share_percent,
-        interval,
-        grace,
-        earlier,
-        lookback,
-        silence,
-        business_hours,
-    } = *config;
-    let after = match silence {
-        config::Silence::Off => None,
-        config::Silence::Learnt => Some(SilenceAfter::Learnt),
-        config::Silence::After(time) => Some(SilenceAfter::Time(time)),
-    };
-    let silence = Silence { after, hours: business_hours };
-    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback, silence }
 }
 
 /// A way to Blip with a key of a bot's: its own, or its router's.

@@ -131,13 +131,13 @@ impl Model {
             ..Ticket::default()
         };
         if told {
-            self.tell(find::told(&Arc::from(BOT), document.clone()));
+            self.tell(&find::told(&Arc::from(BOT), document.clone()));
         }
         self.attendances.push(Attendance { document, said: Vec::new() });
     }
 
     /// A webhook that arrives.
-    fn tell(&mut self, event: NewEvent) {
+    fn tell(&mut self, event: &NewEvent) {
         let id = event.ticket_id.clone().unwrap();
         let undocumented = self.log.states.get(&id).is_none_or(|state| state.ticket.is_none());
         self.log.append(event.clone(), self.now.date);
@@ -163,7 +163,7 @@ impl Model {
         let document = attendance.document.clone();
         if told && !message.sent {
             let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
-            self.tell(item.event(&Arc::from(BOT), &document).unwrap());
+            self.tell(&item.event(&Arc::from(BOT), &document).unwrap());
         }
     }
 
@@ -175,7 +175,7 @@ impl Model {
         document.status_time = Some(date);
         let document = document.clone();
         if told {
-            self.tell(find::told(&Arc::from(BOT), document));
+            self.tell(&find::told(&Arc::from(BOT), document));
         }
     }
 
@@ -315,7 +315,8 @@ impl Model {
     fn append(&mut self, event: NewEvent) {
         let before = self.log.events.len();
         self.log.append(event, self.now.date);
-        for event in self.log.events[before..].to_vec() {
+        let new = self.log.events[before..].to_vec();
+        for event in &new {
             let ended = matches!(event.payload, Payload::TicketClosed(_) | Payload::TicketTransferred(_));
             let really = self.attendances.iter().find(|it| it.document.id == event.ticket_id).unwrap();
             let status = really.document.status;
