@@ -39,7 +39,15 @@ const LIVES_IN: [(&str, &[&str]); 7] = [
 ];
 
 /// Places without `async`, and without a clock of their own.
-const PURE: [&str; 3] = ["lime", "domain", "blip/policy"];
+const PURE: [&str; 7] = [
+    "lime",
+    "domain",
+    "blip/policy",
+    "gateway/reconcile/plan",
+    "gateway/reconcile/find",
+    "gateway/reconcile/watchdog.rs",
+    "gateway/reconcile/words.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -10,7 +10,7 @@ mod model;
 use model::{Model, rules};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn whatever_fails_nothing_that_lives_is_closed_and_all_is_found_once(seed: u64) {
