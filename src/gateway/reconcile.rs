@@ -148,3 +148,6 @@ fn rules_of(settings: &Settings, commands_per_second: u32) -> Rules {
         automatic: enabled,
     }
 }
+
+#[cfg(test)]
+mod tests;

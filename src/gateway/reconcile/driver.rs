@@ -114,7 +114,7 @@ impl Bot {
     pub(super) fn troubled(&self) {
         self.watchdog().refused(self.parts.clock.now());
         if self.rules.automatic {
-            let _number = self.planner().demand(self.now(), None);
+            self.planner().hasten(self.now());
             self.wake.notify_one();
         }
     }

@@ -286,6 +286,11 @@ impl Planner {
         self.number.saturating_add(1)
     }
 
+    /// A round is to begin soon; nobody waits for it.
+    pub fn hasten(&mut self, now: Now) {
+        self.due = Some(now.at);
+    }
+
     /// What to do now.
     pub fn next(&mut self, now: Now) -> Step {
         if self.rules.automatic && self.due.is_none() && self.round.is_none() {

@@ -243,8 +243,9 @@ impl Planner {
 
     /// A ticket is said not to exist, or cannot be read: that closes nothing. Where all are, reading is no use.
     pub(super) fn not_found(&mut self, code: Option<i64>) {
+        let listed = self.round.as_ref().map_or(0, |round| round.listed.len());
         if code == Some(67)
-            && self.reader.not_found()
+            && self.reader.not_found(listed)
             && let Some(round) = &mut self.round
         {
             round.break_off();

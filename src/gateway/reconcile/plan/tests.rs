@@ -190,3 +190,24 @@ fn a_question_that_is_never_answered_is_given_up() {
     model.run(1_000, false).unwrap();
     model.check();
 }
+
+/// Tickets that Blip has deleted are asked for in vain, and keep nobody else from being read.
+#[test]
+fn tickets_that_are_gone_hold_nobody_up() {
+    let mut model = Model::new(5);
+    for n in 0..60 {
+        model.open(true);
+        model.say(n, false);
+    }
+    model.pass(Duration::from_mins(5));
+    model.restart(None);
+    for _ in 0..30 {
+        // The first thirty, which are checked first.
+        model.attendances.remove(0);
+    }
+    model.planner.demand(model.now, None);
+    let report = model.run(10_000, false).unwrap();
+    assert!(report.complete && report.conversations >= 30, "{report:?}");
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}

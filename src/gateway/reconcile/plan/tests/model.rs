@@ -233,10 +233,13 @@ impl Model {
             }
             Ask::Ticket { id } => {
                 let found = self.attendances.iter().find(|it| it.document.id == *id);
-                Answer::Ticket(found.map(|it| Box::new(it.document.clone())))
+                let gone = || Answer::Refused { code: Some(67), description: "not found".to_owned() };
+                found.map_or_else(gone, |it| Answer::Ticket(Some(Box::new(it.document.clone()))))
             }
             Ask::Said { id, skip } => {
-                let found = self.attendances.iter().find(|it| it.document.id == *id).unwrap();
+                let Some(found) = self.attendances.iter().find(|it| it.document.id == *id) else {
+                    return Answer::Refused { code: Some(67), description: "not found".to_owned() };
+                };
                 let ticket = json!({"id": id, "direction": "received", "date": found.document.create_time.unwrap().to_string(),
                     "type": "application/vnd.iris.ticket+json", "content": {"id": id}});
                 let mut thread = vec![ticket];
