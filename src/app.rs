@@ -32,6 +32,7 @@ use crate::{admin, telemetry, webhook};
 
 mod directory;
 mod parts;
+mod reconcile;
 
 pub use directory::routers_of;
 use parts::Ground;

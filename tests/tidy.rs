@@ -39,7 +39,17 @@ const LIVES_IN: [(&str, &[&str]); 7] = [
 ];
 
 /// Places without `async`, and without a clock of their own.
-const PURE: [&str; 5] = ["lime", "domain", "blip/policy", "gateway/group.rs", "gateway/group/"];
+const PURE: [&str; 9] = [
+    "lime",
+    "domain",
+    "blip/policy",
+    "gateway/group.rs",
+    "gateway/group/",
+    "gateway/reconcile/plan",
+    "gateway/reconcile/find",
+    "gateway/reconcile/watchdog.rs",
+    "gateway/reconcile/words.rs",
+];
 
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::{blip_of, directory};
+use super::{blip_of, directory, reconcile};
 use crate::blip::BlipApi;
 use crate::blip::metrics::BlipMetrics;
 use crate::clock::{Clock, Ids};
@@ -17,7 +17,6 @@ use crate::gateway::directory::Directory;
 use crate::gateway::groups::{GroupParts, Groups};
 use crate::gateway::ingest::Ingest;
 use crate::gateway::quarantine::Quarantine;
-use crate::gateway::reconcile::{self, ReconcileMetrics, Reconcilers, Silence, SilenceAfter};
 use crate::gateway::unread::Unread;
 use crate::grpc::{Limits, Parts};
 use crate::shutdown::Shutdown;
@@ -47,9 +46,9 @@ impl Ground<'_> {
         let blip_metrics = BlipMetrics::register(registry);
         let bots = watched(blip_of(config, secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, secrets, &bots, &blip_metrics, &alerts)?;
-        let readers = readers_of(config, &bots);
+        let own = (&self.clock, &self.ids, self.shutdown);
+        let reconcilers = reconcile::start(config, &bots, log, own, registry);
         let desk = self.desk(bots, registry);
-        let reconcilers = self.reconcilers(readers, registry);
         log.register_metrics(registry);
         let ids = Arc::clone(&self.ids);
         let parts = Parts {
@@ -82,21 +81,6 @@ impl Ground<'_> {
         });
         desk.recover();
         desk
-    }
-
-    fn reconcilers(&self, readers: Vec<reconcile::BotParts>, registry: &mut Registry) -> Reconcilers {
-        let parts = reconcile::Parts {
-            log: self.log.clone(),
-            ledger: self.log.clone(),
-            keys: self.log.clone(),
-            notebook: self.log.clone(),
-            clock: Arc::clone(&self.clock),
-            ids: Arc::clone(&self.ids),
-            shutdown: self.shutdown.clone(),
-            metrics: ReconcileMetrics::register(registry),
-            settings: reconcile_settings(&self.config.reconcile),
-        };
-        Reconcilers::start(&parts, readers)
     }
 
     fn groups(&self, registry: &mut Registry) -> Groups {
@@ -142,34 +126,4 @@ fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMa
         (bot, api)
     };
     bots.into_iter().map(watch).collect()
-}
-
-/// Who is read back, and at which rate.
-fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<reconcile::BotParts> {
-    let reader = |bot: &config::Bot| {
-        let api = Arc::clone(ways.get(&*bot.name)?);
-        let (name, commands_per_second) = (Arc::clone(&bot.name), bot.rates.commands);
-        Some(reconcile::BotParts { name, api, commands_per_second })
-    };
-    config.bots.iter().filter_map(reader).collect()
-}
-
-fn reconcile_settings(config: &config::Reconcile) -> reconcile::Settings {
-    let config::Reconcile {
-        enabled,
-        share_percent,
-        interval,
-        grace,
-        earlier,
-        lookback,
-        silence,
-        business_hours,
-    } = *config;
-    let after = match silence {
-        config::Silence::Off => None,
-        config::Silence::Learnt => Some(SilenceAfter::Learnt),
-        config::Silence::After(time) => Some(SilenceAfter::Time(time)),
-    };
-    let silence = Silence { after, hours: business_hours };
-    reconcile::Settings { enabled, share_percent, interval, grace, earlier, lookback, silence }
 }

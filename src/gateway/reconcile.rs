@@ -1,6 +1,6 @@
 //! Reading Blip back: what webhooks did not tell is found and appended, with origin *reconciliation*, each fact once.
 //!
-//! What to ask is the planner's to say ([`plan`], pure), what of the answers the log does not have is [`find`]'s
+//! What to ask is the planner's to say ([`plan`], pure), what of the answers the log does not have is `find`'s
 //! (pure). The driver, one task for each bot, asks, always after human commands and never more than a share of the
 //! bot's rate, and appends. `follow` reads the log for tickets that arrive and end.
 
@@ -148,3 +148,6 @@ fn rules_of(settings: &Settings, commands_per_second: u32) -> Rules {
         automatic: enabled,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::convert::{Invalid, InvalidField, span, timestamp};
 use super::pb;
 use super::status;
 use crate::gateway::reconcile::Progress;
-use crate::gateway::reconcile::plan::{Phase, Report};
+use crate::gateway::reconcile::plan::{Phase, ReaderFault, Report};
 use crate::shutdown::Shutdown;
 
 /// The least time between two messages.
@@ -103,7 +103,7 @@ impl Telling {
         let runs = !matches!(phase, pb::ReconcilePhase::Done | pb::ReconcilePhase::Waiting);
         let count = |count: usize| if runs { u64::try_from(count).unwrap_or(u64::MAX) } else { 0 };
         let paused = progress.paused.then_some("paused");
-        let trouble = progress.fault.map(|fault| fault.name()).or(paused).unwrap_or_default();
+        let trouble = progress.fault.map(ReaderFault::name).or(paused).unwrap_or_default();
         let found = progress.found.iter().filter_map(|(what, count)| {
             let before = self.found.get(what).copied().unwrap_or_default();
             let count = count.saturating_sub(before);

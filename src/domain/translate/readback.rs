@@ -89,16 +89,14 @@ fn item_of(object: &Map<String, Value>) -> Option<ThreadItem> {
     let speaker = if text("direction").is_some_and(|word| word.eq_ignore_ascii_case("received")) {
         Speaker::Customer
     } else {
-        match metadata.get("#messageEmitter") {
-            Some(emitter) if emitter.eq_ignore_ascii_case("human") => Speaker::Agent,
-            Some(_) => Speaker::Bot,
-            None if metadata.get("#stateId").is_some() => Speaker::Bot,
-            // What passed the desk on its way carries the mark of it.
-            None if !agent.is_empty() || raw_id.trim_start().len() > canonical_id(&raw_id).len() => {
-                Speaker::Agent
-            }
-            None => Speaker::Bot,
-        }
+        // What passed the desk on its way carries the mark of it.
+        let forwarded = raw_id.trim_start().len() > canonical_id(&raw_id).len();
+        let of_bot = metadata.get("#stateId").is_some();
+        let by_person =
+            metadata.get("#messageEmitter").map_or(!of_bot && (forwarded || !agent.is_empty()), |emitter| {
+                emitter.eq_ignore_ascii_case("human")
+            });
+        if by_person { Speaker::Agent } else { Speaker::Bot }
     };
     Some(ThreadItem {
         id: canonical_id(&raw_id).to_owned(),
@@ -181,8 +179,8 @@ mod tests {
             ("text/plain; charset=utf-8", json!("oi"), json!("oi")),
             (
                 "application/json",
-                json!({"a": 1.50, "b": [null, 9007199254740993_i64]}),
-                json!({"b": [null, 9007199254740993_i64], "a": 1.50}),
+                json!({"a": 1.50, "b": [null, 9_007_199_254_740_993_i64]}),
+                json!({"b": [null, 9_007_199_254_740_993_i64], "a": 1.50}),
             ),
             ("application/vnd.lime.media-link+json", link("one"), link("two")),
         ] {

@@ -12,7 +12,7 @@ impl Bot {
         let now = self.now();
         if self.rules.automatic && self.watchdog().should_look(now.date) {
             tracing::info!(bot = %self.name, "no webhook for longer than usual: reading Blip back");
-            let _number = self.planner().demand(now, None);
+            self.planner().hasten(now);
         }
         let fault = self.planner().reader_fault();
         // Before anything was read, that nothing is wrong says nothing.

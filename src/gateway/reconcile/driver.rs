@@ -114,7 +114,7 @@ impl Bot {
     pub(super) fn troubled(&self) {
         self.watchdog().refused(self.parts.clock.now());
         if self.rules.automatic {
-            let _number = self.planner().demand(self.now(), None);
+            self.planner().hasten(self.now());
             self.wake.notify_one();
         }
     }
@@ -308,11 +308,9 @@ impl Bot {
         self.progress.send_if_modified(|now| {
             let before = (now.round, now.phase, now.done, now.total, now.fault, now.paused);
             (now.fault, now.paused) = (fault, paused);
-            match progress {
-                Some((round, phase, done, total)) => {
-                    (now.round, now.phase, now.done, now.total) = (round, Some(phase), done, total);
-                }
-                None => (now.phase, now.done, now.total) = (None, 0, 0),
+            (now.phase, now.done, now.total) = (None, 0, 0);
+            if let Some((round, phase, done, total)) = progress {
+                (now.round, now.phase, now.done, now.total) = (round, Some(phase), done, total);
             }
             before != (now.round, now.phase, now.done, now.total, now.fault, now.paused)
         });

@@ -29,7 +29,9 @@ impl Bot {
                     }
                 }
                 Ok(events) => {
-                    events.iter().for_each(|event| self.heard(event));
+                    for event in &events {
+                        self.heard(event);
+                    }
                     at = events.last().map_or(at, |last| last.seq);
                     *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(at.0);
                     self.wake.notify_one();
@@ -52,7 +54,15 @@ impl Bot {
             Payload::TicketCreated(ticket) | Payload::TicketAssigned(ticket) => (ticket, Some(What::Arrived)),
             Payload::TicketClosed(ticket) | Payload::TicketTransferred(ticket) => (ticket, Some(What::Ended)),
             Payload::TicketUpdated { ticket, changed_fields: _ } => (ticket, None),
-            _ => return,
+            Payload::CustomerMessage { .. }
+            | Payload::AgentMessage { .. }
+            | Payload::MessageStatusChanged { .. }
+            | Payload::MessageDeleted { .. }
+            | Payload::CustomerTyping { .. }
+            | Payload::TicketContext(_)
+            | Payload::CommandSettled { .. }
+            | Payload::GatewayAlert { .. }
+            | Payload::Unknown { .. } => return,
         };
         let lives = !ticket.status.is_terminal();
         // An older event must not bring back what ended since.

@@ -38,7 +38,8 @@ const AT_ONCE: usize = 4;
 pub const LIVING_MAX: usize = 200_000;
 /// How often a question is asked that Blip does not answer.
 const TRIES_MAX: u32 = 4;
-/// The longest pause after Blip could not be asked.
+/// The shortest and the longest pause after Blip could not be asked.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// How long a ticket's messages can be read after it was made (R§10).
 const MESSAGES_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -285,6 +286,11 @@ impl Planner {
         self.number.saturating_add(1)
     }
 
+    /// A round is to begin soon; nobody waits for it.
+    pub fn hasten(&mut self, now: Now) {
+        self.due = Some(now.at);
+    }
+
     /// What to do now.
     pub fn next(&mut self, now: Now) -> Step {
         if self.rules.automatic && self.due.is_none() && self.round.is_none() {
@@ -336,8 +342,10 @@ impl Planner {
         known: &BTreeMap<String, TicketState>,
     ) -> Vec<Finding> {
         let Some(whose) = self.out.remove(ask) else { return Vec::new() };
-        let retry_after = match &answer {
-            Answer::Failed { retry_after, asked: _ } => Some(*retry_after),
+        let failed = match &answer {
+            // Where Blip was not asked at all, how long to leave it alone was told.
+            Answer::Failed { retry_after, asked: false } => Some((*retry_after).max(PAUSE_MIN)),
+            Answer::Failed { retry_after, asked: true } => Some(self.backoff().max(*retry_after)),
             Answer::KeyRefused => {
                 self.reader.fault(ReaderFault::KeyRefused);
                 Some(PAUSE_MAX)
@@ -345,8 +353,8 @@ impl Planner {
             Answer::Tickets { .. } | Answer::Ticket(_) | Answer::Said { .. } | Answer::Refused { .. } => None,
         };
         let mut answer = answer;
-        if let Some(retry_after) = retry_after {
-            self.pause(now, retry_after);
+        if let Some(pause) = failed {
+            self.pause(now, pause);
             if !self.is_hopeless(ask, &answer) {
                 self.again.push_back((ask.clone(), whose));
                 return Vec::new();
@@ -440,11 +448,15 @@ impl Planner {
         *tries >= TRIES_MAX
     }
 
-    fn pause(&mut self, now: Now, retry_after: Duration) {
-        let backoff = Duration::from_secs(2_u64.saturating_pow(self.failures.min(6))).min(PAUSE_MAX);
+    /// How long Blip is left alone after another question without an answer.
+    fn backoff(&mut self) -> Duration {
+        let backoff = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(self.failures.min(6)));
         self.failures = self.failures.saturating_add(1);
-        let until = now.at.checked_add(backoff.max(retry_after));
-        self.paused = self.paused.max(until);
+        backoff.min(PAUSE_MAX)
+    }
+
+    fn pause(&mut self, now: Now, pause: Duration) {
+        self.paused = self.paused.max(now.at.checked_add(pause));
     }
 
     fn is_fresh(&self, now: Now, date: Option<Timestamp>) -> bool {

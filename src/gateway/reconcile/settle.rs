@@ -103,9 +103,10 @@ impl Bot {
             let Appended::At(stored) = appended else { continue };
             self.count(*kind, &stored.event);
             if matches!(kind, Kind::Created | Kind::Changed | Kind::Ended) {
-                let created = match &stored.event.payload {
-                    Payload::TicketCreated(ticket) => ticket.create_time,
-                    _ => None,
+                let created = if let Payload::TicketCreated(ticket) = &stored.event.payload {
+                    ticket.create_time
+                } else {
+                    None
                 };
                 self.planner().log_has(&stored.event.ticket_id, *kind != Kind::Ended, created);
             }

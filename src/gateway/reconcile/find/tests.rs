@@ -109,7 +109,7 @@ fn where_blip_tells_the_ticket_that_counts() {
 }
 
 /// What is missing, each with whether its place is uncertain; `known` are those the log has.
-fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<Ticket>) -> Vec<(String, bool)> {
+fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<&Ticket>) -> Vec<(String, bool)> {
     let (conversation, open) = (conversation(thread, true), ticket(TicketStatus::Open, None));
     let bot: Arc<str> = Arc::from("suporte");
     let now = Now { at: Instant::now(), date: minute(600) };
@@ -117,7 +117,7 @@ fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<Tick
     let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
     let ticket = (sequence > 0).then_some(open);
     let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };
-    let missing = missing(&bot, document.as_ref(), (&state, false), words, &known);
+    let missing = missing(&bot, document, (&state, false), words, &known);
     let told = missing.into_iter().map(|(event, _)| {
         let name = match &event.fact {
             Fact::Ticket(ticket) => ticket.blip_status.clone(),
@@ -148,7 +148,7 @@ fn a_ticket_nobody_told_of_is_told_whole_and_in_order() {
     closed.blip_status = "ClosedClient".to_owned();
     let told = |name: &str, uncertain| (name.to_owned(), uncertain);
     assert_eq!(
-        placed(&thread, &[], 0, Some(closed)),
+        placed(&thread, &[], 0, Some(&closed)),
         [told("Waiting", false), told("before", true), told("a", false), told("ClosedClient", false)]
     );
 }

@@ -29,7 +29,9 @@ impl Planner {
                 self.list_refused(code, &description);
                 return Vec::new();
             }
-            _ => return Vec::new(),
+            Answer::Ticket(_) | Answer::Said { .. } | Answer::KeyRefused | Answer::Failed { .. } => {
+                return Vec::new();
+            }
         };
         self.reader.listed();
         let mut findings = Vec::new();
@@ -138,7 +140,7 @@ impl Planner {
                 }
                 return;
             }
-            _ => return,
+            Answer::Ticket(_) | Answer::Said { .. } | Answer::KeyRefused | Answer::Failed { .. } => return,
         };
         if let Some(round) = &mut self.round {
             let ended = tickets.iter().filter(|ticket| ticket.status.is_terminal());
@@ -194,7 +196,11 @@ impl Planner {
                 self.not_found(code);
                 return Vec::new();
             }
-            _ => return Vec::new(),
+            Answer::Tickets { .. }
+            | Answer::Ticket(_)
+            | Answer::Said { .. }
+            | Answer::KeyRefused
+            | Answer::Failed { .. } => return Vec::new(),
         };
         self.reader.found();
         let state = known.filter(|state| state.last_sequence > 0);
@@ -232,13 +238,14 @@ impl Planner {
             round.left_out = round.left_out.saturating_add(1);
         }
         let news = !self.is_fresh(now, ticket.status_time) && is_news(state, &ticket);
-        news.then(|| Finding::Ticket(ticket)).into_iter().collect()
+        news.then_some(Finding::Ticket(ticket)).into_iter().collect()
     }
 
     /// A ticket is said not to exist, or cannot be read: that closes nothing. Where all are, reading is no use.
     pub(super) fn not_found(&mut self, code: Option<i64>) {
+        let listed = self.round.as_ref().map_or(0, |round| round.listed.len());
         if code == Some(67)
-            && self.reader.not_found()
+            && self.reader.not_found(listed)
             && let Some(round) = &mut self.round
         {
             round.break_off();

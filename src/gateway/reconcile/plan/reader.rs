@@ -1,7 +1,9 @@
 //! How well Blip can be read. Each way in which reading fails is recognised, and none of them says anything of a ticket.
 
-/// Refusals in a row, of tickets that the log has, from which on nothing is believed to be found at all.
-const NOT_FOUND_ROW_MAX: u32 = 5;
+/// Tickets that are said not to exist, and none that does, from which on nothing is believed to be found at all.
+const NOT_FOUND_MIN: usize = 5;
+/// The same while the list of living tickets is empty too: no more are asked for.
+const NOT_FOUND_MAX: usize = 20;
 
 /// What is wrong with reading from Blip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +43,9 @@ impl ReaderFault {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     fault: Option<ReaderFault>,
-    not_found_row: u32,
+    /// In this round.
+    found: usize,
+    not_found: usize,
     /// Lists are read until nothing is left, as a page that is not full has not been the last.
     pub(super) patient: bool,
 }
@@ -64,20 +68,17 @@ impl Reader {
 
     /// A ticket, or a conversation, was read.
     pub(super) fn found(&mut self) {
-        self.not_found_row = 0;
+        self.found = self.found.saturating_add(1);
         if self.fault == Some(ReaderFault::NothingFound) {
             self.fault = None;
         }
     }
 
-    /// A ticket is said not to exist. Whether that has become too much to believe.
-    pub(super) fn not_found(&mut self) -> bool {
-        self.not_found_row = self.not_found_row.saturating_add(1);
-        let all = self.not_found_row >= NOT_FOUND_ROW_MAX;
-        if all && self.fault.is_none() {
-            self.fault = Some(ReaderFault::NothingFound);
-        }
-        all
+    /// A ticket is said not to exist: some do not any more. Whether so many are, and none that exists, that it is no use
+    /// to ask for more; `listed` is how many Blip lists.
+    pub(super) fn not_found(&mut self, listed: usize) -> bool {
+        self.not_found = self.not_found.saturating_add(1);
+        listed == 0 && self.found == 0 && self.not_found >= NOT_FOUND_MAX
     }
 
     /// A page of living tickets was read.
@@ -87,8 +88,14 @@ impl Reader {
         }
     }
 
-    /// A round ended: what its lists were like, and whether they were right.
-    pub(super) fn round_ended(&mut self, listed: usize, left_out: usize, complete: bool) {
+    /// A round ended: what its lists were like, and whether they were right. Whether what it saw can be believed.
+    pub(super) fn round_ended(&mut self, listed: usize, left_out: usize, complete: bool) -> bool {
+        let nothing = self.found == 0 && self.not_found >= NOT_FOUND_MIN;
+        (self.found, self.not_found) = (0, 0);
+        if nothing {
+            self.fault = Some(ReaderFault::NothingFound);
+            return false;
+        }
         // Some tickets pass by a list while its pages are turned.
         let too_many = left_out > 3 && left_out.saturating_mul(20) > listed;
         let lists = match (listed, left_out) {
@@ -107,5 +114,6 @@ impl Reader {
         {
             self.fault = None;
         }
+        true
     }
 }

@@ -88,7 +88,9 @@ impl Planner {
                 self.try_again(now, id);
                 return self.read_through(id, whose);
             }
-            _ => return self.read_through(id, whose),
+            Answer::Tickets { .. } | Answer::Ticket(_) | Answer::KeyRefused | Answer::Failed { .. } => {
+                return self.read_through(id, whose);
+            }
         };
         // The ticket itself is part of its conversation: nothing at all is no answer.
         if skip == 0 && count == 0 {

@@ -194,8 +194,8 @@ impl Planner {
         if round.open > 0 || !(through || round.broken_off) || self.errands_of_round() {
             return None;
         }
-        let round = self.round.take()?;
-        self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
+        let mut round = self.round.take()?;
+        round.complete &= self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
         self.resume = None;
         if round.complete {
             let began = round.started.date;

@@ -10,7 +10,7 @@ mod model;
 use model::{Model, rules};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn whatever_fails_nothing_that_lives_is_closed_and_all_is_found_once(seed: u64) {
@@ -40,6 +40,7 @@ proptest! {
 
 /// 10,000 open tickets on the free plan's quota, of which a tenth is ours: how long a round takes.
 #[test]
+#[expect(clippy::print_stdout, reason = "how long it takes is to be seen")]
 fn a_full_round_of_ten_thousand_tickets_is_planned() {
     let mut model = Model::new(7);
     let mut rules = rules();
@@ -149,6 +150,64 @@ fn an_empty_list_is_told_and_closes_nothing() {
     assert_eq!(model.planner.reader_fault(), Some(ReaderFault::EmptyList));
     model.planner.demand(model.now, None);
     model.run(10_000, false).unwrap();
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}
+
+/// A conversation that Blip never gives, as if it broke on it, holds nobody up.
+#[test]
+fn a_question_that_is_never_answered_is_given_up() {
+    let mut model = Model::new(5);
+    for n in 0..20 {
+        model.open(true);
+        model.say(n, false);
+    }
+    model.pass(Duration::from_mins(5));
+    model.restart(None);
+    let mut report = None;
+    for _ in 0..1_000 {
+        match model.planner.next(model.now) {
+            Step::Ask(ask @ Ask::Said { .. }) if matches!(&ask, Ask::Said { id, .. } if id == "t00003") => {
+                model.take_in(&ask, Answer::Failed { retry_after: Duration::ZERO, asked: true });
+            }
+            Step::Ask(ask) => {
+                let answer = model.answer(&ask);
+                model.take_in(&ask, answer);
+            }
+            Step::Wait(until) => {
+                let time = until.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(done) => {
+                report = Some(done);
+                break;
+            }
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    assert!(report.is_some_and(|report| report.complete && report.conversations == 20));
+    model.planner.demand(model.now, None);
+    model.run(1_000, false).unwrap();
+    model.check();
+}
+
+/// Tickets that Blip has deleted are asked for in vain, and keep nobody else from being read.
+#[test]
+fn tickets_that_are_gone_hold_nobody_up() {
+    let mut model = Model::new(5);
+    for n in 0..60 {
+        model.open(true);
+        model.say(n, false);
+    }
+    model.pass(Duration::from_mins(5));
+    model.restart(None);
+    for _ in 0..30 {
+        // The first thirty, which are checked first.
+        model.attendances.remove(0);
+    }
+    model.planner.demand(model.now, None);
+    let report = model.run(10_000, false).unwrap();
+    assert!(report.complete && report.conversations >= 30, "{report:?}");
     assert_eq!(model.planner.reader_fault(), None);
     model.check();
 }

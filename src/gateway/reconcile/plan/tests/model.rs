@@ -131,13 +131,13 @@ impl Model {
             ..Ticket::default()
         };
         if told {
-            self.tell(find::told(&Arc::from(BOT), document.clone()));
+            self.tell(&find::told(&Arc::from(BOT), document.clone()));
         }
         self.attendances.push(Attendance { document, said: Vec::new() });
     }
 
     /// A webhook that arrives.
-    fn tell(&mut self, event: NewEvent) {
+    fn tell(&mut self, event: &NewEvent) {
         let id = event.ticket_id.clone().unwrap();
         let undocumented = self.log.states.get(&id).is_none_or(|state| state.ticket.is_none());
         self.log.append(event.clone(), self.now.date);
@@ -163,7 +163,7 @@ impl Model {
         let document = attendance.document.clone();
         if told && !message.sent {
             let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
-            self.tell(item.event(&Arc::from(BOT), &document).unwrap());
+            self.tell(&item.event(&Arc::from(BOT), &document).unwrap());
         }
     }
 
@@ -175,7 +175,7 @@ impl Model {
         document.status_time = Some(date);
         let document = document.clone();
         if told {
-            self.tell(find::told(&Arc::from(BOT), document));
+            self.tell(&find::told(&Arc::from(BOT), document));
         }
     }
 
@@ -233,10 +233,13 @@ impl Model {
             }
             Ask::Ticket { id } => {
                 let found = self.attendances.iter().find(|it| it.document.id == *id);
-                Answer::Ticket(found.map(|it| Box::new(it.document.clone())))
+                let gone = || Answer::Refused { code: Some(67), description: "not found".to_owned() };
+                found.map_or_else(gone, |it| Answer::Ticket(Some(Box::new(it.document.clone()))))
             }
             Ask::Said { id, skip } => {
-                let found = self.attendances.iter().find(|it| it.document.id == *id).unwrap();
+                let Some(found) = self.attendances.iter().find(|it| it.document.id == *id) else {
+                    return Answer::Refused { code: Some(67), description: "not found".to_owned() };
+                };
                 let ticket = json!({"id": id, "direction": "received", "date": found.document.create_time.unwrap().to_string(),
                     "type": "application/vnd.iris.ticket+json", "content": {"id": id}});
                 let mut thread = vec![ticket];
@@ -315,7 +318,8 @@ impl Model {
     fn append(&mut self, event: NewEvent) {
         let before = self.log.events.len();
         self.log.append(event, self.now.date);
-        for event in self.log.events[before..].to_vec() {
+        let new = self.log.events[before..].to_vec();
+        for event in &new {
             let ended = matches!(event.payload, Payload::TicketClosed(_) | Payload::TicketTransferred(_));
             let really = self.attendances.iter().find(|it| it.document.id == event.ticket_id).unwrap();
             let status = really.document.status;

@@ -1,0 +1,140 @@
+//! The driver over a store in memory and a Blip that has nothing, in paused time: when rounds begin.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::*;
+use crate::blip::BlipError;
+use crate::clock::{SequentialIds, SystemClock};
+use crate::lime::{Command, Reply, ReplyStatus};
+use crate::store::memory::MemoryLog;
+
+/// A Blip with an empty desk, which counts what it is asked, and on whose behalf.
+#[derive(Debug, Default)]
+struct Empty {
+    asked: Mutex<Vec<String>>,
+    failing: bool,
+}
+
+#[async_trait]
+impl BlipApi for Empty {
+    fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
+        assert_eq!(caller, Caller::background(), "it is never before a command");
+        self
+    }
+    async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
+        self.asked.lock().unwrap().push(command.uri.0.clone());
+        if self.failing {
+            return Err(BlipError::CircuitOpen { retry_after: Duration::from_secs(7) });
+        }
+        let status = ReplyStatus::Success(json!({"items": []}));
+        Ok(Reply { id: None, media_type: String::new(), status })
+    }
+    async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        unreachable!()
+    }
+    async fn notification(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
+        unreachable!()
+    }
+}
+
+struct World {
+    blip: Arc<Empty>,
+    reconcilers: Reconcilers,
+    shutdown: Shutdown,
+}
+
+fn world(enabled: bool, failing: bool, silence: Option<Duration>) -> World {
+    let week = Duration::from_hours(168);
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) =
+        (Arc::new(SystemClock), Arc::new(SequentialIds::default()));
+    let log = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
+    let shutdown = Shutdown::new();
+    let after = silence.map(SilenceAfter::Time);
+    let parts = Parts {
+        log: log.clone(),
+        ledger: log.clone(),
+        keys: log.clone(),
+        notebook: log,
+        clock,
+        ids,
+        shutdown: shutdown.clone(),
+        metrics: ReconcileMetrics::register(&mut Registry::default()),
+        settings: Settings {
+            enabled,
+            share_percent: 10,
+            interval: Duration::from_mins(15),
+            grace: Duration::from_secs(30),
+            earlier: None,
+            lookback: Duration::from_hours(24),
+            silence: Silence { after, hours: None },
+        },
+    };
+    let blip = Arc::new(Empty { failing, ..Empty::default() });
+    let api: Arc<dyn BlipApi> = blip.clone();
+    let bot = BotParts { name: "suporte".into(), api, commands_per_second: 48 };
+    World { reconcilers: Reconcilers::start(&parts, vec![bot]), blip, shutdown }
+}
+
+impl World {
+    async fn asked_after(&self, time: Duration) -> usize {
+        tokio::time::sleep(time).await;
+        self.blip.asked.lock().unwrap().len()
+    }
+
+    async fn stop(self) {
+        self.shutdown.soft().cancel();
+        self.shutdown.drained().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_comes_at_the_start_and_then_by_the_interval() {
+    let world = world(true, false, None);
+    assert_eq!(world.asked_after(Duration::from_mins(1)).await, 2, "a page of each list");
+    assert_eq!(world.asked_after(Duration::from_mins(13)).await, 2);
+    assert_eq!(world.asked_after(Duration::from_mins(2)).await, 4);
+    let asked: Vec<_> = world.blip.asked.lock().unwrap().clone();
+    assert!(asked[0].contains("status%20eq%20'Open'") && asked[1].contains("$closed=true"), "{asked:?}");
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn webhooks_that_could_not_be_stored_begin_a_round() {
+    let world = world(true, false, None);
+    assert_eq!(world.asked_after(Duration::from_mins(1)).await, 2);
+    for _ in 0..100 {
+        world.reconcilers.troubled("suporte");
+        world.reconcilers.troubled("nobody");
+    }
+    assert_eq!(world.asked_after(Duration::from_mins(1)).await, 4, "one, however many they are");
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_it_asks_only_on_demand() {
+    let world = world(false, false, None);
+    world.reconcilers.troubled("suporte");
+    assert_eq!(world.asked_after(Duration::from_hours(1)).await, 0);
+    let (round, mut progress) = world.reconcilers.demand("suporte", None).unwrap();
+    let over = |progress: &Progress| progress.last.as_ref().is_some_and(|report| report.number >= round);
+    progress.wait_for(over).await.unwrap();
+    assert_eq!(world.asked_after(Duration::from_hours(1)).await, 2);
+    assert!(world.reconcilers.demand("nobody", None).is_none());
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_blip_does_not_answer_it_is_left_alone_as_long_as_was_told() {
+    let world = world(true, true, None);
+    let asked = world.asked_after(Duration::from_secs(70)).await;
+    assert!((10..=11).contains(&asked), "every seven seconds: {asked}");
+    let found: BTreeMap<_, _> = world.reconcilers.demand("suporte", None).unwrap().1.borrow().found.clone();
+    assert!(found.is_empty());
+    world.stop().await;
+}
