@@ -1,7 +1,7 @@
 //! What tests of groups under fire share: members in other languages that write down what they see, a proxy that stops
 //! forwarding, load that outlasts a gateway, and members of our own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -184,6 +184,8 @@ pub(crate) struct Member {
     /// What it has written down.
     pub(crate) lines: Vec<Line>,
     began: tokio::time::Instant,
+    /// Deliveries that came while something else was waited for.
+    early: VecDeque<pb::Delivery>,
 }
 
 impl Member {
@@ -203,7 +205,7 @@ impl Member {
         };
         asks.send(pb::ConsumeRequest { message: Some(Ask::Start(start)) }).await.unwrap();
         let stream = groups.consume(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
-        let mut member = Self { asks, stream, lines: Vec::new(), began };
+        let mut member = Self { asks, stream, lines: Vec::new(), began, early: VecDeque::new() };
         let first = member.told().await;
         assert!(matches!(first, Told::Started(_)), "{first:?}");
         member
@@ -240,6 +242,9 @@ impl Member {
 
     /// The next delivery, whatever else comes before it.
     pub(crate) async fn delivery(&mut self) -> pb::Delivery {
+        if let Some(delivery) = self.early.pop_front() {
+            return delivery;
+        }
         loop {
             if let Told::Delivery(delivery) = self.told().await {
                 return delivery;
@@ -250,8 +255,10 @@ impl Member {
     /// The next report on settlements.
     pub(crate) async fn report(&mut self) -> pb::SettleReport {
         loop {
-            if let Told::Settled(report) = self.told().await {
-                return report;
+            match self.told().await {
+                Told::Settled(report) => return report,
+                Told::Delivery(delivery) => self.early.push_back(delivery),
+                _ => {}
             }
         }
     }

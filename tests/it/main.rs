@@ -24,6 +24,7 @@ mod desk;
 mod directory;
 mod events;
 mod faults;
+mod group_operator;
 mod groups_faults;
 mod history;
 mod matrix;
