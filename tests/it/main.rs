@@ -23,6 +23,7 @@ mod desk;
 mod directory;
 mod events;
 mod faults;
+mod groups;
 mod matrix;
 mod media;
 mod metrics;
