@@ -151,10 +151,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert!(error.to_string().contains("newer deskgate"));
 }
 
-/// Takes back what the fifth schema, and the sixth, have beside the fourth.
+/// Takes back what the fifth schema has beside the fourth.
 const WITHOUT_THE_FIFTH: &str =
-    "DROP TABLE consumer_groups; DROP TABLE group_settled; DROP TABLE group_attempts; DROP TABLE group_parked;
-    DROP INDEX commands_by_ticket; ALTER TABLE commands DROP COLUMN accept_only;
+    "DROP TABLE consumer_groups; DROP TABLE group_settled; DROP TABLE group_attempts;
+    DROP TABLE group_parked; DROP INDEX commands_by_ticket; ALTER TABLE commands DROP COLUMN accept_only;
     ALTER TABLE commands DROP COLUMN start_time;";
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod directory;
 mod events;
 mod faults;
 mod group_operator;
+mod groups;
 mod groups_faults;
 mod history;
 mod matrix;
