@@ -31,18 +31,20 @@ pub(crate) type Groups = ConsumerServiceClient<Channel>;
 pub(crate) struct Proxy {
     pub(crate) address: String,
     target: Arc<Mutex<String>>,
-    frozen: watch::Sender<bool>,
+    /// Of the connections that are made now.
+    frozen: Arc<Mutex<watch::Sender<bool>>>,
 }
 
 impl Proxy {
     pub(crate) async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (target, frozen) = (Arc::new(Mutex::new(target)), watch::Sender::new(false));
-        let proxy = Self { address, target: Arc::clone(&target), frozen: frozen.clone() };
+        let (target, frozen) =
+            (Arc::new(Mutex::new(target)), Arc::new(Mutex::new(watch::Sender::new(false))));
+        let proxy = Self { address, target: Arc::clone(&target), frozen: Arc::clone(&frozen) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (target, frozen) = (target.lock().unwrap().clone(), frozen.subscribe());
+                let (target, frozen) = (target.lock().unwrap().clone(), frozen.lock().unwrap().subscribe());
                 tokio::spawn(async move {
                     let Ok(gateway) = TcpStream::connect(target).await else { return };
                     let (from_client, to_client) = client.into_split();
@@ -63,7 +65,14 @@ impl Proxy {
 
     /// Connections stay, and nothing passes: what a cut cable looks like.
     pub(crate) fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.lock().unwrap().send_replace(frozen);
+    }
+
+    /// The same for the connections there are, for good; later ones pass.
+    pub(crate) fn cut_off(&self) {
+        let frozen = std::mem::replace(&mut *self.frozen.lock().unwrap(), watch::Sender::new(false));
+        frozen.send_replace(true);
+        std::mem::forget(frozen); // where it is dropped, they would end
     }
 }
 

@@ -34,6 +34,7 @@ mod metrics;
 mod operator;
 mod outbox;
 mod quarantine;
+mod recipes;
 mod sandbox;
 mod shutdown;
 mod support;
