@@ -121,18 +121,18 @@ impl Groups {
         let known = Arc::default();
         let groups = Self { parts, metrics, known, loaded, last_member: Arc::default() };
         gauges::register(&groups, registry);
-        let loader = groups.clone();
+        let all = groups.clone();
         drop(groups.parts.shutdown.spawn(async move {
-            let found = loader.parts.store.groups().await;
+            let found = all.parts.store.groups().await;
             if let Err(error) = &found {
                 tracing::error!(%error, "consumer groups cannot be read");
             }
             loading.send_replace(Some(found.map(|found| {
                 for group in found {
-                    loader.open(group);
+                    all.open(group);
                 }
             })));
-            loader.sweep().await;
+            all.sweep().await;
         }));
         groups
     }
@@ -206,7 +206,7 @@ impl Groups {
     ) -> Result<GroupView, GroupError> {
         self.ready().await?;
         match self.parts.store.create_group(name.clone(), settings, floor).await? {
-            Created::Fresh(group) => Ok(self.open(group).view()),
+            Created::Fresh(group) => Ok(self.open(*group).view()),
             Created::Taken => Err(GroupError::Exists(name)),
             Created::Full => {
                 Err(GroupError::Busy { name, what: format!("there are {GROUPS_MAX} consumer groups") })
@@ -372,7 +372,7 @@ impl Groups {
         let handle = self.handle(group).await?;
         let (reply, answer) = oneshot::channel();
         handle.tell(Input::Settle(settlements, Results::Call(reply))).await?;
-        answer.await.map_err(|_| handle.gone())
+        answer.await.map_err(|_closed| handle.gone())
     }
 }
 
@@ -391,7 +391,7 @@ impl Handle {
     }
 
     async fn tell(&self, input: Input) -> Result<(), GroupError> {
-        self.inbox.send(input).await.map_err(|_| self.gone())
+        self.inbox.send(input).await.map_err(|_closed| self.gone())
     }
 
     async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input) -> Result<T, GroupError> {

@@ -189,12 +189,11 @@ impl Outbox {
         let mut queue = self.lock();
         let mut back = Vec::new();
         for item in std::mem::take(&mut queue.items) {
-            match item {
-                ToMember::Delivery(delivery) => {
-                    queue.taken(&delivery);
-                    back.push(delivery.id);
-                }
-                other => queue.items.push_back(other),
+            if let ToMember::Delivery(delivery) = item {
+                queue.taken(&delivery);
+                back.push(delivery.id);
+            } else {
+                queue.items.push_back(item);
             }
         }
         back
