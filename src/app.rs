@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::HeaderValue;
+use prometheus_client::registry::Registry;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -119,23 +120,13 @@ impl App {
         desk.recover();
 
         log.register_metrics(&mut registry);
-        let groups = Groups::start(
-            GroupParts {
-                log: Arc::clone(&events),
-                store: log.clone(),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                shutdown: shutdown.clone(),
-            },
-            &mut registry,
-        );
         let parts = Parts {
             log: events,
             desk,
             directory: Directory::new(log.clone(), lines, Arc::clone(&ids), shutdown.clone()),
             media: directory::media_of(config, &secrets, &shutdown)?,
             quarantine: Quarantine::new(log.clone(), shutdown.clone()),
-            groups,
+            groups: groups_of(&log, (&clock, &ids), &shutdown, &mut registry),
             clock,
             ids: Arc::clone(&ids),
             shutdown: shutdown.clone(),
@@ -143,9 +134,8 @@ impl App {
         };
         let grpc = Grpc::new(parts.clone(), &mut registry);
         let (keys, body_bytes_max) = (secrets.webhook_keys(), config.webhook.body_bytes_max);
-        let ingest = Ingest::new(Arc::clone(&parts.log), alerts);
         let webhooks = Arc::new(Webhook::new(
-            ingest,
+            Ingest::new(Arc::clone(&parts.log), alerts),
             keys,
             body_bytes_max,
             WebhookMetrics::register(&mut registry),
@@ -245,6 +235,18 @@ fn open(
     let log = Arc::new(SqliteLog::open(config, Arc::clone(clock), Arc::clone(ids))?);
     Unread::new(log.clone(), log.clone(), Arc::clone(clock)).watch(shutdown);
     Ok(log)
+}
+
+/// Consumer groups over `log`.
+fn groups_of(
+    log: &Arc<SqliteLog>,
+    (clock, ids): (&Arc<dyn Clock>, &Arc<dyn Ids>),
+    shutdown: &Shutdown,
+    registry: &mut Registry,
+) -> Groups {
+    let (log, store) = (Arc::clone(log), Arc::clone(log));
+    let (clock, ids) = (Arc::clone(clock), Arc::clone(ids));
+    Groups::start(GroupParts { log, store, clock, ids, shutdown: shutdown.clone() }, registry)
 }
 
 /// The listeners of webhooks, of gRPC and of probes, in this order, and where they are.

@@ -111,7 +111,10 @@ impl Consumers {
         use pb::consume_request::Message;
         let soft = self.shared.shutdown.soft();
         let first = tokio::select! {
-            first = timeout(START_TIMEOUT, said.message()) => first.map_err(|_| status::no_start())?,
+            first = timeout(START_TIMEOUT, said.message()) => match first {
+                Ok(first) => first,
+                Err(_late) => return Err(status::no_start()),
+            },
             () = soft.cancelled() => return Err(status::draining()),
         };
         match first?.ok_or_else(status::no_request)?.message {

@@ -15,7 +15,7 @@ use crate::support::{Subject, message};
 
 async fn made(store: &Subject, name: &str, floor: u64) -> Group {
     match store.groups().create_group(name.to_owned(), GroupSettings::default(), Seq(floor)).await.unwrap() {
-        Created::Fresh(group) => group,
+        Created::Fresh(group) => *group,
         other => panic!("{other:?}"),
     }
 }

@@ -13,13 +13,13 @@ use super::bodies::Bodies;
 use super::commit::Pending;
 use super::input::Input;
 use super::members::{Connected, Pulling};
-use super::outbox::Lost;
+use super::outbox::{End, Lost, ToMember};
 use super::steady::Steady;
-use super::{GroupMetrics, GroupParts, GroupView, INPUTS_MAX, MemberView, READ_PAUSE};
+use super::{GroupError, GroupMetrics, GroupParts, GroupView, INPUTS_MAX, MemberView, READ_PAUSE};
 use crate::domain::Seq;
 use crate::domain::filter::Filter;
 use crate::gateway::group::{Group as Machine, MemberId, Rules};
-use crate::store::ReadError;
+use crate::store::{AppendError, ReadError};
 
 /// How often a group looks after what need not be at once: a floor that was moved by events nobody wants, and how old
 /// its oldest unsettled event is.
@@ -67,6 +67,18 @@ pub(super) struct Actor {
     oldest: Option<(Seq, Timestamp)>,
     oldest_due: Instant,
     blocked: (Instant, usize),
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // It broke down: members are not to wait for what never comes.
+        if std::thread::panicking() {
+            let broken = AppendError::Unavailable("the consumer group's task broke down".to_owned());
+            for member in self.members.values() {
+                member.outbox.push(ToMember::End(End::Failed(GroupError::Store(broken.clone()))));
+            }
+        }
+    }
 }
 
 impl Actor {
