@@ -227,8 +227,8 @@ impl Member {
     /// The next message but signs of life.
     pub(crate) async fn told(&mut self) -> Told {
         loop {
-            let told = timeout(PATIENCE, self.stream.message()).await.expect("no message").unwrap();
-            match told.expect("the stream ended").message {
+            let told = timeout(PATIENCE, self.stream.message()).await.unwrap().unwrap();
+            match told.unwrap().message {
                 Some(Told::Checkpoint(_)) | None => {}
                 Some(Told::Delivery(delivery)) => {
                     self.lines.push(Line::Delivered {

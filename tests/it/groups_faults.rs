@@ -157,8 +157,8 @@ async fn a_member_that_hangs_loses_its_event_and_cannot_settle_it() {
     // Its event is done, which an ack may be told; its own lease is over in any case.
     let told = [pb::SettleState::Stale, pb::SettleState::AlreadyDone];
     assert!(told.contains(&late.results[0].state()), "{late:?}");
-    let lines: Vec<_> = hangs.lines.into_iter().chain(lives.lines).collect();
-    let verdict = judge(&truth(&world).await, &lines, 30); // it need not have read all that it was sent
+    let seen: Vec<_> = hangs.lines.into_iter().chain(lives.lines).collect();
+    let verdict = judge(&truth(&world).await, &seen, 30); // it need not have read all that it was sent
     assert!(verdict.is_good(), "{verdict}");
 }
 

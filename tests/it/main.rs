@@ -35,6 +35,7 @@ mod operator;
 mod outbox;
 mod quarantine;
 mod recipes;
+mod retention;
 mod sandbox;
 mod shutdown;
 mod support;
