@@ -1,6 +1,7 @@
 //! One module a row, or a few that share a measurement.
 
 pub(crate) mod fanout;
+pub(crate) mod group;
 pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod latency;
