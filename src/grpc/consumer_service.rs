@@ -1,4 +1,4 @@
-//! `ConsumerService`: consumer groups, by stream ([`consume`](super::consume)) and by call. Reads a request, asks the
+//! `ConsumerService`: consumer groups, by stream ([`consume`]) and by call. Reads a request, asks the
 //! groups, and answers.
 
 use std::convert::Infallible;

@@ -92,8 +92,10 @@ impl Actor {
         let group = view.group;
         let kept = crate::store::groups::GroupState { floor: group.floor, ..Default::default() };
         let now = Instant::now();
+        let name = Arc::from(group.name.as_str());
+        metrics.appear(&name);
         Self {
-            name: group.name.as_str().into(),
+            name,
             filter: Filter::of(&group.settings.filter),
             machine: Machine::restore(Rules::from(&group.settings), kept, steady.now()),
             tail: parts.log.tail(),
