@@ -234,6 +234,8 @@ impl Actor {
             self.abandon();
             return false;
         }
+        // Whoever is answered may look at once.
+        self.publish();
         self.send();
         self.answer_pulls();
         self.see_off();
@@ -298,13 +300,14 @@ impl Actor {
                 since: self.steady.now(),
             });
         }
-        let view = GroupView {
-            group: self.group.clone(),
-            counts,
-            blocked_tickets: self.blocked.1,
-            members,
-            oldest: self.oldest,
-        };
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        let mut view = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.group.revision != self.group.revision {
+            view.group.clone_from(&self.group);
+        }
+        view.group.floor = self.group.floor;
+        view.counts = counts;
+        view.blocked_tickets = self.blocked.1;
+        view.members = members;
+        view.oldest = self.oldest;
     }
 }
