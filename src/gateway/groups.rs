@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::group::{Counts, MemberId, Which};
 use crate::clock::{Clock, Ids};
 use crate::domain::Seq;
-use crate::domain::group::GroupSettings;
+use crate::domain::group::{EventView, GroupSettings};
 use crate::shutdown::Shutdown;
 use crate::store::groups::{Created, GROUPS_MAX, Group, GroupStore, ParkedPage, ParkedWanted};
 use crate::store::{EventLog, ReadError};
@@ -278,9 +278,9 @@ impl Groups {
         if view.oldest.is_none_or(|(seq, _)| seq != oldest) {
             view.oldest = match self.parts.log.read(floor, 1).await {
                 Ok(page) => page.first().map(|event| (event.seq, event.event.receive_time)),
-                // What is gone has no date.
-                Err(ReadError::Trimmed { .. }) => None,
-                Err(error) => return Err(error.into()),
+                // What is gone, or damaged, has no date.
+                Err(ReadError::Trimmed { .. } | ReadError::Corrupt { .. }) => None,
+                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
             };
         }
         Ok(())
@@ -388,6 +388,13 @@ impl Groups {
         };
         handle.tell(Input::Join(joining)).await?;
         Ok(membership)
+    }
+
+    /// How much of each event a group's members are sent.
+    pub async fn event_view(&self, group: &str) -> Result<EventView, GroupError> {
+        let handle = self.handle(group).await?;
+        let state = handle.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.group.settings.view)
     }
 
     /// Takes at most so many deliveries, waiting so long if there are none.

@@ -134,7 +134,7 @@ pub(super) fn open(
     };
     let telling = Telling {
         started: Some(started),
-        view: convert::view_of(&membership.view.group.settings),
+        view: convert::view_of(membership.view.group.settings.view),
         membership,
         log,
         clock,

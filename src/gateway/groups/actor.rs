@@ -92,8 +92,10 @@ impl Actor {
         let group = view.group;
         let kept = crate::store::groups::GroupState { floor: group.floor, ..Default::default() };
         let now = Instant::now();
+        let name = Arc::from(group.name.as_str());
+        metrics.appear(&name);
         Self {
-            name: group.name.as_str().into(),
+            name,
             filter: Filter::of(&group.settings.filter),
             machine: Machine::restore(Rules::from(&group.settings), kept, steady.now()),
             tail: parts.log.tail(),
@@ -232,6 +234,8 @@ impl Actor {
             self.abandon();
             return false;
         }
+        // Whoever is answered may look at once.
+        self.publish();
         self.send();
         self.answer_pulls();
         self.see_off();
@@ -296,13 +300,14 @@ impl Actor {
                 since: self.steady.now(),
             });
         }
-        let view = GroupView {
-            group: self.group.clone(),
-            counts,
-            blocked_tickets: self.blocked.1,
-            members,
-            oldest: self.oldest,
-        };
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        let mut view = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.group.revision != self.group.revision {
+            view.group.clone_from(&self.group);
+        }
+        view.group.floor = self.group.floor;
+        view.counts = counts;
+        view.blocked_tickets = self.blocked.1;
+        view.members = members;
+        view.oldest = self.oldest;
     }
 }

@@ -186,7 +186,12 @@ async fn delivery(member: &Membership) -> Delivery {
         match member.outbox.next().await {
             ToMember::Delivery(delivery) => return *delivery,
             ToMember::CaughtUp(_) => {}
-            other => panic!("no delivery: {other:?}"),
+            other @ (ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => {
+                panic!("no delivery: {other:?}")
+            }
         }
     }
 }
@@ -252,7 +257,10 @@ async fn what_was_out_and_is_gone_is_lost_and_told() {
         match member.outbox.next().await {
             ToMember::Gap(lost) => break lost,
             ToMember::CaughtUp(_) => {}
-            other => panic!("{other:?}"),
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("{other:?}"),
         }
     };
     assert_eq!(told.to, Seq(3));
