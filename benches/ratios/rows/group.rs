@@ -63,15 +63,15 @@ async fn connect(server: &Server) -> Result<Channel> {
     Ok(Channel::from_shared(format!("http://{}", server.grpc))?.connect().await?)
 }
 
-fn earliest() -> Option<StartPosition> {
-    Some(StartPosition { position: Some(Position::Earliest(true)) })
+fn earliest() -> StartPosition {
+    StartPosition { position: Some(Position::Earliest(true)) }
 }
 
 /// Events there are, and how many a second one stream has of them.
 async fn plain(server: &Server) -> Result<(u64, f64)> {
     let mut client = EventServiceClient::new(connect(server).await?);
     let request = pb::SubscribeRequest {
-        start: earliest(),
+        start: Some(earliest()),
         stop_when_caught_up: true,
         ..pb::SubscribeRequest::default()
     };
@@ -89,7 +89,7 @@ async fn group(server: &Server, name: &str) -> Result<(u64, f64)> {
     let (total, _) = plain(server).await?;
     let mut client = ConsumerServiceClient::new(connect(server).await?);
     let group =
-        pb::ConsumerGroup { group: name.to_owned(), start: earliest(), ..pb::ConsumerGroup::default() };
+        pb::ConsumerGroup { group: name.to_owned(), start: Some(earliest()), ..pb::ConsumerGroup::default() };
     client.create_consumer_group(pb::CreateConsumerGroupRequest { consumer_group: Some(group) }).await?;
     let (acked, over) = (Arc::new(AtomicU64::new(0)), watch::Sender::new(false));
     let started = Instant::now();
