@@ -14,7 +14,7 @@ const ENDS = ["INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "DATA_LOSS", "UNI
 
 class Worker {
   constructor(server, group) {
-    Object.assign(this, { server, group, stopping: false, pause: 1000 });
+    Object.assign(this, { server, group, stopping: false, pause: 1000, heartbeat: 15 });
   }
 
   /** Your effect; a rejection has the event again later. */
@@ -32,7 +32,7 @@ class Worker {
     const stream = (this.stream = client.Consume());
     const out = new Map();
     let [open, heard] = [true, Date.now()];
-    let silenceMax = 45_000;
+    let silenceMax = 3000 * this.heartbeat;
     const settle = (settlement) => {
       if (!open) return;
       out.set(settlement.delivery_id, settlement);
@@ -69,7 +69,8 @@ class Worker {
       }
     });
     stream.on("error", () => {}); // "status" tells
-    stream.write({ start: { group: this.group, client_name: "worker.js", max_outstanding_events: 16 } });
+    const heartbeat_interval = { seconds: this.heartbeat };
+    stream.write({ start: { group: this.group, client_name: "worker.js", max_outstanding_events: 16, heartbeat_interval } });
     return new Promise((resolve) => stream.on("status", resolve)).finally(() => {
       open = false; // what still runs is somebody else's now
       clearInterval(watchdog);

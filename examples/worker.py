@@ -9,6 +9,7 @@ ENDS = {grpc.StatusCode[name] for name in ("INVALID_ARGUMENT", "NOT_FOUND", "OUT
 
 class Worker:
     threads = 8  # events at work at a time, each of another ticket
+    heartbeat = 15  # seconds of silence at most, while all is well
 
     def __init__(self, server, group):
         self.server, self.group, self.stopping, self.leave = server, group, threading.Event(), lambda: None
@@ -50,8 +51,9 @@ class Worker:
             time.sleep(1)
 
     def follow(self, channel, heard):
-        self.out, said, silence_max = {}, queue.SimpleQueue(), [45]
+        self.out, said, silence_max = {}, queue.SimpleQueue(), [3 * self.heartbeat]
         start = pb.ConsumeStart(group=self.group, client_name="worker.py", max_outstanding_events=2 * self.threads)
+        start.heartbeat_interval.seconds = self.heartbeat
         says = itertools.chain([pb.ConsumeRequest(start=start)], iter(said.get, None))
         self.leave = lambda: said.put(pb.ConsumeRequest(stop=pb.ConsumeStop()))
         stream = rpc.ConsumerServiceStub(channel).Consume(says)

@@ -12,6 +12,8 @@
 mod agreement;
 #[path = "conformance/file.rs"]
 mod file;
+#[path = "conformance/groups.rs"]
+mod groups;
 #[path = "conformance/ledger.rs"]
 mod ledger;
 #[path = "conformance/log.rs"]
@@ -61,6 +63,10 @@ on_every_store! {
     crate::quarantine::released_once => a_body_leaves_quarantine_as_one_event,
     crate::quarantine::released_late => what_leaves_quarantine_comes_late_and_keeps_every_rule,
     crate::quarantine::never_reused => a_number_in_quarantine_is_never_used_twice,
+    crate::groups::made_once => a_group_is_made_once_and_changed_by_revision,
+    crate::groups::steps => a_step_of_a_group_is_kept_whole,
+    crate::groups::parked => parked_events_outlive_the_log,
+    crate::groups::gone => a_deleted_group_leaves_nothing,
     crate::log::statuses => the_status_of_a_sent_message_finds_its_ticket,
     crate::transfer::old_first => a_transfer_is_joined_when_the_old_ticket_is_told_first,
     crate::transfer::new_first => a_transfer_is_joined_when_the_new_ticket_is_told_first,

@@ -212,14 +212,16 @@ fn every_error_reason_is_documented() {
 }
 
 #[test]
-fn the_example_in_the_documents_is_the_one_that_runs() {
+fn the_examples_in_the_documents_are_those_that_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = fs::read_to_string(root.join("examples/resume.py")).unwrap();
     let document = fs::read_to_string(root.join("docs/CONSUMING.md")).unwrap();
-    assert!(
-        document.contains(&format!("```python\n{example}```")),
-        "docs/CONSUMING.md shows another examples/resume.py"
-    );
+    for (name, language) in
+        [("resume.py", "python"), ("worker.py", "python"), ("pull.py", "python"), ("worker.js", "js")]
+    {
+        let example = fs::read_to_string(root.join("examples").join(name)).unwrap();
+        let shown = document.contains(&format!("```{language}\n{example}```"));
+        assert!(shown, "docs/CONSUMING.md shows another examples/{name}");
+    }
 }
 
 #[test]

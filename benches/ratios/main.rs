@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     quick: bool,
 
-    /// Only this row, 1 to 9; may be repeated.
+    /// Only this row, 1 to 10; may be repeated.
     #[arg(long = "row", value_name = "N")]
     rows: Vec<u8>,
 
@@ -114,7 +114,7 @@ fn main() -> Result<()> {
     let settings = Settings {
         quick: args.quick,
         rounds: args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1),
-        rows: if args.rows.is_empty() { (1..=8).collect() } else { args.rows },
+        rows: if args.rows.is_empty() { (1..=8).chain([10]).collect() } else { args.rows },
         quiet: Quiet::with(Duration::from_secs(args.patience)),
         node_modules: args.node_modules,
         scratch: scratch.path().to_owned(),
@@ -140,7 +140,7 @@ type Measure = fn(&Settings) -> Result<Vec<Line>>;
 
 /// What is wanted, group by group, each with the most that others took of the processors.
 fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, Option<f64>)>> {
-    let groups: [(&[u8], Measure); 7] = [
+    let groups: [(&[u8], Measure); 8] = [
         (&[1, 2, 3], rows::ingest::run),
         (&[4], rows::fanout::run),
         (&[5], rows::idle::run),
@@ -148,6 +148,7 @@ fn measure(settings: &Settings) -> Result<Vec<(Vec<Line>, Option<f64>)>> {
         (&[7], rows::replay::run),
         (&[8], rows::commands::run),
         (&[9], rows::naive::run),
+        (&[10], rows::group::run),
     ];
     let mut measured = Vec::new();
     for (rows, run) in groups {

@@ -2,6 +2,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod fanout;
+pub(crate) mod group;
 pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod latency;

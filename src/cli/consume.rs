@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::client::{Json, Server, cause_of, failed, said_by};
 use super::tail::printable;
@@ -82,7 +82,7 @@ pub(super) struct ConsumeArgs {
         hide_default_value = true
     )]
     member: String,
-    /// End once every event there is has been given to a member, and those given here are settled.
+    /// End once the group has nothing left to do: all that there is has been settled, or waits for a parked event.
     #[arg(long, env = "DESKGATE_CONSUME_STOP", value_parser = BoolishValueParser::new())]
     stop: bool,
 }
@@ -171,7 +171,8 @@ struct Work {
     /// By task: its delivery, and when its deadline is to be moved.
     leases: HashMap<Id, (String, Instant)>,
     lease: Duration,
-    caught_up: bool,
+    /// The last look found nothing to do but what waits for parked events. One alone may come between two events.
+    is_idle: bool,
     stopping: bool,
 }
 
@@ -186,7 +187,7 @@ impl Consumer {
             running: JoinSet::new(),
             leases: HashMap::new(),
             lease: Duration::from_secs(30),
-            caught_up: false,
+            is_idle: false,
             stopping: false,
         };
         let start = pb::ConsumeStart {
@@ -197,6 +198,7 @@ impl Consumer {
             heartbeat_interval: None,
         };
         work.ask(Ask::Start(start)).await?;
+        let mut group = client.clone();
         let answered = client.consume(ReceiverStream::new(outgoing)).await;
         let mut stream = answered.map_err(|status| sort(&status))?.into_inner();
         let mut silence_max = Duration::from_secs(45);
@@ -213,7 +215,12 @@ impl Consumer {
                     self.told(&mut work, told.message)?;
                 }
                 Some(ended) = work.running.join_next_with_id() => work.settle(ended).await?,
-                _ = ticks.tick() => work.extend().await?,
+                _ = ticks.tick() => {
+                    work.extend().await?;
+                    if self.args.stop && self.joined && !self.leaving && work.running.is_empty() {
+                        self.leaving = work.is_over(&mut group, &self.args.group).await?;
+                    }
+                }
                 () = interrupted(&mut self.interrupts) => {
                     if self.leaving {
                         return Ok(());
@@ -225,8 +232,7 @@ impl Consumer {
                     return Err(Broken::Passes("the stream is silent for three heartbeats".to_owned()));
                 }
             }
-            if self.leaving || (self.args.stop && work.caught_up && work.running.is_empty()) {
-                self.leaving = true;
+            if self.leaving {
                 work.stop().await?;
             }
         }
@@ -262,12 +268,11 @@ impl Consumer {
                     ))?;
                 }
             }
-            Some(Told::CaughtUp(_)) => work.caught_up = true,
             Some(Told::Gap(gap)) => {
                 say(&format!("gap: events are lost to the group ({})", printable(&gap.reason)))?;
             }
             Some(Told::GoingAway(_)) => say("the gateway stops; finishing what runs")?,
-            Some(Told::Checkpoint(_) | Told::Stopped(_)) | None => {}
+            Some(Told::Checkpoint(_) | Told::CaughtUp(_) | Told::Stopped(_)) | None => {}
         }
         Ok(())
     }
@@ -320,6 +325,20 @@ impl Work {
             self.tell(id, Outcome::Extend(pb::Extend { by: Some(by) })).await?;
         }
         Ok(())
+    }
+
+    /// Whether the group has nothing left to do.
+    async fn is_over(
+        &mut self,
+        client: &mut ConsumerServiceClient<Channel>,
+        group: &str,
+    ) -> Result<bool, Broken> {
+        let request = pb::GetConsumerGroupRequest { group: group.to_owned() };
+        let answer = client.get_consumer_group(request).await.map_err(|status| sort(&status))?.into_inner();
+        let status = answer.consumer_group.and_then(|group| group.status).unwrap_or_default();
+        let settled = status.events_behind == 0 || status.blocked_tickets > 0;
+        let idle = settled && status.in_flight == 0 && status.retrying == 0;
+        Ok(std::mem::replace(&mut self.is_idle, idle) && idle)
     }
 
     /// Says once that no more is wanted.

@@ -292,16 +292,13 @@ impl Group {
     /// It is next; when it may be delivered is known.
     fn make_ready(&mut self, seq: Seq) {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
-        match entry.not_before {
-            Some(until) => {
-                entry.state = State::Waiting { until };
-                self.counts.waiting = self.counts.waiting.saturating_add(1);
-                self.due.insert((until, seq));
-            }
-            None => {
-                entry.state = State::Ready;
-                self.ready.insert(seq);
-            }
+        if let Some(until) = entry.not_before {
+            entry.state = State::Waiting { until };
+            self.counts.waiting = self.counts.waiting.saturating_add(1);
+            self.due.insert((until, seq));
+        } else {
+            entry.state = State::Ready;
+            self.ready.insert(seq);
         }
     }
 

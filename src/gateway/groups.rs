@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::group::{Counts, MemberId, Which};
 use crate::clock::{Clock, Ids};
 use crate::domain::Seq;
-use crate::domain::group::GroupSettings;
+use crate::domain::group::{EventView, GroupSettings};
 use crate::shutdown::Shutdown;
 use crate::store::groups::{Created, GROUPS_MAX, Group, GroupStore, ParkedPage, ParkedWanted};
 use crate::store::{EventLog, ReadError};
@@ -121,18 +121,18 @@ impl Groups {
         let known = Arc::default();
         let groups = Self { parts, metrics, known, loaded, last_member: Arc::default() };
         gauges::register(&groups, registry);
-        let loader = groups.clone();
+        let all = groups.clone();
         drop(groups.parts.shutdown.spawn(async move {
-            let found = loader.parts.store.groups().await;
+            let found = all.parts.store.groups().await;
             if let Err(error) = &found {
                 tracing::error!(%error, "consumer groups cannot be read");
             }
             loading.send_replace(Some(found.map(|found| {
                 for group in found {
-                    loader.open(group);
+                    all.open(group);
                 }
             })));
-            loader.sweep().await;
+            all.sweep().await;
         }));
         groups
     }
@@ -178,8 +178,34 @@ impl Groups {
         };
         self.known().insert(name, handle.clone());
         let actor = Actor::new(&self.parts, self.metrics.clone(), view, (inputs, wake, state));
-        drop(self.parts.shutdown.spawn(actor.run()));
+        let running = self.parts.shutdown.spawn(actor.run());
+        let (groups, name) = (self.clone(), handle.name.clone());
+        drop(self.parts.shutdown.spawn(async move {
+            if running.await.is_err() {
+                groups.open_again(&name).await;
+            }
+        }));
         handle
+    }
+
+    /// A group's task broke down: what was committed is where it goes on from.
+    async fn open_again(&self, name: &str) {
+        tracing::error!(
+            group = name,
+            "a consumer group's task broke down; it begins again from what is on disk"
+        );
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(READ_PAUSE) => {}
+                () = self.parts.shutdown.soft().cancelled() => return,
+            }
+            if let Ok(found) = self.parts.store.groups().await {
+                if let Some(group) = found.into_iter().find(|group| group.name == name) {
+                    drop(self.open(group));
+                }
+                return;
+            }
+        }
     }
 
     async fn ready(&self) -> Result<(), GroupError> {
@@ -205,8 +231,15 @@ impl Groups {
         floor: Seq,
     ) -> Result<GroupView, GroupError> {
         self.ready().await?;
+        let groups = self.clone();
+        // Whoever asked may hang up: what is made is opened all the same.
+        let making = self.parts.shutdown.spawn(async move { groups.make(name, settings, floor).await });
+        making.await.unwrap_or(Err(GroupError::Draining))
+    }
+
+    async fn make(&self, name: String, settings: GroupSettings, floor: Seq) -> Result<GroupView, GroupError> {
         match self.parts.store.create_group(name.clone(), settings, floor).await? {
-            Created::Fresh(group) => Ok(self.open(group).view()),
+            Created::Fresh(group) => Ok(self.open(*group).view()),
             Created::Taken => Err(GroupError::Exists(name)),
             Created::Full => {
                 Err(GroupError::Busy { name, what: format!("there are {GROUPS_MAX} consumer groups") })
@@ -245,9 +278,9 @@ impl Groups {
         if view.oldest.is_none_or(|(seq, _)| seq != oldest) {
             view.oldest = match self.parts.log.read(floor, 1).await {
                 Ok(page) => page.first().map(|event| (event.seq, event.event.receive_time)),
-                // What is gone has no date.
-                Err(ReadError::Trimmed { .. }) => None,
-                Err(error) => return Err(error.into()),
+                // What is gone, or damaged, has no date.
+                Err(ReadError::Trimmed { .. } | ReadError::Corrupt { .. }) => None,
+                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
             };
         }
         Ok(())
@@ -271,16 +304,23 @@ impl Groups {
     /// Deletes a group, where `expected` says so only if its settings are of that revision.
     pub async fn delete(&self, name: &str, expected: Option<u64>) -> Result<(), GroupError> {
         let handle = self.handle(name).await?;
-        handle.ask(|reply| Input::Delete { expected, reply }).await?;
-        {
-            let mut known = self.known();
-            if known.get(name).is_some_and(|known| known.inbox.same_channel(&handle.inbox)) {
-                known.remove(name);
-            }
-        }
         let groups = self.clone();
-        drop(self.parts.shutdown.spawn(async move { groups.sweep().await }));
-        Ok(())
+        let deleting = self.parts.shutdown.spawn(async move {
+            handle.ask(|reply| Input::Delete { expected, reply }).await?;
+            groups.forget(&handle);
+            let swept = groups.clone();
+            drop(groups.parts.shutdown.spawn(async move { swept.sweep().await }));
+            Ok(())
+        });
+        deleting.await.unwrap_or(Err(GroupError::Draining))
+    }
+
+    /// A group is gone, unless another of its name has come.
+    fn forget(&self, handle: &Handle) {
+        let mut known = self.known();
+        if known.get(&handle.name).is_some_and(|known| known.inbox.same_channel(&handle.inbox)) {
+            known.remove(&handle.name);
+        }
     }
 
     /// Moves a group; answers how many positions lie between.
@@ -350,6 +390,13 @@ impl Groups {
         Ok(membership)
     }
 
+    /// How much of each event a group's members are sent.
+    pub async fn event_view(&self, group: &str) -> Result<EventView, GroupError> {
+        let handle = self.handle(group).await?;
+        let state = handle.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.group.settings.view)
+    }
+
     /// Takes at most so many deliveries, waiting so long if there are none.
     pub async fn pull(
         &self,
@@ -372,7 +419,7 @@ impl Groups {
         let handle = self.handle(group).await?;
         let (reply, answer) = oneshot::channel();
         handle.tell(Input::Settle(settlements, Results::Call(reply))).await?;
-        answer.await.map_err(|_| handle.gone())
+        answer.await.map_err(|_closed| handle.gone())
     }
 }
 
@@ -391,7 +438,7 @@ impl Handle {
     }
 
     async fn tell(&self, input: Input) -> Result<(), GroupError> {
-        self.inbox.send(input).await.map_err(|_| self.gone())
+        self.inbox.send(input).await.map_err(|_closed| self.gone())
     }
 
     async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input) -> Result<T, GroupError> {
@@ -400,3 +447,6 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 }
+
+#[cfg(test)]
+mod tests;

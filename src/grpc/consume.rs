@@ -110,7 +110,7 @@ pub(super) struct Telling {
 }
 
 /// One message of a stream, and what is left of it.
-type Told = Option<(Result<pb::ConsumeResponse, Status>, Option<Box<Telling>>)>;
+type Told = (Result<pb::ConsumeResponse, Status>, Option<Box<Telling>>);
 
 /// Both sides of a stream: what is told, and the task that reads.
 pub(super) fn open(
@@ -134,7 +134,7 @@ pub(super) fn open(
     };
     let telling = Telling {
         started: Some(started),
-        view: convert::view_of(&membership.view.group.settings),
+        view: convert::view_of(membership.view.group.settings.view),
         membership,
         log,
         clock,
@@ -150,21 +150,21 @@ pub(super) fn open(
 
 impl Telling {
     /// The next message.
-    pub(super) async fn next(state: Option<Box<Self>>) -> Told {
+    pub(super) async fn next(state: Option<Box<Self>>) -> Option<Told> {
         let mut telling = state?;
         if let Some(started) = telling.started.take() {
-            return telling.say(Message::Started(started));
+            return Some(telling.say(Message::Started(started)));
         }
         loop {
             let due = telling.last_sent + telling.heartbeat;
             tokio::select! {
                 biased;
                 fault = fault_of(&mut telling.fault) => match fault {
-                    Ok(status) => return telling.end(Err(status)),
+                    Ok(status) => return Some(telling.end(Err(status))),
                     // Nothing more is said, and nothing was wrong.
                     Err(_) => telling.fault = None,
                 },
-                item = telling.membership.outbox.next() => return telling.pass(item),
+                item = telling.membership.outbox.next() => return Some(telling.pass(item)),
                 () = sleep_until(due) => {
                     let floor = telling.membership.floor();
                     let checkpoint = pb::Checkpoint {
@@ -172,7 +172,7 @@ impl Telling {
                         server_time: Some(timestamp(telling.clock.now())),
                         events_behind: telling.log.tail().borrow().0.saturating_sub(floor.0),
                     };
-                    return telling.say(Message::Checkpoint(checkpoint));
+                    return Some(telling.say(Message::Checkpoint(checkpoint)));
                 }
             }
         }
@@ -214,13 +214,13 @@ impl Telling {
 
     fn say(mut self: Box<Self>, message: Message) -> Told {
         self.last_sent = Instant::now();
-        Some((Ok(pb::ConsumeResponse { message: Some(message) }), Some(self)))
+        (Ok(pb::ConsumeResponse { message: Some(message) }), Some(self))
     }
 
     fn end(mut self: Box<Self>, end: Result<pb::ConsumeStopped, Status>) -> Told {
         self.count.end(end.as_ref().err());
         let last = end.map(|stopped| pb::ConsumeResponse { message: Some(Message::Stopped(stopped)) });
-        Some((last, None))
+        (last, None)
     }
 
     fn cursor(&self, seq: Seq) -> String {

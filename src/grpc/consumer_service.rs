@@ -1,4 +1,4 @@
-//! `ConsumerService`: consumer groups, by stream ([`consume`](super::consume)) and by call. Reads a request, asks the
+//! `ConsumerService`: consumer groups, by stream ([`consume`]) and by call. Reads a request, asks the
 //! groups, and answers.
 
 use std::convert::Infallible;
@@ -111,7 +111,10 @@ impl Consumers {
         use pb::consume_request::Message;
         let soft = self.shared.shutdown.soft();
         let first = tokio::select! {
-            first = timeout(START_TIMEOUT, said.message()) => first.map_err(|_| status::no_start())?,
+            first = timeout(START_TIMEOUT, said.message()) => match first {
+                Ok(first) => first,
+                Err(_late) => return Err(status::no_start()),
+            },
             () = soft.cancelled() => return Err(status::draining()),
         };
         match first?.ok_or_else(status::no_request)?.message {
@@ -229,7 +232,8 @@ impl ConsumerService for Consumers {
         let pulled = self.groups.pull(&group, count_max, wait, client_name).await;
         let Pulled { deliveries, caught_up, gap } = pulled.map_err(|error| self.failed(&error))?;
         let log = self.shared.log.id();
-        let view = convert::view_of(&self.group(&group).await?.group.settings);
+        let view = self.groups.event_view(&group).await.map_err(|error| self.failed(&error))?;
+        let view = convert::view_of(view);
         Ok(Response::new(pb::PullResponse {
             deliveries: deliveries.iter().map(|one| convert::delivery_to_pb(one, log, view)).collect(),
             caught_up,

@@ -87,7 +87,7 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// It is new.
-    Fresh(Group),
+    Fresh(Box<Group>),
     /// There is one of this name.
     Taken,
     /// There are as many as may be.

@@ -28,4 +28,4 @@ class Member extends Worker {
   }
 }
 
-new Member(server, group).run();
+Object.assign(new Member(server, group), { heartbeat: 5 }).run();

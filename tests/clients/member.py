@@ -39,4 +39,5 @@ class Member(Worker):
 
 member = Member(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]) if len(sys.argv) > 4 else 0)
 member.threads = int(sys.argv[5]) if len(sys.argv) > 5 else Worker.threads
+member.heartbeat = 5
 member.run()

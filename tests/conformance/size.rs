@@ -50,7 +50,7 @@ async fn a_store_that_grows_keeps_to_its_bound() {
     let behind = store.log().read(Seq(1), 10).await;
     assert_eq!(behind, Err(ReadError::Trimmed { earliest: bounds.trimmed }), "who is behind is told");
     assert_eq!(
-        store.all_after(bounds.trimmed).await.len() as u64,
+        u64::try_from(store.all_after(bounds.trimmed).await.len()).unwrap(),
         2_500 - bounds.trimmed.0,
         "the rest is whole"
     );

@@ -9,6 +9,7 @@ use deskgate::domain::{
     Content, ContentKind, DedupKey, Fact, Fingerprint, NewEvent, Origin, Outcome, Payload, Seq, StoredEvent,
     Ticket, TicketStatus,
 };
+use deskgate::store::groups::GroupStore;
 use deskgate::store::memory::MemoryLog;
 use deskgate::store::quarantine::{HeldPage, Quarantine, Wanted};
 use deskgate::store::sqlite::{Config, SqliteLog};
@@ -83,6 +84,13 @@ impl Subject {
     }
 
     pub(crate) fn quarantine(&self) -> &dyn Quarantine {
+        match &self.kind {
+            Kind::Memory(log) => log,
+            Kind::Sqlite { log, .. } => log.as_ref().unwrap(),
+        }
+    }
+
+    pub(crate) fn groups(&self) -> &dyn GroupStore {
         match &self.kind {
             Kind::Memory(log) => log,
             Kind::Sqlite { log, .. } => log.as_ref().unwrap(),

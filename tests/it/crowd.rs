@@ -1,7 +1,7 @@
 //! What tests of groups under fire share: members in other languages that write down what they see, a proxy that stops
 //! forwarding, load that outlasts a gateway, and members of our own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,18 +31,20 @@ pub(crate) type Groups = ConsumerServiceClient<Channel>;
 pub(crate) struct Proxy {
     pub(crate) address: String,
     target: Arc<Mutex<String>>,
-    frozen: watch::Sender<bool>,
+    /// Of the connections that are made now.
+    frozen: Arc<Mutex<watch::Sender<bool>>>,
 }
 
 impl Proxy {
     pub(crate) async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (target, frozen) = (Arc::new(Mutex::new(target)), watch::Sender::new(false));
-        let proxy = Self { address, target: Arc::clone(&target), frozen: frozen.clone() };
+        let (target, frozen) =
+            (Arc::new(Mutex::new(target)), Arc::new(Mutex::new(watch::Sender::new(false))));
+        let proxy = Self { address, target: Arc::clone(&target), frozen: Arc::clone(&frozen) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (target, frozen) = (target.lock().unwrap().clone(), frozen.subscribe());
+                let (target, frozen) = (target.lock().unwrap().clone(), frozen.lock().unwrap().subscribe());
                 tokio::spawn(async move {
                     let Ok(gateway) = TcpStream::connect(target).await else { return };
                     let (from_client, to_client) = client.into_split();
@@ -63,7 +65,14 @@ impl Proxy {
 
     /// Connections stay, and nothing passes: what a cut cable looks like.
     pub(crate) fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.lock().unwrap().send_replace(frozen);
+    }
+
+    /// The same for the connections there are, for good; later ones pass.
+    pub(crate) fn cut_off(&self) {
+        let frozen = std::mem::replace(&mut *self.frozen.lock().unwrap(), watch::Sender::new(false));
+        frozen.send_replace(true);
+        std::mem::forget(frozen); // where it is dropped, they would end
     }
 }
 
@@ -184,6 +193,8 @@ pub(crate) struct Member {
     /// What it has written down.
     pub(crate) lines: Vec<Line>,
     began: tokio::time::Instant,
+    /// Deliveries that came while something else was waited for.
+    early: VecDeque<pb::Delivery>,
 }
 
 impl Member {
@@ -203,7 +214,7 @@ impl Member {
         };
         asks.send(pb::ConsumeRequest { message: Some(Ask::Start(start)) }).await.unwrap();
         let stream = groups.consume(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
-        let mut member = Self { asks, stream, lines: Vec::new(), began };
+        let mut member = Self { asks, stream, lines: Vec::new(), began, early: VecDeque::new() };
         let first = member.told().await;
         assert!(matches!(first, Told::Started(_)), "{first:?}");
         member
@@ -216,8 +227,8 @@ impl Member {
     /// The next message but signs of life.
     pub(crate) async fn told(&mut self) -> Told {
         loop {
-            let told = timeout(PATIENCE, self.stream.message()).await.expect("no message").unwrap();
-            match told.expect("the stream ended").message {
+            let told = timeout(PATIENCE, self.stream.message()).await.unwrap().unwrap();
+            match told.unwrap().message {
                 Some(Told::Checkpoint(_)) | None => {}
                 Some(Told::Delivery(delivery)) => {
                     self.lines.push(Line::Delivered {
@@ -240,6 +251,9 @@ impl Member {
 
     /// The next delivery, whatever else comes before it.
     pub(crate) async fn delivery(&mut self) -> pb::Delivery {
+        if let Some(delivery) = self.early.pop_front() {
+            return delivery;
+        }
         loop {
             if let Told::Delivery(delivery) = self.told().await {
                 return delivery;
@@ -250,8 +264,10 @@ impl Member {
     /// The next report on settlements.
     pub(crate) async fn report(&mut self) -> pb::SettleReport {
         loop {
-            if let Told::Settled(report) = self.told().await {
-                return report;
+            match self.told().await {
+                Told::Settled(report) => return report,
+                Told::Delivery(delivery) => self.early.push_back(delivery),
+                _ => {}
             }
         }
     }

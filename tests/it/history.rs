@@ -150,7 +150,9 @@ pub(crate) fn judge(truth: &[Truth], lines: &[Line], unseen_max: u64) -> Verdict
             verdict.fault("no event is made up", format!("{delivery:?}"));
         }
     }
-    by_event.values_mut().for_each(|tries| tries.sort_by_key(|delivery| (delivery.token, delivery.at)));
+    for tries in by_event.values_mut() {
+        tries.sort_by_key(|delivery| (delivery.token, delivery.at));
+    }
     verdict.deliveries = deliveries.len();
     verdict.redeliveries = deliveries.len().saturating_sub(by_event.len());
     let mut tickets: BTreeMap<&str, Vec<&Truth>> = BTreeMap::new();
@@ -224,12 +226,12 @@ fn deliveries_of(lines: &[Line], verdict: &mut Verdict) -> BTreeMap<String, Deli
 /// An event is delivered, its attempts count up, it is done once and not delivered again then.
 fn one_event(event: &Truth, tries: &[&Delivery], verdict: &mut Verdict) {
     let id = &event.event_id;
-    let Some(first) = tries.first() else {
+    if tries.is_empty() {
         return verdict.fault(
             "every event is delivered",
             format!("{id} #{} of {}", event.ticket_sequence, event.ticket),
         );
-    };
+    }
     let mut expected = 1;
     for (at, delivery) in tries.iter().enumerate() {
         if delivery.attempt < expected {
@@ -282,7 +284,7 @@ fn one_ticket<'a>(
             }
         }
         let ending = || tries.iter().filter(|delivery| delivery.ends());
-        let counts = ending().find(|delivery| delivery.done > 0).or_else(|| ending().last());
+        let counts = ending().find(|delivery| delivery.done > 0).or_else(|| ending().next_back());
         let settled = counts.and_then(|delivery| delivery.settling).map_or(first, |(at, _)| at);
         earlier = Some((sequence, settled, tokens().max().unwrap_or_default()));
     }

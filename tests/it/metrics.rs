@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use deskgate::grpc::pb;
+use deskgate::grpc::pb::consumer_service_client::ConsumerServiceClient;
 
 use crate::support::World;
 
@@ -12,6 +13,10 @@ async fn what_is_served_is_documented() {
     let (_, ticket_id) = world.customer("oi").await;
     let request = pb::SendRequest { ticket_id, text: "oi".to_owned(), ..Default::default() };
     world.tickets().await.send(request).await.unwrap();
+    let group = pb::ConsumerGroup { group: "crm".to_owned(), ..Default::default() };
+    let request = pb::CreateConsumerGroupRequest { consumer_group: Some(group) };
+    let mut groups = ConsumerServiceClient::new(world.channel().await);
+    groups.create_consumer_group(request).await.unwrap();
     let served = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
     let served: BTreeSet<_> = served
         .lines()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::World;
 
 /// Runs `deskgate ARGS` against the gateway; whether it was good, its stdout and its stderr.
-fn deskgate(world: &World, args: &[&str]) -> (bool, String, String) {
+pub(crate) fn deskgate(world: &World, args: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_deskgate"))
         .args(args)
         .env("DESKGATE_SERVER", world.gateway.address("grpc"))
@@ -20,7 +20,7 @@ fn deskgate(world: &World, args: &[&str]) -> (bool, String, String) {
 }
 
 /// The stdout of a run that has to be good.
-fn good(world: &World, args: &[&str]) -> String {
+pub(crate) fn good(world: &World, args: &[&str]) -> String {
     let (good, out, err) = deskgate(world, args);
     assert!(good, "{args:?}: {out}{err}");
     out

@@ -21,7 +21,9 @@ impl Group {
         self.rules = rules;
         if others_block {
             let tickets: Vec<_> = self.lanes.all().map(|(ticket, _)| ticket).collect();
-            tickets.into_iter().for_each(|ticket| self.promote(ticket));
+            for ticket in tickets {
+                self.promote(ticket);
+            }
         }
     }
 

@@ -103,7 +103,7 @@ mod tests {
             let touching = ranges.ranges.iter().zip(ranges.ranges.iter().skip(1)).any(|(a, b)| a.1.0 + 1 >= b.0.0);
             prop_assert!(!touching);
             if let Some(first) = model.first().copied() {
-                let last = (first..).take_while(|seq| model.contains(seq)).last().unwrap();
+                let last = (first..60).take_while(|seq| model.contains(seq)).last().unwrap();
                 prop_assert_eq!(ranges.take_adjoining(Seq(first - 1)), Some(Seq(last)));
                 prop_assert!(!ranges.contains(Seq(first)));
             }

@@ -79,7 +79,7 @@ impl Group {
             entry.state = State::Leased { member: ends_with_it.then_some(member), until };
             let (ticket, attempt, failure) = (entry.ticket, entry.attempts, entry.failure.clone());
             let lane = ticket.and_then(|ticket| self.lanes.of(ticket));
-            assert!(
+            debug_assert!(
                 lane.is_none_or(|lane| lane.active == Some(seq)),
                 "of a ticket only the one that is next is leased"
             );

@@ -28,15 +28,15 @@ fn rules(blocks: bool) -> Rules {
         ack_deadline: Duration::from_secs(30),
         max_attempts: MAX_ATTEMPTS,
         min_backoff: Duration::from_secs(1),
-        max_backoff: Duration::from_secs(60),
+        max_backoff: Duration::from_mins(1),
         blocks,
     }
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// The log grows: an event of this ticket, of none, or one that nobody wants.
-    Append(Option<Option<u8>>),
+    /// The log grows.
+    Append(What),
     /// The driver reads on.
     Read(u8),
     Join {
@@ -72,6 +72,23 @@ enum Step {
     Crash,
 }
 
+/// An event of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    OfTicket(u8),
+    Alone,
+    Unwanted,
+}
+
+impl What {
+    fn ticket(self) -> Option<TicketKey> {
+        match self {
+            Self::OfTicket(ticket) => Some(TicketKey(u64::from(ticket))),
+            Self::Alone | Self::Unwanted => None,
+        }
+    }
+}
+
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         8 => Just(Outcome::Ack),
@@ -86,9 +103,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 
 fn step() -> impl Strategy<Value = Step> {
     let ticket = prop_oneof![
-        6 => (0_u8..4).prop_map(|ticket| Some(Some(ticket))),
-        1 => Just(Some(None)),
-        1 => Just(None)
+        6 => (0_u8..4).prop_map(What::OfTicket),
+        1 => Just(What::Alone),
+        1 => Just(What::Unwanted)
     ];
     prop_oneof![
         10 => ticket.prop_map(Step::Append),
@@ -124,8 +141,7 @@ struct World {
     group: Group,
     disk: GroupState,
     now: Timestamp,
-    /// What the log holds: `None` for what nobody wants.
-    log: Vec<Option<Option<TicketKey>>>,
+    log: Vec<What>,
     members: Vec<MemberId>,
     next_member: u64,
     /// Leases and results that wait for the commit.
@@ -164,7 +180,7 @@ impl World {
     }
 
     fn ticket(&self, seq: Seq) -> Option<TicketKey> {
-        self.log[usize::try_from(seq.0).unwrap() - 1].flatten()
+        self.log[usize::try_from(seq.0).unwrap() - 1].ticket()
     }
 
     fn read(&mut self, count: u8) {
@@ -172,8 +188,8 @@ impl World {
             let at = self.group.position().0 + 1;
             match self.log.get(usize::try_from(at).unwrap() - 1) {
                 None => return,
-                Some(None) => self.group.skip(Seq(at)),
-                Some(Some(ticket)) => self.group.offer(Seq(at), *ticket, 100),
+                Some(What::Unwanted) => self.group.skip(Seq(at)),
+                Some(what) => self.group.offer(Seq(at), what.ticket(), 100),
             }
         }
     }
@@ -204,7 +220,7 @@ impl World {
         let parked = self.parked();
         for at in (self.begun.0 + 1)..lease.seq.0 {
             let earlier = Seq(at);
-            if self.ticket(earlier) != Some(ticket) || self.log[usize::try_from(at).unwrap() - 1].is_none() {
+            if self.ticket(earlier) != Some(ticket) {
                 continue;
             }
             let told = self.to_tell.get(&earlier).copied().unwrap_or_default();
@@ -378,7 +394,7 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Append(what) => {
-                self.log.push(what.map(|ticket| ticket.map(|ticket| TicketKey(u64::from(ticket)))));
+                self.log.push(*what);
             }
             Step::Read(count) => self.read(*count),
             Step::Join { held_max, pulls } => {

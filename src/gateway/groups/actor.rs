@@ -13,13 +13,13 @@ use super::bodies::Bodies;
 use super::commit::Pending;
 use super::input::Input;
 use super::members::{Connected, Pulling};
-use super::outbox::Lost;
+use super::outbox::{End, Lost, ToMember};
 use super::steady::Steady;
-use super::{GroupMetrics, GroupParts, GroupView, INPUTS_MAX, MemberView, READ_PAUSE};
+use super::{GroupError, GroupMetrics, GroupParts, GroupView, INPUTS_MAX, MemberView, READ_PAUSE};
 use crate::domain::Seq;
 use crate::domain::filter::Filter;
 use crate::gateway::group::{Group as Machine, MemberId, Rules};
-use crate::store::ReadError;
+use crate::store::{AppendError, ReadError};
 
 /// How often a group looks after what need not be at once: a floor that was moved by events nobody wants, and how old
 /// its oldest unsettled event is.
@@ -69,6 +69,18 @@ pub(super) struct Actor {
     blocked: (Instant, usize),
 }
 
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // It broke down: members are not to wait for what never comes.
+        if std::thread::panicking() {
+            let broken = AppendError::Unavailable("the consumer group's task broke down".to_owned());
+            for member in self.members.values() {
+                member.outbox.push(ToMember::End(End::Failed(GroupError::Store(broken.clone()))));
+            }
+        }
+    }
+}
+
 impl Actor {
     pub(super) fn new(
         parts: &GroupParts,
@@ -80,8 +92,10 @@ impl Actor {
         let group = view.group;
         let kept = crate::store::groups::GroupState { floor: group.floor, ..Default::default() };
         let now = Instant::now();
+        let name = Arc::from(group.name.as_str());
+        metrics.appear(&name);
         Self {
-            name: group.name.as_str().into(),
+            name,
             filter: Filter::of(&group.settings.filter),
             machine: Machine::restore(Rules::from(&group.settings), kept, steady.now()),
             tail: parts.log.tail(),
@@ -220,6 +234,8 @@ impl Actor {
             self.abandon();
             return false;
         }
+        // Whoever is answered may look at once.
+        self.publish();
         self.send();
         self.answer_pulls();
         self.see_off();
@@ -284,13 +300,14 @@ impl Actor {
                 since: self.steady.now(),
             });
         }
-        let view = GroupView {
-            group: self.group.clone(),
-            counts,
-            blocked_tickets: self.blocked.1,
-            members,
-            oldest: self.oldest,
-        };
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        let mut view = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.group.revision != self.group.revision {
+            view.group.clone_from(&self.group);
+        }
+        view.group.floor = self.group.floor;
+        view.counts = counts;
+        view.blocked_tickets = self.blocked.1;
+        view.members = members;
+        view.oldest = self.oldest;
     }
 }

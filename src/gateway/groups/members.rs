@@ -157,15 +157,16 @@ impl Actor {
             self.machine.leave(id, true, date);
             let names: Vec<_> = taken.iter().map(|delivery| (delivery.id, delivery.attempt)).collect();
             let pulled = Pulled { deliveries: taken, caught_up, gap: self.gap.take() };
-            match reply.send(Ok(pulled)) {
-                Ok(()) => {
-                    names.into_iter().for_each(|(_, attempt)| self.metrics.delivered(&self.name, attempt))
-                }
+            if let Err(unheard) = reply.send(Ok(pulled)) {
                 // Whoever asked has gone: nobody has seen this attempt.
-                Err(unheard) => {
-                    self.gap = unheard.ok().and_then(|pulled| pulled.gap);
-                    names.into_iter().for_each(|(id, _)| self.machine.unsent(id.seq, id.token));
-                    self.more = true;
+                self.gap = unheard.ok().and_then(|pulled| pulled.gap);
+                for (id, _) in names {
+                    self.machine.unsent(id.seq, id.token);
+                }
+                self.more = true;
+            } else {
+                for (_, attempt) in names {
+                    self.metrics.delivered(&self.name, attempt);
                 }
             }
         }

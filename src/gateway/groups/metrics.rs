@@ -44,6 +44,16 @@ impl GroupMetrics {
         metrics
     }
 
+    /// A group is there: it is told of before anything happens, as what is not told cannot be seen to grow.
+    pub(super) fn appear(&self, group: &Arc<str>) {
+        let of = Of { group: Arc::clone(group) };
+        drop(self.deliveries.get_or_create(&of));
+        drop(self.redeliveries.get_or_create(&of));
+        for outcome in OUTCOMES {
+            drop(self.settlements.get_or_create(&Settlement { group: Arc::clone(group), outcome }));
+        }
+    }
+
     pub(super) fn delivered(&self, group: &Arc<str>, attempt: u32) {
         self.deliveries.get_or_create(&Of { group: Arc::clone(group) }).inc();
         if attempt > 1 {

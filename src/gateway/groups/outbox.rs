@@ -97,6 +97,8 @@ struct Queue {
     reports: usize,
     /// The group found no room.
     wanted: bool,
+    /// What it had was not taken in all the time there was: it gets no more before it takes something.
+    stalled: bool,
 }
 
 impl Outbox {
@@ -112,7 +114,8 @@ impl Outbox {
     /// How many more deliveries it takes now. If none, the group is woken when that changes.
     pub(super) fn room(&self) -> usize {
         let mut queue = self.lock();
-        let room = if queue.bytes < BYTES_MAX { DELIVERIES_MAX.saturating_sub(queue.deliveries) } else { 0 };
+        let takes = !queue.stalled && queue.bytes < BYTES_MAX;
+        let room = if takes { DELIVERIES_MAX.saturating_sub(queue.deliveries) } else { 0 };
         queue.wanted = room == 0;
         room
     }
@@ -125,7 +128,9 @@ impl Outbox {
                 queue.bytes = queue.bytes.saturating_add(delivery.event.weight());
             }
             ToMember::Report { .. } => queue.reports = queue.reports.saturating_add(1),
-            ToMember::CaughtUp(_) | ToMember::Gap(_) | ToMember::GoingAway(_) | ToMember::End(_) => {}
+            // The newest will do for whoever does not read.
+            ToMember::CaughtUp(_) => queue.items.retain(|known| !matches!(known, ToMember::CaughtUp(_))),
+            ToMember::Gap(_) | ToMember::GoingAway(_) | ToMember::End(_) => {}
         }
         queue.items.push_back(item);
         drop(queue);
@@ -135,6 +140,9 @@ impl Outbox {
     /// Takes what is next, if there is anything.
     pub fn take(&self) -> Option<ToMember> {
         let mut queue = self.lock();
+        if std::mem::take(&mut queue.stalled) {
+            self.group.notify_one();
+        }
         let item = queue.items.pop_front()?;
         match &item {
             ToMember::Delivery(delivery) => {
@@ -171,7 +179,7 @@ impl Outbox {
         }
     }
 
-    /// Calls a delivery back; `false` if it was taken.
+    /// Calls a delivery back whose time is over; `false` if it was taken.
     pub(super) fn call_back(&self, token: u64) -> bool {
         let mut queue = self.lock();
         let is_it =
@@ -180,6 +188,9 @@ impl Outbox {
         let found = at.and_then(|at| queue.items.remove(at));
         if let Some(ToMember::Delivery(delivery)) = &found {
             queue.taken(delivery);
+            queue.stalled = true;
+            // Whoever reads again comes by, also if nothing is left to take.
+            self.filled.notify_one();
         }
         found.is_some()
     }
@@ -189,12 +200,11 @@ impl Outbox {
         let mut queue = self.lock();
         let mut back = Vec::new();
         for item in std::mem::take(&mut queue.items) {
-            match item {
-                ToMember::Delivery(delivery) => {
-                    queue.taken(&delivery);
-                    back.push(delivery.id);
-                }
-                other => queue.items.push_back(other),
+            if let ToMember::Delivery(delivery) = item {
+                queue.taken(&delivery);
+                back.push(delivery.id);
+            } else {
+                queue.items.push_back(item);
             }
         }
         back
@@ -205,5 +215,59 @@ impl Queue {
     fn taken(&mut self, delivery: &Delivery) {
         self.deliveries = self.deliveries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(delivery.event.weight());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::store::groups::GroupId;
+
+    fn delivery(token: u64) -> ToMember {
+        let id = DeliveryId { group: GroupId(1), seq: Seq(token), token };
+        let event = Arc::new(super::super::tests::event(token));
+        let until = Timestamp::UNIX_EPOCH;
+        let (attempt, failure, predecessor_parked) = (1, String::new(), false);
+        ToMember::Delivery(Box::new(Delivery { id, event, attempt, until, failure, predecessor_parked }))
+    }
+
+    #[test]
+    fn it_holds_so_much_and_then_is_called_when_there_is_room() {
+        let outbox = Outbox::new(Arc::default());
+        let mut token = 0;
+        while outbox.room() > 0 {
+            token += 1;
+            outbox.push(delivery(token));
+        }
+        assert_eq!(token, 256);
+        for taken in 1..=127 {
+            outbox.take();
+            assert!(outbox.lock().wanted, "{taken}: not for every one");
+        }
+        outbox.take();
+        assert!(!outbox.lock().wanted);
+        assert_eq!(outbox.room(), 128);
+    }
+
+    #[test]
+    fn who_takes_nothing_gets_nothing_more() {
+        let outbox = Outbox::new(Arc::default());
+        outbox.push(delivery(1));
+        assert!(outbox.call_back(1) && !outbox.call_back(1));
+        assert_eq!(outbox.room(), 0);
+        assert!(outbox.take().is_none());
+        assert_eq!(outbox.room(), 256, "its stream came by");
+        outbox.push(delivery(2));
+        outbox.take();
+        assert!(!outbox.call_back(2), "it was taken");
+        for at in 0..9 {
+            outbox.push(ToMember::CaughtUp(Seq(at)));
+        }
+        outbox.push(delivery(3));
+        assert_eq!(outbox.lock().items.len(), 2, "the newest word of it will do");
+        assert_eq!(outbox.call_all_back().len(), 1);
+        assert!(matches!(outbox.take(), Some(ToMember::CaughtUp(Seq(8)))));
     }
 }

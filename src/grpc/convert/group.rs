@@ -145,8 +145,8 @@ fn member_to_pb(member: &MemberView) -> pb::ConsumerMember {
 }
 
 /// How much of each event a group's members are sent.
-pub(in crate::grpc) fn view_of(settings: &GroupSettings) -> View {
-    match settings.view {
+pub(in crate::grpc) fn view_of(view: EventView) -> View {
+    match view {
         EventView::Envelope => View::Envelope,
         EventView::Full => View::Full,
         EventView::Raw => View::Raw,
@@ -187,7 +187,7 @@ pub(in crate::grpc) fn parked_to_pb(
 ) -> pb::ParkedEvent {
     let ParkedEvent { event: stored, attempts, reason, time } = parked;
     pb::ParkedEvent {
-        event: Some(event::to_pb(stored, log, view_of(settings))),
+        event: Some(event::to_pb(stored, log, view_of(settings.view))),
         attempts: *attempts,
         reason: reason.clone(),
         park_time: Some(timestamp(*time)),

@@ -64,7 +64,7 @@ impl GroupStore for MemoryLog {
             copies: BTreeMap::new(),
         };
         state.groups.insert(group.id, kept);
-        Ok(Created::Fresh(group))
+        Ok(Created::Fresh(Box::new(group)))
     }
 
     async fn update_group(

@@ -149,7 +149,7 @@ impl Batch<'_> {
                 settings_record
             ])?;
         let id = GroupId(seq(self.db.last_insert_rowid()).0);
-        Ok(Created::Fresh(Group { id, name, revision: 1, settings, floor }))
+        Ok(Created::Fresh(Box::new(Group { id, name, revision: 1, settings, floor })))
     }
 
     /// The revision of a group, and whether it is the one expected.

@@ -85,7 +85,9 @@ pub(in crate::grpc) fn updating(request: pb::UpdateConsumerGroupRequest) -> Resu
     // What is wrong by itself is told before anybody looks for the group.
     let mut part = Faults::default();
     let mut scratch = GroupSettings::default();
-    fields.iter().for_each(|field| set(&mut scratch, &given, field, &mut part));
+    for field in &fields {
+        set(&mut scratch, &given, field, &mut part);
+    }
     faults.within(PART, part);
     faults.done(Updating { name, etag: given.etag.clone(), given, fields })
 }
@@ -94,7 +96,9 @@ impl Updating {
     /// The new settings.
     pub(in crate::grpc) fn over(&self, mut settings: GroupSettings) -> Result<GroupSettings, Invalid> {
         let (mut faults, mut part) = (Faults::default(), Faults::default());
-        self.fields.iter().for_each(|field| set(&mut settings, &self.given, field, &mut part));
+        for field in &self.fields {
+            set(&mut settings, &self.given, field, &mut part);
+        }
         check(&settings, &mut part);
         faults.within(PART, part);
         faults.done(settings)

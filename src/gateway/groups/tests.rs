@@ -1,0 +1,321 @@
+//! Groups over a log in memory that trims when told, and over a store that fails when told.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::clock::{ManualClock, SequentialIds};
+use crate::domain::group::ExpiredPolicy;
+use crate::domain::{Content, ContentKind, Event, Fact, Flags, NewEvent, Origin, Payload, StoredEvent};
+use crate::gateway::group::Outcome;
+use crate::store::AppendError;
+use crate::store::groups::{GroupChanges, GroupId, GroupState, Updated};
+use crate::store::memory::MemoryLog;
+
+fn said(text: u64) -> Payload {
+    let kind = ContentKind::Text(text.to_string());
+    let content = Content { media_type: "text/plain".to_owned(), kind, ..Content::default() };
+    Payload::CustomerMessage { message_id: text.to_string(), content, metadata: [].into_iter().collect() }
+}
+
+/// An event of a ticket of its own.
+pub(super) fn event(seq: u64) -> StoredEvent {
+    let event = Event {
+        id: Uuid::from_u128(u128::from(seq)),
+        bot: "suporte".into(),
+        ticket_id: format!("t{seq}"),
+        ticket_sequence: 1,
+        origin: Origin::Webhook,
+        receive_time: Timestamp::UNIX_EPOCH,
+        event_time: None,
+        blip_id: String::new(),
+        flags: Flags::default(),
+        traceparent: String::new(),
+        customer_identity: String::new(),
+        resolved_customer_identity: String::new(),
+        team: String::new(),
+        agent_identity: String::new(),
+        payload: said(seq),
+    };
+    StoredEvent { seq: Seq(seq), event, raw: Bytes::new() }
+}
+
+/// A store whose commits fail for as often as it is told.
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<MemoryLog>,
+    failures: AtomicUsize,
+}
+
+impl Faulty {
+    fn fails(&self) -> Result<(), AppendError> {
+        let left = self.failures.load(Ordering::Acquire);
+        if left == 0 {
+            return Ok(());
+        }
+        self.failures.store(left - 1, Ordering::Release);
+        Err(AppendError::Full)
+    }
+}
+
+#[async_trait]
+impl GroupStore for Faulty {
+    async fn create_group(
+        &self,
+        name: String,
+        settings: GroupSettings,
+        floor: Seq,
+    ) -> Result<Created, AppendError> {
+        self.inner.create_group(name, settings, floor).await
+    }
+
+    async fn update_group(
+        &self,
+        id: GroupId,
+        expected: Option<u64>,
+        settings: GroupSettings,
+    ) -> Result<Updated, AppendError> {
+        self.inner.update_group(id, expected, settings).await
+    }
+
+    async fn delete_group(&self, id: GroupId, expected: Option<u64>) -> Result<Updated, AppendError> {
+        self.inner.delete_group(id, expected).await
+    }
+
+    async fn sweep_groups(&self) -> Result<bool, AppendError> {
+        self.inner.sweep_groups().await
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, ReadError> {
+        self.inner.groups().await
+    }
+
+    async fn load_group(&self, id: GroupId) -> Result<Option<GroupState>, ReadError> {
+        self.inner.load_group(id).await
+    }
+
+    /// Half of its failures come after the step was written.
+    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<(), AppendError> {
+        if self.failures.load(Ordering::Acquire).is_multiple_of(2) {
+            self.inner.commit(id, changes.clone()).await?;
+        }
+        self.fails()?;
+        self.inner.commit(id, changes).await
+    }
+
+    async fn parked(&self, id: GroupId, wanted: ParkedWanted) -> Result<ParkedPage, ReadError> {
+        self.inner.parked(id, wanted).await
+    }
+
+    async fn parked_seqs(&self, id: GroupId, event_ids: Vec<Uuid>) -> Result<BTreeSet<Seq>, ReadError> {
+        self.inner.parked_seqs(id, event_ids).await
+    }
+
+    async fn parked_event(&self, id: GroupId, seq: Seq) -> Result<Option<Arc<StoredEvent>>, ReadError> {
+        self.inner.parked_event(id, seq).await
+    }
+}
+
+struct World {
+    clock: Arc<ManualClock>,
+    log: Arc<MemoryLog>,
+    store: Arc<Faulty>,
+    groups: Groups,
+}
+
+impl World {
+    async fn new(expired: ExpiredPolicy) -> Self {
+        let clock = Arc::new(ManualClock::new("2024-05-02T12:00:00Z".parse().unwrap()));
+        let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
+        let day = Duration::from_hours(24);
+        let log = Arc::new(MemoryLog::new(day, day, clock.clone(), Arc::clone(&ids)));
+        let store = Arc::new(Faulty { inner: log.clone(), failures: AtomicUsize::new(0) });
+        let parts = GroupParts {
+            log: log.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            ids,
+            shutdown: Shutdown::new(),
+        };
+        let groups = Groups::start(parts, &mut Registry::default());
+        let settings = GroupSettings { expired, ..GroupSettings::default() };
+        groups.create("crm".to_owned(), settings, Seq(0)).await.unwrap();
+        Self { clock, log, store, groups }
+    }
+
+    async fn put(&self, texts: std::ops::RangeInclusive<u64>) {
+        for text in texts {
+            let new = NewEvent {
+                bot: "suporte".into(),
+                ticket_id: Some(format!("t{text}")),
+                dedup: None,
+                origin: Origin::Webhook,
+                event_time: None,
+                blip_id: String::new(),
+                traceparent: String::new(),
+                resolved_customer_identity: String::new(),
+                order_uncertain: false,
+                fact: Fact::Told(said(text)),
+                raw: Bytes::new(),
+            };
+            self.log.append(vec![new]).await.unwrap();
+        }
+    }
+
+    /// Everything there is grows too old.
+    fn trim(&self) {
+        self.clock.advance(SignedDuration::from_hours(30));
+        self.log.enforce_retention();
+    }
+
+    async fn join(&self) -> Membership {
+        self.groups.join("crm", Join { held_max: 100, ..Join::default() }).await.unwrap()
+    }
+
+    async fn pull(&self) -> Result<Pulled, GroupError> {
+        self.groups.pull("crm", 100, Duration::from_secs(5), String::new()).await
+    }
+}
+
+async fn delivery(member: &Membership) -> Delivery {
+    loop {
+        match member.outbox.next().await {
+            ToMember::Delivery(delivery) => return *delivery,
+            ToMember::CaughtUp(_) => {}
+            other @ (ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => {
+                panic!("no delivery: {other:?}")
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_retention_has_passed_is_told_by_policy() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put(1..=3).await;
+    world.trim();
+    world.put(4..=5).await;
+    let expired = GroupError::Expired { name: "crm".to_owned(), earliest: Seq(3) };
+    assert_eq!(world.pull().await.unwrap_err(), expired);
+    let member = world.join().await;
+    assert!(matches!(member.outbox.next().await, ToMember::End(End::Failed(error)) if error == expired));
+    assert_eq!(world.groups.seek("crm", Seq(3)).await.unwrap(), 3);
+    let pulled = world.pull().await.unwrap();
+    let seqs: Vec<u64> = pulled.deliveries.iter().map(|delivery| delivery.event.seq.0).collect();
+    assert!(seqs == [4, 5] && pulled.gap.is_none() && pulled.caught_up);
+
+    for (policy, to, expected) in
+        [(ExpiredPolicy::Earliest, Seq(3), vec![4, 5, 6]), (ExpiredPolicy::Latest, Seq(5), vec![6])]
+    {
+        let world = World::new(policy).await;
+        world.put(1..=3).await;
+        world.trim();
+        world.put(4..=5).await;
+        let member = world.join().await;
+        let lost = Lost { after: Seq(0), to };
+        assert!(matches!(member.outbox.next().await, ToMember::Gap(told) if told == lost), "{policy:?}");
+        world.put(6..=6).await;
+        let mut seqs = Vec::new();
+        while seqs.len() < expected.len() {
+            seqs.push(delivery(&member).await.event.seq.0);
+        }
+        assert_eq!(seqs, expected);
+        drop(member);
+        // Who only pulls hears of it too, once.
+        let pulled = world.pull().await.unwrap();
+        assert_eq!((pulled.gap, pulled.deliveries.len()), (Some(lost), expected.len()));
+    }
+}
+
+#[tokio::test]
+async fn what_was_out_and_is_gone_is_lost_and_told() {
+    let world = World::new(ExpiredPolicy::Earliest).await;
+    world.put(1..=2).await;
+    let member = world.join().await;
+    let (first, second) = (delivery(&member).await, delivery(&member).await);
+    world.put(3..=3).await;
+    let third = delivery(&member).await;
+    world.trim();
+    let retry = || Outcome::Retry { delay: Some(Duration::ZERO), reason: "busy".to_owned() };
+    let states = world
+        .groups
+        .settle(
+            "crm",
+            vec![(Some(first.id), Outcome::Park { reason: String::new() }), (Some(second.id), retry())],
+        )
+        .await
+        .unwrap();
+    assert_eq!(states, [SettleState::Done; 2]);
+    let told = loop {
+        match member.outbox.next().await {
+            ToMember::Gap(lost) => break lost,
+            ToMember::CaughtUp(_) => {}
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told.to, Seq(3));
+    let states = world.groups.settle("crm", vec![(Some(third.id), Outcome::Ack)]).await.unwrap();
+    assert_eq!(states, [SettleState::Done], "what is out can be settled all the same");
+    let view = world.groups.group("crm").await.unwrap();
+    assert_eq!((view.group.floor, view.counts.in_flight), (Seq(3), 0));
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_write_nothing_is_sent_or_said_to_be_done() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put(1..=2).await;
+    let member = world.join().await;
+    let (first, second) = (delivery(&member).await, delivery(&member).await);
+    world.store.failures.store(4, Ordering::Release);
+    let states = world.groups.settle("crm", vec![(Some(first.id), Outcome::Ack)]).await.unwrap();
+    assert_eq!(states, [SettleState::TryAgain]);
+    let states = world.groups.settle("crm", vec![(Some(second.id), Outcome::Ack)]).await.unwrap();
+    assert_eq!(states, [SettleState::TryAgain]);
+    loop {
+        let both = vec![(Some(first.id), Outcome::Ack), (Some(second.id), Outcome::Ack)];
+        let states = world.groups.settle("crm", both).await.unwrap();
+        if !states.contains(&SettleState::TryAgain) {
+            assert_eq!(states, [SettleState::AlreadyDone, SettleState::Done]);
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    world.store.failures.store(3, Ordering::Release);
+    world.put(3..=3).await;
+    let third = delivery(&member).await;
+    assert_eq!((third.event.seq, third.attempt), (Seq(3), 1));
+    assert_eq!(world.store.failures.load(Ordering::Acquire), 0, "it was sent after it was written");
+    assert_eq!(world.log.load_group(third.id.group).await.unwrap().unwrap().attempts.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_hurts_nobody_else() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    let stuck = world.join().await;
+    let busy = world.join().await;
+    world.put(1..=100).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 100 {
+        let next = delivery(&busy).await;
+        assert_eq!((next.attempt, seen.insert(next.event.seq)), (1, true), "nobody has seen another attempt");
+        let states = world.groups.settle("crm", vec![(Some(next.id), Outcome::Ack)]).await.unwrap();
+        assert_eq!(states, [SettleState::Done]);
+    }
+    let view = world.groups.group("crm").await.unwrap();
+    assert_eq!((view.group.floor, view.counts.in_flight, view.counts.parked), (Seq(100), 0, 0));
+    // It reads again.
+    while stuck.outbox.take().is_some() {}
+    world.put(101..=110).await;
+    assert!(delivery(&stuck).await.event.seq > Seq(100));
+}

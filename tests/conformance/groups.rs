@@ -1,0 +1,204 @@
+//! What groups are promised by their store: names and revisions, steps that are committed whole and may be committed
+//! again, and parked events that outlive the log's.
+
+use std::collections::BTreeMap;
+
+use deskgate::domain::Seq;
+use deskgate::domain::filter::EventFilter;
+use deskgate::domain::group::{GroupSettings, TicketKey};
+use deskgate::store::groups::{
+    Attempted, Created, Group, GroupChanges, GroupId, GroupState, ParkChange, ParkedWanted, Updated,
+};
+use uuid::Uuid;
+
+use crate::support::{Subject, message};
+
+async fn made(store: &Subject, name: &str, floor: u64) -> Group {
+    match store.groups().create_group(name.to_owned(), GroupSettings::default(), Seq(floor)).await.unwrap() {
+        Created::Fresh(group) => *group,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn kept(store: &Subject, id: GroupId) -> GroupState {
+    store.groups().load_group(id).await.unwrap().unwrap()
+}
+
+fn wanted() -> ParkedWanted {
+    ParkedWanted { count_max: 100, bytes_max: usize::MAX, ..ParkedWanted::default() }
+}
+
+pub(crate) async fn made_once(store: &mut Subject) {
+    let crm = made(store, "crm", 3).await;
+    let bi = made(store, "bi", 0).await;
+    assert!(bi.id > crm.id && crm.revision == 1);
+    let again =
+        store.groups().create_group("crm".to_owned(), GroupSettings::default(), Seq(9)).await.unwrap();
+    assert_eq!(again, Created::Taken);
+    let types = vec!["ticket.*".to_owned()];
+    let changed = GroupSettings {
+        filter: EventFilter { types, ..EventFilter::default() },
+        max_attempts: 7,
+        pin_retention: true,
+        ..GroupSettings::default()
+    };
+    let update = |expected| store.groups().update_group(crm.id, expected, changed.clone());
+    assert_eq!(update(Some(2)).await.unwrap(), Updated::Changed(1));
+    assert_eq!(update(Some(1)).await.unwrap(), Updated::Done(2));
+    assert_eq!(update(None).await.unwrap(), Updated::Done(3));
+    let nobody = store.groups().update_group(GroupId(99), None, changed.clone()).await.unwrap();
+    assert_eq!(nobody, Updated::Gone);
+    for _ in 0..2 {
+        let expected = [bi.clone(), Group { revision: 3, settings: changed.clone(), ..crm.clone() }];
+        assert_eq!(store.groups().groups().await.unwrap(), expected);
+        assert_eq!(kept(store, crm.id).await, GroupState { floor: Seq(3), ..GroupState::default() });
+        store.restart();
+    }
+    assert_eq!(store.groups().delete_group(crm.id, Some(1)).await.unwrap(), Updated::Changed(3));
+    assert_eq!(store.groups().delete_group(crm.id, Some(3)).await.unwrap(), Updated::Done(3));
+    assert_eq!(store.groups().delete_group(crm.id, None).await.unwrap(), Updated::Gone);
+    store.restart();
+    assert!(store.groups().load_group(crm.id).await.unwrap().is_none());
+    assert!(made(store, "crm", 0).await.id > bi.id, "a number is never used twice");
+}
+
+fn attempted(store: &Subject, attempts: u32, failure: &str) -> Attempted {
+    Attempted {
+        ticket: Some(TicketKey(u64::MAX - 1)),
+        attempts,
+        token: 40 + u64::from(attempts),
+        lease_until: (attempts == 1).then(|| store.now()),
+        retry_at: (attempts == 2).then(|| store.now()),
+        failure: failure.to_owned(),
+    }
+}
+
+pub(crate) async fn steps(store: &mut Subject) {
+    let group = made(store, "crm", 0).await;
+    let other = made(store, "bi", 0).await;
+    let mut model = GroupState::default();
+    let settled = |ranges: &[(u64, Option<u64>)]| -> BTreeMap<Seq, Option<Seq>> {
+        ranges.iter().map(|(first, last)| (Seq(*first), last.map(Seq))).collect()
+    };
+    let steps = [
+        GroupChanges {
+            floor: Seq(2),
+            token: 41,
+            settled: settled(&[(4, Some(6)), (9, Some(9))]),
+            attempts: [(3, 1, ""), (7, 2, "busy")]
+                .map(|(seq, attempts, why)| (Seq(seq), Some(attempted(store, attempts, why))))
+                .into(),
+            ..GroupChanges::default()
+        },
+        GroupChanges {
+            floor: Seq(6),
+            token: 42,
+            settled: settled(&[(4, None), (8, Some(9)), (9, None)]),
+            attempts: [(Seq(3), None), (Seq(7), Some(attempted(store, 3, "expired")))].into(),
+            ..GroupChanges::default()
+        },
+        GroupChanges {
+            floor: Seq(1),
+            token: 50,
+            cleared: true,
+            settled: settled(&[(5, Some(5))]),
+            ..GroupChanges::default()
+        },
+    ];
+    for step in steps {
+        model.apply(&step);
+        for _ in 0..2 {
+            store.groups().commit(group.id, step.clone()).await.unwrap();
+            assert_eq!(kept(store, group.id).await, model, "again is the same");
+            store.restart();
+        }
+        assert_eq!(kept(store, other.id).await, GroupState::default(), "a group's own");
+    }
+    assert_eq!(store.groups().groups().await.unwrap()[1].floor, Seq(1));
+    store.groups().commit(GroupId(99), GroupChanges::default()).await.unwrap();
+}
+
+fn listed(attempts: u32, reason: &str, store: &Subject) -> ParkChange {
+    let (ticket, reason, time) = (Some(TicketKey(5)), reason.to_owned(), store.now());
+    ParkChange::Listed { ticket, attempts, reason, time, replaying: false }
+}
+
+async fn park(store: &Subject, id: GroupId, changes: impl IntoIterator<Item = (u64, ParkChange)>) {
+    let parked = changes.into_iter().map(|(seq, change)| (Seq(seq), change)).collect();
+    let changes = GroupChanges { floor: Seq(4), token: 9, parked, ..GroupChanges::default() };
+    store.groups().commit(id, changes).await.unwrap();
+}
+
+async fn on_list(store: &Subject, id: GroupId, wanted: ParkedWanted) -> (Vec<(u64, u32, String)>, bool) {
+    let page = store.groups().parked(id, wanted).await.unwrap();
+    let events = page.events.into_iter();
+    (events.map(|one| (one.event.seq.0, one.attempts, one.reason)).collect(), page.more)
+}
+
+pub(crate) async fn parked(store: &mut Subject) {
+    for (ticket, text) in [("t1", "a"), ("t2", "b"), ("t1", "c"), ("t3", "d")] {
+        store.put(message(ticket, text)).await;
+    }
+    let group = made(store, "crm", 0).await;
+    let events = store.all_after(Seq(0)).await;
+    park(store, group.id, [1, 2, 3].map(|seq| (seq, listed(3, "why", store)))).await;
+    let one = |seq: u64| (seq, 3, "why".to_owned());
+    store.hours_pass(30);
+    store.enforce_retention().await;
+    for _ in 0..2 {
+        assert_eq!(on_list(store, group.id, wanted()).await, (vec![one(1), one(2), one(3)], false));
+        let page = ParkedWanted { after: Seq(1), count_max: 1, ..wanted() };
+        assert_eq!(on_list(store, group.id, page).await, (vec![one(2)], true));
+        let of_ticket = ParkedWanted { ticket_id: "t1".to_owned(), ..wanted() };
+        assert_eq!(on_list(store, group.id, of_ticket).await, (vec![one(1), one(3)], false));
+        let copy = store.groups().parked_event(group.id, Seq(2)).await.unwrap();
+        assert_eq!(copy.as_ref(), Some(&events[1]), "the copy is whole");
+        let ids = vec![events[0].event.id, events[3].event.id, Uuid::nil()];
+        assert_eq!(store.groups().parked_seqs(group.id, ids).await.unwrap(), [Seq(1)].into());
+        store.restart();
+    }
+    park(store, group.id, [(1, ParkChange::Replaying), (2, ParkChange::Gone), (4, ParkChange::Gone)]).await;
+    for _ in 0..2 {
+        assert_eq!(on_list(store, group.id, wanted()).await, (vec![one(3)], false));
+        assert!(
+            store.groups().parked_event(group.id, Seq(1)).await.unwrap().is_some(),
+            "it is to come again"
+        );
+        assert!(store.groups().parked_event(group.id, Seq(2)).await.unwrap().is_none());
+        let ids = vec![events[0].event.id];
+        assert!(store.groups().parked_seqs(group.id, ids).await.unwrap().is_empty());
+        store.restart();
+    }
+    park(store, group.id, [(1, listed(5, "again", store))]).await;
+    let (again, _) = on_list(store, group.id, wanted()).await;
+    assert_eq!(again, [(1, 5, "again".to_owned()), one(3)], "from its copy, as the log has it no more");
+    park(store, group.id, [(4, listed(1, "gone", store))]).await;
+    assert_eq!(
+        on_list(store, group.id, wanted()).await.0.len(),
+        2,
+        "what the log no longer has cannot be parked"
+    );
+    assert_eq!(kept(store, group.id).await.parked.len(), 2);
+}
+
+pub(crate) async fn gone(store: &mut Subject) {
+    store.put(message("t1", "a")).await;
+    let (crm, bi) = (made(store, "crm", 0).await, made(store, "bi", 0).await);
+    for id in [crm.id, bi.id] {
+        let changes = GroupChanges {
+            settled: [(Seq(3), Some(Seq(4)))].into(),
+            attempts: [(Seq(2), Some(attempted(store, 1, "")))].into(),
+            parked: [(Seq(1), listed(1, "why", store))].into(),
+            ..GroupChanges::default()
+        };
+        store.groups().commit(id, changes).await.unwrap();
+    }
+    let before = kept(store, bi.id).await;
+    assert!(!store.groups().sweep_groups().await.unwrap(), "nothing is nobody's");
+    store.groups().delete_group(crm.id, None).await.unwrap();
+    store.groups().commit(crm.id, GroupChanges { floor: Seq(9), ..GroupChanges::default() }).await.unwrap();
+    store.restart();
+    while store.groups().sweep_groups().await.unwrap() {}
+    assert_eq!(kept(store, bi.id).await, before);
+    assert!(store.groups().parked_event(crm.id, Seq(1)).await.unwrap().is_none());
+}

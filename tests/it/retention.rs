@@ -1,0 +1,79 @@
+//! A bound on the store's size, on the built binary: the oldest events go, who has not read them is warned first and told
+//! then, and the file stays small.
+
+use deskgate::grpc::pb;
+use pb::consume_request::Message as Ask;
+use pb::event::Payload;
+use pb::start_position::Position;
+use prost_types::value::Kind;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::crowd::{Load, groups, make};
+use crate::support::{World, at, reason_of};
+
+/// Events of some 32 KiB: what is kept within 64 MiB is a thousand or so.
+const TEXT_BYTES: usize = 32 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
+    let world = World::with("[store]\nmax_size = \"64MiB\"\nretention = \"1m\"\n").await;
+    let mut client = groups(&world).await;
+    make(
+        &mut client,
+        pb::ConsumerGroup { group: "crm".to_owned(), pin_retention: true, ..Default::default() },
+    )
+    .await;
+    let mut alerts = world
+        .events()
+        .await
+        .subscribe(pb::SubscribeRequest {
+            filter: Some(pb::EventFilter { types: vec!["gateway.alert".to_owned()], ..Default::default() }),
+            start: Some(at(Position::Earliest(true))),
+            limit: 1,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let text = "x".repeat(TEXT_BYTES);
+    let load = Load::on(&world);
+    let posting = tokio::spawn(async move { load.post(20, 200, &text).await });
+    let alert = loop {
+        let told = alerts.message().await.unwrap().expect("an alert");
+        if let Some(pb::subscribe_response::Message::Event(event)) = told.message {
+            break event;
+        }
+    };
+    assert_eq!((alert.bot.as_str(), alert.origin()), ("", pb::EventOrigin::Gateway));
+    let Some(Payload::GatewayAlert(alert)) = alert.payload else { panic!("{alert:?}") };
+    assert_eq!(alert.reason, "UNREAD_EVENTS_EXPIRE", "{}", alert.description);
+    let details = alert.details.unwrap().fields;
+    assert_eq!(details["group"].kind, Some(Kind::StringValue("crm".to_owned())));
+    posting.await.unwrap();
+
+    let mut info = world.events().await;
+    let earliest = info.get_log_info(pb::GetLogInfoRequest {}).await.unwrap().into_inner().earliest_cursor;
+    let file = std::fs::metadata(world.folder.path().join("deskgate.db")).unwrap().len();
+    assert!(file < 64 << 20, "{file} bytes");
+    let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
+    assert!(trimmed.unwrap().parse::<u64>().unwrap() > 1_000, "{trimmed:?}");
+
+    let (asks, outgoing) = tokio::sync::mpsc::channel(1);
+    let start = pb::ConsumeStart { group: "crm".to_owned(), ..Default::default() };
+    asks.send(pb::ConsumeRequest { message: Some(Ask::Start(start)) }).await.unwrap();
+    let ended = match client.consume(ReceiverStream::new(outgoing)).await {
+        Err(status) => status,
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            loop {
+                if let Err(status) = stream.message().await {
+                    break status;
+                }
+            }
+        }
+    };
+    let (reason, metadata) = reason_of(&ended);
+    assert_eq!(reason, "CURSOR_EXPIRED", "{ended:?}");
+    assert!(!earliest.is_empty() && !metadata.is_empty(), "{metadata:?}");
+}
