@@ -6,7 +6,7 @@ use deskgate::grpc::pb;
 use serde_json::{Value, json};
 
 use super::{QUICK, alerts, count, detail, nudge, once, once_reconciled, reconcile, text, types};
-use crate::support::World;
+use crate::support::{PATIENCE, World};
 
 const TICKET: &str = "application/vnd.iris.ticket+json";
 const LIST: &str = "application/vnd.lime.collection+json";
@@ -91,7 +91,7 @@ async fn whichever_way_reading_fails_nothing_that_lives_is_closed() {
         for fault in &faults {
             world.desk("/faults", fault.clone()).await;
         }
-        let before = asked(&world).await;
+        let (before, start) = (asked(&world).await, std::time::Instant::now());
         loop {
             // The end of a round may not come while Blip fails.
             nudge(&world).await;
@@ -106,6 +106,7 @@ async fn whichever_way_reading_fails_nothing_that_lives_is_closed() {
             if cause.is_empty() && asked(&world).await > before + 10 {
                 break;
             }
+            assert!(start.elapsed() < PATIENCE, "{name}: no alert of {cause:?}: {:#?}", types(&events));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let events = world.all_events().await;

@@ -43,8 +43,9 @@ impl ReaderFault {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     fault: Option<ReaderFault>,
-    /// In this round.
+    /// In this round: tickets that were read, conversations that were, and tickets that are said not to exist.
     found: usize,
+    heard: usize,
     not_found: usize,
     /// Lists are read until nothing is left, as a page that is not full has not been the last.
     pub(super) patient: bool,
@@ -66,12 +67,14 @@ impl Reader {
         }
     }
 
-    /// A ticket, or a conversation, was read.
+    /// A ticket was read.
     pub(super) fn found(&mut self) {
         self.found = self.found.saturating_add(1);
-        if self.fault == Some(ReaderFault::NothingFound) {
-            self.fault = None;
-        }
+    }
+
+    /// A conversation was read.
+    pub(super) fn heard(&mut self) {
+        self.heard = self.heard.saturating_add(1);
     }
 
     /// A ticket is said not to exist: some do not any more. Whether so many are, and none that exists, that it is no use
@@ -90,11 +93,15 @@ impl Reader {
 
     /// A round ended: what its lists were like, and whether they were right. Whether what it saw can be believed.
     pub(super) fn round_ended(&mut self, listed: usize, left_out: usize, complete: bool) -> bool {
-        let nothing = self.found == 0 && self.not_found >= NOT_FOUND_MIN;
-        (self.found, self.not_found) = (0, 0);
+        // Where others are listed and read, those that are not found may be gone indeed.
+        let nothing = self.not_found >= NOT_FOUND_MIN && self.found == 0 && (listed == 0 || self.heard == 0);
+        (self.found, self.heard, self.not_found) = (0, 0, 0);
         if nothing {
             self.fault = Some(ReaderFault::NothingFound);
             return false;
+        }
+        if complete && self.fault == Some(ReaderFault::NothingFound) {
+            self.fault = None;
         }
         // Some tickets pass by a list while its pages are turned.
         let too_many = left_out > 3 && left_out.saturating_mul(20) > listed;

@@ -97,7 +97,7 @@ impl Planner {
             self.try_again(now, id);
             return self.read_through(id, whose);
         }
-        self.reader.found();
+        self.reader.heard();
         let Some(reading) = self.readings.get_mut(id) else {
             self.answered(whose);
             return Vec::new();
