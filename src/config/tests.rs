@@ -60,6 +60,23 @@ fn a_bot_is_enough_and_the_rest_has_defaults() {
 }
 
 #[test]
+fn the_store_may_be_bounded() {
+    let load = |text: &str| load(&format!("[store]\n{text}\n{BOT}")).unwrap();
+    let store = load("").store;
+    assert_eq!((store.size_bytes_max, store.pinned_bytes_max), (None, None));
+    let config = load("max_size = '20GiB'\npin_max_size = '512MiB'");
+    assert_eq!(
+        (config.store.size_bytes_max, config.store.pinned_bytes_max),
+        (Some(20 << 30), Some(512 << 20))
+    );
+    assert!(config.describe().contains("max_size = \"20GiB\""), "{}", config.describe());
+    let small = fault("[store]\nmax_size = '10MiB'");
+    assert!(small.starts_with("store.max_size: `10MiB` is no size from 64MiB to 64TiB"), "{small}");
+    let more = fault("[store]\nmax_size = '1GiB'\npin_max_size = '2GiB'");
+    assert!(more.starts_with("store.pin_max_size: it is more than store.max_size"), "{more}");
+}
+
+#[test]
 fn the_command_line_goes_before_the_environment_before_the_file() {
     let text = format!("[grpc]\nlisten = '127.0.0.1:1'\n[store]\nretention = '1d'\n{BOT}");
     let source = source()

@@ -10,6 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use crate::groups::{GroupOperation, group_operation};
 use crate::support::{Subject, command, document, end, event, keyed, message};
 
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ enum Operation {
     Release(Vec<(u64, Put)>),
     Held { after: u64, bot: bool, ids: Option<Vec<u64>>, count_max: usize, body_bytes_max: Option<usize> },
     Taken(Vec<u8>),
+    Group(GroupOperation),
     Pass { hours: i64, seconds: i64 },
     Retain,
     Restart,
@@ -88,6 +90,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0_u64..6, any::<bool>(), proptest::option::of(vec(0_u64..6, 0..4)), 0_usize..4, proptest::option::of(0_usize..20))
             .prop_map(|(after, bot, ids, count_max, body_bytes_max)| Operation::Held { after, bot, ids, count_max, body_bytes_max }),
         1 => vec(0_u8..6, 0..4).prop_map(Operation::Taken),
+        6 => group_operation().prop_map(Operation::Group),
         2 => (-1_i64..50, 0_i64..60).prop_map(|(hours, seconds)| Operation::Pass { hours, seconds }),
         1 => Just(Operation::Retain),
         1 => Just(Operation::Restart),
@@ -158,6 +161,7 @@ async fn apply(store: &mut Subject, operation: &Operation) -> String {
             let keys = keys.iter().map(|key| DedupKey([*key; 16])).collect();
             format!("{:?}", store.quarantine().taken(keys).await)
         }
+        Operation::Group(operation) => crate::groups::apply(store, operation).await,
         Operation::Pass { hours, seconds } => {
             store.hours_pass(*hours);
             store.seconds_pass(*seconds);
@@ -183,6 +187,7 @@ async fn seen(store: &Subject) -> Vec<String> {
         format!("{:?}", store.unsettled().await),
         format!("{:?}", store.ledger().unknown_since(jiff::Timestamp::MIN, 9).await),
         format!("{:?}", store.held().await),
+        crate::groups::seen(store).await,
     ];
     if let Some(before) = trimmed.0.checked_sub(1) {
         seen.push(format!("{:?}", log.read(Seq(before), 1).await));

@@ -9,6 +9,9 @@ use deskgate::domain::group::{GroupSettings, TicketKey};
 use deskgate::store::groups::{
     Attempted, Created, Group, GroupChanges, GroupId, GroupState, ParkChange, ParkedWanted, Updated,
 };
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::support::{Subject, message};
@@ -196,9 +199,116 @@ pub(crate) async fn gone(store: &mut Subject) {
     let before = kept(store, bi.id).await;
     assert!(!store.groups().sweep_groups().await.unwrap(), "nothing is nobody's");
     store.groups().delete_group(crm.id, None).await.unwrap();
+    assert!(on_list(store, crm.id, wanted()).await.0.is_empty(), "at once, though it is not swept yet");
     store.groups().commit(crm.id, GroupChanges { floor: Seq(9), ..GroupChanges::default() }).await.unwrap();
     store.restart();
     while store.groups().sweep_groups().await.unwrap() {}
     assert_eq!(kept(store, bi.id).await, before);
     assert!(store.groups().parked_event(crm.id, Seq(1)).await.unwrap().is_none());
+}
+
+/// What is done to groups in any order.
+#[derive(Debug, Clone)]
+pub(crate) enum GroupOperation {
+    Make { name: u8, floor: u64 },
+    Change { id: u64, expected: Option<u64>, pin: bool },
+    Delete { id: u64, expected: Option<u64> },
+    Commit { id: u64, step: Step },
+    Sweep,
+}
+
+/// A step of a group, whatever it may mean.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    floor: u64,
+    cleared: bool,
+    settled: Vec<(u64, Option<u64>)>,
+    attempts: Vec<(u64, Option<u32>)>,
+    parked: Vec<(u64, u8)>,
+}
+
+pub(crate) fn group_operation() -> impl Strategy<Value = GroupOperation> {
+    let id = || 1_u64..4;
+    let expected = || option::weighted(0.5, 1_u64..3);
+    let step = (
+        0_u64..20,
+        prop::bool::weighted(0.1),
+        vec((1_u64..9, option::of(1_u64..9)), 0..4),
+        vec((1_u64..9, option::of(1_u32..4)), 0..4),
+        vec((1_u64..9, 0_u8..4), 0..3),
+    );
+    let step = step.prop_map(|(floor, cleared, settled, attempts, parked)| Step {
+        floor,
+        cleared,
+        settled,
+        attempts,
+        parked,
+    });
+    prop_oneof![
+        2 => (0_u8..3, 0_u64..9).prop_map(|(name, floor)| GroupOperation::Make { name, floor }),
+        1 => (id(), expected(), any::<bool>())
+            .prop_map(|(id, expected, pin)| GroupOperation::Change { id, expected, pin }),
+        1 => (id(), expected()).prop_map(|(id, expected)| GroupOperation::Delete { id, expected }),
+        8 => (id(), step).prop_map(|(id, step)| GroupOperation::Commit { id, step }),
+        1 => Just(GroupOperation::Sweep),
+    ]
+}
+
+impl Step {
+    fn changes(&self, store: &Subject) -> GroupChanges {
+        let parked = |(seq, what): &(u64, u8)| {
+            let change = match what {
+                0 => ParkChange::Gone,
+                1 => ParkChange::Replaying,
+                attempts => listed(u32::from(*attempts), "why", store),
+            };
+            (Seq(*seq), change)
+        };
+        let attempts = |(seq, attempts): &(u64, Option<u32>)| {
+            (Seq(*seq), attempts.map(|attempts| attempted(store, attempts, "why")))
+        };
+        GroupChanges {
+            floor: Seq(self.floor),
+            token: self.floor,
+            cleared: self.cleared,
+            settled: self.settled.iter().map(|(first, last)| (Seq(*first), last.map(Seq))).collect(),
+            attempts: self.attempts.iter().map(attempts).collect(),
+            parked: self.parked.iter().map(parked).collect(),
+        }
+    }
+}
+
+/// What a store answers, as text: comparable whatever the operation.
+pub(crate) async fn apply(store: &Subject, operation: &GroupOperation) -> String {
+    let groups = store.groups();
+    match operation {
+        GroupOperation::Make { name, floor } => {
+            let made = groups.create_group(format!("g{name}"), GroupSettings::default(), Seq(*floor)).await;
+            format!("{made:?}")
+        }
+        GroupOperation::Change { id, expected, pin } => {
+            let settings = GroupSettings { pin_retention: *pin, ..GroupSettings::default() };
+            format!("{:?}", groups.update_group(GroupId(*id), *expected, settings).await)
+        }
+        GroupOperation::Delete { id, expected } => {
+            format!("{:?}", groups.delete_group(GroupId(*id), *expected).await)
+        }
+        GroupOperation::Commit { id, step } => {
+            format!("{:?}", groups.commit(GroupId(*id), step.changes(store)).await)
+        }
+        GroupOperation::Sweep => {
+            while groups.sweep_groups().await.unwrap() {}
+            String::new()
+        }
+    }
+}
+
+/// All there is to see of groups.
+pub(crate) async fn seen(store: &Subject) -> String {
+    let mut seen = vec![format!("{:?}", store.groups().groups().await)];
+    for id in (1..4).map(GroupId) {
+        let (kept, page) = (store.groups().load_group(id).await, store.groups().parked(id, wanted()).await);
+        seen.push(format!("{kept:?} {page:?}"));
+    }
+    seen.join(" ")
 }

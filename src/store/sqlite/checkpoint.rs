@@ -31,7 +31,13 @@ pub(super) struct Checkpoints {
     thread: Option<JoinHandle<()>>,
     help: Arc<AtomicBool>,
     written: usize,
+    /// The file is to be shortened, which only a pass does that moves everything: commits until the next try, and how many
+    /// until the one after it.
+    shrinking: Option<(u32, u32)>,
 }
+
+/// Commits between two tries to shorten the file, at most.
+const TRY_AGAIN_MAX: u32 = 256;
 
 impl Checkpoints {
     /// Starts the background thread.
@@ -44,7 +50,7 @@ impl Checkpoints {
             Err(error) => tracing::error!(%error, "the store's background checkpoints do not run"),
         };
         let thread = thread::Builder::new().name("store-checkpoint".to_owned()).spawn(run)?;
-        Ok(Self { wake: Some(wake), thread: Some(thread), help, written: 0 })
+        Ok(Self { wake: Some(wake), thread: Some(thread), help, written: 0, shrinking: None })
     }
 
     /// After each commit.
@@ -58,14 +64,26 @@ impl Checkpoints {
         if self.help.swap(false, Ordering::AcqRel) {
             pass(db, "PASSIVE");
         }
+        if let Some((wait, next)) = self.shrinking {
+            self.shrinking = Some((wait.saturating_sub(1), next));
+            if wait <= 1 {
+                self.try_to_shrink(db, next);
+            }
+        }
     }
 
-    /// The file is to become as small as it can be: everything is moved now, or, where the background is about it, by
-    /// one more pass of it.
+    /// The file is to become as small as it can be: now, or, where the background is about it or somebody reads, soon
+    /// after, by one more pass of the background or after one of the next commits.
     pub(super) fn shrink(&mut self, db: &Connection) {
-        self.written = 0;
-        pass(db, "PASSIVE");
-        self.wake();
+        self.try_to_shrink(db, 1);
+        if self.shrinking.is_some() {
+            self.wake();
+        }
+    }
+
+    fn try_to_shrink(&mut self, db: &Connection, wait: u32) {
+        let next = wait.saturating_mul(2).min(TRY_AGAIN_MAX);
+        self.shrinking = if move_all(db) { None } else { Some((wait, next)) };
     }
 
     fn wake(&self) {
@@ -102,6 +120,14 @@ fn background(db: &Connection, woken: &Receiver<()>, help: &AtomicBool) {
             help.store(true, Ordering::Release);
         }
     }
+}
+
+/// Whether everything is moved now, which also shortens the file.
+fn move_all(db: &Connection) -> bool {
+    let moved = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    moved.is_ok_and(|(busy, held, moved)| busy == 0 && held == moved)
 }
 
 /// Answers how many pages the log holds. A failure loses nothing, the next pass tries again.

@@ -21,6 +21,9 @@ use crate::store::{AppendError, ReadError, record};
 /// Rows of deleted groups that one sweep removes from each table.
 const ROWS_PER_SWEEP: u32 = 128;
 
+/// A group's parked events, by its number; what a deleted one has left is nobody's.
+const PARKED: &str = "FROM group_parked WHERE n = (SELECT n FROM consumer_groups WHERE n = ?1)";
+
 /// What is wrong with a row.
 type Checked<T> = Result<T, String>;
 
@@ -90,9 +93,8 @@ impl GroupStore for SqliteLog {
 
     async fn parked_seqs(&self, id: GroupId, event_ids: Vec<Uuid>) -> Result<BTreeSet<Seq>, ReadError> {
         let find = move |db: &Connection| {
-            let mut one = db.prepare_cached(
-                "SELECT seq FROM group_parked WHERE n = ?1 AND event_id = ?2 AND replaying = 0",
-            )?;
+            let mut one =
+                db.prepare_cached(&format!("SELECT seq {PARKED} AND event_id = ?2 AND replaying = 0"))?;
             let mut found = BTreeSet::new();
             for event_id in &event_ids {
                 let at = one.query_row(params![int(id.0), event_id.to_string()], |row| row.get(0)).optional();
@@ -106,9 +108,7 @@ impl GroupStore for SqliteLog {
     async fn parked_event(&self, id: GroupId, at: Seq) -> Result<Option<Arc<StoredEvent>>, ReadError> {
         let find = move |db: &Connection| {
             let found = db
-                .prepare_cached(
-                    "SELECT seq, version, checksum, record, raw FROM group_parked WHERE n = ?1 AND seq = ?2",
-                )?
+                .prepare_cached(&format!("SELECT seq, version, checksum, record, raw {PARKED} AND seq = ?2"))?
                 .query_row((int(id.0), int(at.0)), event_of)
                 .optional()?;
             Ok(found.transpose().map_err(corrupt))
@@ -298,8 +298,8 @@ fn page_of(db: &Connection, n: i64, wanted: &ParkedWanted) -> rusqlite::Result<C
     let ParkedWanted { after, ticket_id, count_max, bytes_max } = wanted;
     let of_ticket = if ticket_id.is_empty() { "?3 = ''" } else { "ticket_id = ?3" };
     let mut rows = db.prepare_cached(&format!(
-        "SELECT seq, version, checksum, record, raw, attempts, reason, park_time FROM group_parked
-         WHERE n = ?1 AND seq > ?2 AND replaying = 0 AND {of_ticket} ORDER BY seq"
+        "SELECT seq, version, checksum, record, raw, attempts, reason, park_time {PARKED}
+         AND seq > ?2 AND replaying = 0 AND {of_ticket} ORDER BY seq"
     ))?;
     let mut rows = rows.query(params![n, int(after.0), ticket_id])?;
     let mut page = ParkedPage::default();
