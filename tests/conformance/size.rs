@@ -70,19 +70,20 @@ async fn a_file_that_is_too_large_shrinks_while_events_come() {
     *config = bounded(config.clone());
     store.restart();
     let mut taken = 0_u32;
-    let removed = {
+    {
         let mut retention = std::pin::pin!(store.enforce_retention());
         loop {
             tokio::select! {
                 biased;
                 _ = store.put(message("t2", "meanwhile")) => taken += 1,
-                removed = &mut retention => break removed,
+                _ = &mut retention => break,
             }
         }
-    };
+    }
     assert!(taken > 1, "ingest goes on meanwhile");
     let bounds = store.log().bounds().await.unwrap();
-    assert!(removed >= bounds.trimmed.0 && bounds.trimmed > Seq(1_600), "{removed}, {bounds:?}");
+    // By the run that was asked for, or by the one that a first batch begins.
+    assert!(bounds.trimmed > Seq(1_600), "{bounds:?}");
     let small = bounds.live_bytes_max.unwrap() * 11 / 10;
     for _ in 0..1_000 {
         if on_disk(&store.path()).0 < small {
