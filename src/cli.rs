@@ -13,6 +13,7 @@ mod consume;
 mod directory;
 mod group_settings;
 mod groups;
+mod listing;
 mod parked;
 mod quarantine;
 mod reconcile;

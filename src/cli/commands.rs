@@ -1,12 +1,11 @@
 //! `deskgate commands`: what was asked of Desk through the gateway, and what became of it.
 
-use std::io::{self, Write};
-
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
+use super::listing::Listing;
 use super::tail::printable;
 use super::tickets::client;
 use crate::grpc::pb;
@@ -109,38 +108,24 @@ pub(super) async fn run(args: CommandsArgs) -> anyhow::Result<()> {
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let ListArgs { server, ticket, state, limit, json } = args;
-    let json = json.then(Json::new).transpose()?;
+    let mut listing = Listing::new("Command", json, PAGE_SIZE, limit)?;
     let mut client = client(&server).await?;
     let states = state.into_iter().map(|state| state.to_pb().into()).collect();
-    let mut request =
-        pb::ListCommandsRequest { ticket_id: ticket, states, page_size: PAGE_SIZE, ..Default::default() };
-    let mut shown = 0_usize;
+    let mut request = pb::ListCommandsRequest { ticket_id: ticket, states, ..Default::default() };
     loop {
-        if limit > 0 {
-            let left = i32::try_from(limit.saturating_sub(shown)).unwrap_or(PAGE_SIZE);
-            request.page_size = left.min(PAGE_SIZE);
-        }
+        request.page_size = listing.page_size();
         let page =
             client.list_commands(request.clone()).await.map_err(|status| failed(&status))?.into_inner();
-        if shown == 0 && json.is_none() && !page.commands.is_empty() {
-            tell(&row(["COMMAND", "ACCEPTED", "METHOD", "STATE", "TICKET", "WHY"]))?;
-        }
-        for command in &page.commands {
-            shown = shown.saturating_add(1);
-            tell(&match &json {
-                Some(json) => json.line("Command", command)?,
-                None => row_of(command),
-            })?;
-        }
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || (limit > 0 && shown >= limit) {
-            break;
+        let goes_on = listing.show(
+            &page.commands,
+            || row(["COMMAND", "ACCEPTED", "METHOD", "STATE", "TICKET", "WHY"]),
+            row_of,
+        )?;
+        if request.page_token.is_empty() || !goes_on {
+            return listing.end("no commands");
         }
     }
-    if shown == 0 {
-        writeln!(io::stderr(), "-- no commands")?;
-    }
-    Ok(())
 }
 
 fn row(columns: [&str; 6]) -> String {

@@ -1,7 +1,5 @@
 //! `deskgate groups`: consumer groups, how they stand and how they work, as a client of the public API.
 
-use std::io::{self, Write};
-
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
@@ -9,6 +7,7 @@ use tonic::transport::Channel;
 
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
 use super::group_settings::{Field, Settings};
+use super::listing::Listing;
 use super::tail::{position_of, printable};
 use crate::grpc::pb;
 use crate::grpc::pb::consumer_service_client::ConsumerServiceClient;
@@ -179,41 +178,26 @@ pub(super) async fn run(args: GroupsArgs) -> anyhow::Result<()> {
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let ListArgs { server, json } = args;
-    let json = json.then(Json::new).transpose()?;
+    let mut listing = Listing::new("ConsumerGroup", json, PAGE_SIZE, 0)?;
     let mut client = client(&server).await?;
-    let mut request = pb::ListConsumerGroupsRequest { page_size: PAGE_SIZE, page_token: String::new() };
-    let mut shown = 0_usize;
+    let mut request = pb::ListConsumerGroupsRequest::default();
     loop {
-        let page = client.list_consumer_groups(request.clone()).await;
-        let page = page.map_err(|status| failed(&status))?.into_inner();
-        if shown == 0 && json.is_none() && !page.consumer_groups.is_empty() {
-            tell(&row([
-                "GROUP",
-                "BEHIND",
-                "OLDEST",
-                "IN FLIGHT",
-                "RETRYING",
-                "PARKED",
-                "BLOCKED",
-                "MEMBERS",
-            ]))?;
-        }
-        for group in &page.consumer_groups {
-            shown = shown.saturating_add(1);
-            tell(&match &json {
-                Some(json) => json.line("ConsumerGroup", group)?,
-                None => row_of(group),
-            })?;
-        }
+        request.page_size = listing.page_size();
+        let page = client
+            .list_consumer_groups(request.clone())
+            .await
+            .map_err(|status| failed(&status))?
+            .into_inner();
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            break;
+        let goes_on = listing.show(
+            &page.consumer_groups,
+            || row(["GROUP", "BEHIND", "OLDEST", "IN FLIGHT", "RETRYING", "PARKED", "BLOCKED", "MEMBERS"]),
+            row_of,
+        )?;
+        if request.page_token.is_empty() || !goes_on {
+            return listing.end("no groups");
         }
     }
-    if shown == 0 {
-        writeln!(io::stderr(), "-- no groups")?;
-    }
-    Ok(())
 }
 
 fn row(columns: [&str; 8]) -> String {

@@ -1,13 +1,12 @@
 //! `deskgate parked`: events that a consumer group has set aside: which, why, and what becomes of them.
 
-use std::io::{self, Write};
-
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
 use super::groups::client;
+use super::listing::Listing;
 use super::tail::printable;
 use crate::grpc::pb;
 
@@ -129,41 +128,23 @@ pub(super) async fn run(args: ParkedArgs) -> anyhow::Result<()> {
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let ListArgs { server, group, ticket, limit, json } = args;
-    let json = json.then(Json::new).transpose()?;
+    let mut listing = Listing::new("ParkedEvent", json, PAGE_SIZE, limit)?;
     let mut client = client(&server).await?;
-    let mut request = pb::ListParkedEventsRequest {
-        group,
-        ticket_id: ticket,
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
-    };
-    let mut shown = 0_usize;
+    let mut request = pb::ListParkedEventsRequest { group, ticket_id: ticket, ..Default::default() };
     loop {
-        if limit > 0 {
-            let left = i32::try_from(limit.saturating_sub(shown)).unwrap_or(PAGE_SIZE);
-            request.page_size = left.min(PAGE_SIZE);
-        }
-        let page = client.list_parked_events(request.clone()).await;
-        let page = page.map_err(|status| failed(&status))?.into_inner();
-        if shown == 0 && json.is_none() && !page.parked_events.is_empty() {
-            tell(&row(["EVENT", "PARKED", "ATTEMPTS", "TYPE", "TICKET", "BLOCKS", "REASON"]))?;
-        }
-        for parked in &page.parked_events {
-            shown = shown.saturating_add(1);
-            tell(&match &json {
-                Some(json) => json.line("ParkedEvent", parked)?,
-                None => row_of(parked),
-            })?;
-        }
+        request.page_size = listing.page_size();
+        let page =
+            client.list_parked_events(request.clone()).await.map_err(|status| failed(&status))?.into_inner();
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || (limit > 0 && shown >= limit) {
-            break;
+        let goes_on = listing.show(
+            &page.parked_events,
+            || row(["EVENT", "PARKED", "ATTEMPTS", "TYPE", "TICKET", "BLOCKS", "REASON"]),
+            row_of,
+        )?;
+        if request.page_token.is_empty() || !goes_on {
+            return listing.end("no parked events");
         }
     }
-    if shown == 0 {
-        writeln!(io::stderr(), "-- no parked events")?;
-    }
-    Ok(())
 }
 
 fn row(columns: [&str; 7]) -> String {

@@ -15,6 +15,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
+use super::listing::Listing;
 use super::tail::printable;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
@@ -200,40 +201,27 @@ fn refused(status: &tonic::Status) -> anyhow::Error {
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let ListArgs { server, bot, limit, json } = args;
-    let json = json.then(Json::new).transpose()?;
+    let mut listing = Listing::new("QuarantinedWebhook", json, PAGE_SIZE, limit)?;
     let mut client = client(&server).await?;
-    let mut request = pb::ListQuarantinedWebhooksRequest {
-        bot: bot.unwrap_or_default(),
-        page_size: PAGE_SIZE,
-        ..Default::default()
-    };
-    let mut shown = 0_usize;
+    let mut request =
+        pb::ListQuarantinedWebhooksRequest { bot: bot.unwrap_or_default(), ..Default::default() };
     loop {
-        if limit > 0 {
-            let left = i32::try_from(limit.saturating_sub(shown)).unwrap_or(PAGE_SIZE);
-            request.page_size = left.min(PAGE_SIZE);
-        }
-        let page = client.list_quarantined_webhooks(request.clone()).await;
-        let page = page.map_err(|status| refused(&status))?.into_inner();
-        if shown == 0 && json.is_none() && !page.webhooks.is_empty() {
-            tell(&format!("{:<8} {:<20} {:<16} {:>9}  REASON", "ID", "RECEIVED", "BOT", "BYTES"))?;
-        }
-        for webhook in &page.webhooks {
-            shown = shown.saturating_add(1);
-            tell(&match &json {
-                Some(json) => json.line("QuarantinedWebhook", webhook)?,
-                None => row(webhook),
-            })?;
-        }
+        request.page_size = listing.page_size();
+        let page = client
+            .list_quarantined_webhooks(request.clone())
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || (limit > 0 && shown >= limit) {
-            break;
+        let goes_on = listing.show(
+            &page.webhooks,
+            || format!("{:<8} {:<20} {:<16} {:>9}  REASON", "ID", "RECEIVED", "BOT", "BYTES"),
+            row,
+        )?;
+        if request.page_token.is_empty() || !goes_on {
+            return listing.end("nothing is in quarantine");
         }
     }
-    if shown == 0 {
-        writeln!(io::stderr(), "-- nothing is in quarantine")?;
-    }
-    Ok(())
 }
 
 fn row(webhook: &QuarantinedWebhook) -> String {

@@ -1,7 +1,5 @@
 //! `deskgate tickets`: look at tickets and act on them, as a client of the public API.
 
-use std::io::{self, Write};
-
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand, ValueEnum};
@@ -10,6 +8,7 @@ use tonic::transport::Channel;
 
 use super::bulk::{self, CloseArgs};
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
+use super::listing::Listing;
 use super::tail::printable;
 use crate::grpc::pb;
 use crate::grpc::pb::ticket_service_client::TicketServiceClient;
@@ -245,7 +244,7 @@ pub(super) async fn run(args: TicketsArgs) -> anyhow::Result<()> {
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let ListArgs { asking, status, team, agent, customer, fresh, limit } = args;
     let Asking { server, bot, json } = asking;
-    let json = json.then(Json::new).transpose()?;
+    let mut listing = Listing::new("Ticket", json, PAGE_SIZE, limit)?;
     let mut client = client(&server).await?;
     let mut request = pb::ListTicketsRequest {
         bot,
@@ -253,36 +252,22 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
         team,
         agent,
         customer_identity: customer,
-        page_size: PAGE_SIZE,
-        page_token: String::new(),
         fresh,
+        ..Default::default()
     };
-    let mut shown = 0_usize;
     loop {
-        if limit > 0 {
-            let left = i32::try_from(limit.saturating_sub(shown)).unwrap_or(PAGE_SIZE);
-            request.page_size = left.min(PAGE_SIZE);
-        }
+        request.page_size = listing.page_size();
         let page = client.list_tickets(request.clone()).await.map_err(|status| failed(&status))?.into_inner();
-        if shown == 0 && json.is_none() && !page.tickets.is_empty() {
-            tell(&row(&HEAD))?;
-        }
-        for ticket in &page.tickets {
-            shown = shown.saturating_add(1);
-            tell(&match &json {
-                Some(json) => json.line("Ticket", ticket)?,
-                None => row(&columns(ticket).each_ref().map(String::as_str)),
-            })?;
-        }
         request.page_token = page.next_page_token;
-        if request.page_token.is_empty() || (limit > 0 && shown >= limit) {
-            break;
+        let goes_on = listing.show(
+            &page.tickets,
+            || row(&HEAD),
+            |ticket| row(&columns(ticket).each_ref().map(String::as_str)),
+        )?;
+        if request.page_token.is_empty() || !goes_on {
+            return listing.end("no tickets");
         }
     }
-    if shown == 0 {
-        writeln!(io::stderr(), "-- no tickets")?;
-    }
-    Ok(())
 }
 
 const HEAD: [&str; 7] = ["TICKET", "NO.", "STATUS", "CREATED", "TEAM", "AGENT", "CUSTOMER"];
