@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::{blip_of, directory, reconcile};
+use super::{blip_of, directory};
 use crate::blip::BlipApi;
 use crate::blip::metrics::BlipMetrics;
 use crate::clock::{Clock, Ids};
@@ -24,7 +24,7 @@ use crate::store::EventLog;
 use crate::store::sqlite::{self, SizeLimits, SqliteLog};
 
 /// A way to Blip for each bot, by short name.
-type Ways = BTreeMap<String, Arc<dyn BlipApi>>;
+pub(super) type Ways = BTreeMap<String, Arc<dyn BlipApi>>;
 
 /// What the use cases stand on.
 pub(super) struct Ground<'a> {
@@ -46,8 +46,7 @@ impl Ground<'_> {
         let blip_metrics = BlipMetrics::register(registry);
         let bots = watched(blip_of(config, secrets, &blip_metrics)?, &alerts);
         let lines = directory::lines_of(config, secrets, &bots, &blip_metrics, &alerts)?;
-        let own = (&self.clock, &self.ids, self.shutdown);
-        let reconcilers = reconcile::start(config, &bots, log, own, registry);
+        let reconcilers = self.reconcilers(&bots, registry);
         let desk = self.desk(bots, registry);
         log.register_metrics(registry);
         let ids = Arc::clone(&self.ids);
@@ -120,7 +119,7 @@ fn queue_of(commands: config::Commands) -> QueueLimits {
 }
 
 /// The same ways, telling of keys that Blip refuses.
-fn watched(bots: BTreeMap<String, Arc<dyn BlipApi>>, alerts: &Alerts) -> BTreeMap<String, Arc<dyn BlipApi>> {
+fn watched(bots: Ways, alerts: &Alerts) -> Ways {
     let watch = |(bot, api): (String, Arc<dyn BlipApi>)| {
         let api: Arc<dyn BlipApi> = Arc::new(Watched::new(bot.as_str().into(), api, alerts.clone()));
         (bot, api)

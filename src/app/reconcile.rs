@@ -1,43 +1,35 @@
 //! Reading Blip back, put together from the configuration.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use crate::blip::BlipApi;
-use crate::clock::{Clock, Ids};
+use super::parts::{Ground, Ways};
 use crate::config::{self, Config};
 use crate::gateway::reconcile::{
     BotParts, Parts, ReconcileMetrics, Reconcilers, Settings, Silence, SilenceAfter,
 };
-use crate::shutdown::Shutdown;
-use crate::store::sqlite::SqliteLog;
 
-/// Begins to read every bot back, by its way to Blip.
-pub(super) fn start(
-    config: &Config,
-    ways: &BTreeMap<String, Arc<dyn BlipApi>>,
-    log: &Arc<SqliteLog>,
-    (clock, ids, shutdown): (&Arc<dyn Clock>, &Arc<dyn Ids>, &Shutdown),
-    registry: &mut Registry,
-) -> Reconcilers {
-    let parts = Parts {
-        log: log.clone(),
-        ledger: log.clone(),
-        keys: log.clone(),
-        notebook: log.clone(),
-        clock: Arc::clone(clock),
-        ids: Arc::clone(ids),
-        shutdown: shutdown.clone(),
-        metrics: ReconcileMetrics::register(registry),
-        settings: settings_of(&config.reconcile),
-    };
-    Reconcilers::start(&parts, readers_of(config, ways))
+impl Ground<'_> {
+    /// Begins to read every bot back, by its way to Blip.
+    pub(super) fn reconcilers(&self, ways: &Ways, registry: &mut Registry) -> Reconcilers {
+        let parts = Parts {
+            log: self.log.clone(),
+            ledger: self.log.clone(),
+            keys: self.log.clone(),
+            notebook: self.log.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            shutdown: self.shutdown.clone(),
+            metrics: ReconcileMetrics::register(registry),
+            settings: settings_of(&self.config.reconcile),
+        };
+        Reconcilers::start(&parts, readers_of(self.config, ways))
+    }
 }
 
 /// Who is read back, and at which rate.
-fn readers_of(config: &Config, ways: &BTreeMap<String, Arc<dyn BlipApi>>) -> Vec<BotParts> {
+fn readers_of(config: &Config, ways: &Ways) -> Vec<BotParts> {
     let reader = |bot: &config::Bot| {
         let api = Arc::clone(ways.get(&*bot.name)?);
         Some(BotParts { name: Arc::clone(&bot.name), api, commands_per_second: bot.rates.commands })
