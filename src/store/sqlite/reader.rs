@@ -110,6 +110,7 @@ pub(super) fn page(
         return Ok(Err(ReadError::Trimmed { earliest: trimmed }));
     }
     let limit = limit.min(PAGE_EVENTS_MAX);
+    // A bare LIMIT ?3 would be part of the plan, so that each page prepared it anew.
     let mut rows = db.prepare_cached(
         "SELECT seq, version, checksum, record, raw FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT (SELECT ?3)",
     )?;
