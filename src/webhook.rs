@@ -4,9 +4,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::future::Future;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -302,13 +301,13 @@ fn respond(answer: &Answer, request_id: HeaderValue) -> Response<Full<Bytes>> {
 
 /// Request ids: the caller's, or a prefix no other process has and a number.
 struct RequestIds {
-    prefix: u64,
+    prefix: String,
     minted: AtomicU64,
 }
 
 impl RequestIds {
     fn new(instance: Uuid) -> Self {
-        Self { prefix: instance.as_u64_pair().1, minted: AtomicU64::new(0) }
+        Self { prefix: format!("{:016x}-", instance.as_u64_pair().1), minted: AtomicU64::new(0) }
     }
 
     fn of(&self, headers: &HeaderMap) -> HeaderValue {
@@ -320,11 +319,11 @@ impl RequestIds {
     }
 
     fn mint(&self) -> HeaderValue {
-        let mut text = Vec::with_capacity(40);
         let number = self.minted.fetch_add(1, Ordering::Relaxed);
-        let written = write!(text, "{:016x}-{number:x}", self.prefix);
-        let value = written.ok().and_then(|()| HeaderValue::from_maybe_shared(Bytes::from(text)).ok());
-        value.unwrap_or_else(|| HeaderValue::from_static("none"))
+        let mut text = String::with_capacity(40);
+        text.push_str(&self.prefix);
+        let _ = write!(text, "{number:x}"); // a string takes anything
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("none"))
     }
 }
 

@@ -60,6 +60,19 @@ impl Identity {
     }
 }
 
+impl From<Identity> for String {
+    /// As it is displayed, in the memory of its name.
+    fn from(identity: Identity) -> Self {
+        let Identity { name: mut text, domain } = identity;
+        if !domain.is_empty() {
+            text.reserve_exact(domain.len().saturating_add(1));
+            text.push('@');
+            text.push_str(&domain);
+        }
+        text
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.domain.as_str() {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt as _;
 use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,8 +41,8 @@ where
     B::Data: Buf,
 {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut whole = Vec::with_capacity(expected.min(bytes_max).min(RESERVE_BYTES_MAX));
     let reading = async {
+        let mut whole = Vec::with_capacity(expected.min(bytes_max).min(RESERVE_BYTES_MAX));
         while let Some(mut data) = next(body).await? {
             if data.remaining() > bytes_max - whole.len() {
                 return Err(Unread::TooLarge);
@@ -52,18 +53,22 @@ where
                 data.advance(chunk.len());
             }
         }
-        Ok(())
+        Ok(Bytes::from(whole))
     };
     let stopping = async {
         soft.cancelled().await;
         sleep(READ_STOPPING_TIMEOUT).await;
     };
+    // Most bodies are here with their head: no timer, nobody to wake.
+    let mut reading = std::pin::pin!(reading);
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
     tokio::select! {
         biased;
-        read = timeout(READ_TIMEOUT, reading) => read.unwrap_or(Err(Unread::Stalled))?,
-        () = stopping => return Err(Unread::Stalled),
+        read = timeout(READ_TIMEOUT, reading) => read.unwrap_or(Err(Unread::Stalled)),
+        () = stopping => Err(Unread::Stalled),
     }
-    Ok(Bytes::from(whole))
 }
 
 /// Reads on for a while, for nothing.

@@ -218,7 +218,7 @@ fn name_of(text: &str) -> &str {
 
 /// The customer that a node names, as an identity.
 pub(super) fn customer_named(node: &str) -> String {
-    Identity::named(name_of(node)).map(|identity| identity.to_string()).unwrap_or_default()
+    Identity::named(name_of(node)).map(String::from).unwrap_or_default()
 }
 
 /// The type of what is kept as it came.

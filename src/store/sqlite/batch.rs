@@ -70,7 +70,11 @@ pub(super) struct Batch<'a> {
 
 impl Batch<'_> {
     pub(super) fn append(&mut self, events: Vec<Incoming>) -> Result<Vec<Appended>, WriteError> {
-        events.into_iter().map(|event| self.append_one(event, place)).collect()
+        let mut appended = Vec::with_capacity(events.len());
+        for event in events {
+            appended.push(self.append_one(event, place)?);
+        }
+        Ok(appended)
     }
 
     pub(super) fn append_one(&mut self, incoming: Incoming, place: Place) -> Result<Appended, WriteError> {
@@ -88,14 +92,11 @@ impl Batch<'_> {
             new.ticket_id = Some(ticket_id);
             prepared = None; // it told another
         }
-        let mut document = new.changes_document();
-        if let (false, Some(ticket_id)) = (new.resolved_customer_identity.is_empty(), &new.ticket_id) {
-            document |= new.teaches(self.tickets.look(self.db, &new.bot, ticket_id)?);
-        }
         let told_in_turn = if Kin::concerns(&new) { self.join(&mut new)? } else { Vec::new() };
         let (event, raw) = match &new.ticket_id {
             None => place(new, &mut TicketState::default(), self.ids.next(), self.now),
             Some(ticket_id) => {
+                let document = |known: &TicketState| new.changes_document() || new.teaches(known);
                 let state = self.tickets.change(self.db, &new.bot, ticket_id, document)?;
                 place(new, state, self.ids.next(), self.now)
             }

@@ -94,27 +94,26 @@ impl Tickets {
         bot: &str,
         ticket_id: &str,
     ) -> Result<&TicketState, WriteError> {
-        self.load(db, bot, ticket_id).map(|cached| &cached.state)
+        self.fetch(db, bot, ticket_id)?;
+        self.young.get(&self.key).map(|cached| &cached.state).ok_or_else(missing)
     }
 
-    /// The state of a ticket, for an event to be placed in.
+    /// The state of a ticket, for an event to be placed in; `document` says whether that changes more than numbers.
     pub(super) fn change(
         &mut self,
         db: &Connection,
         bot: &str,
         ticket_id: &str,
-        document: bool,
+        document: impl FnOnce(&TicketState) -> bool,
     ) -> Result<&mut TicketState, WriteError> {
-        let first = {
-            let cached = self.load(db, bot, ticket_id)?;
-            cached.document_dirty |= document;
-            !mem::replace(&mut cached.dirty, true)
-        };
-        if first {
-            self.dirty.push(self.key.clone());
+        self.fetch(db, bot, ticket_id)?;
+        let Self { young, dirty, key, .. } = self;
+        let cached = young.get_mut(key).ok_or_else(missing)?;
+        cached.document_dirty |= document(&cached.state);
+        if !mem::replace(&mut cached.dirty, true) {
+            dirty.push(key.clone());
         }
-        let missing = || WriteError::Broken("a ticket left the cache".to_owned());
-        self.young.get_mut(&self.key).map(|cached| &mut cached.state).ok_or_else(missing)
+        Ok(&mut cached.state)
     }
 
     /// The document of a bot's newest ticket of this name, other than `but`.
@@ -146,7 +145,8 @@ impl Tickets {
         Ok(self.look(db, bot, &ticket_id)?.ticket.clone())
     }
 
-    fn load(&mut self, db: &Connection, bot: &str, ticket_id: &str) -> Result<&mut Cached, WriteError> {
+    /// Sees to it that a ticket is among the young, under `key`.
+    fn fetch(&mut self, db: &Connection, bot: &str, ticket_id: &str) -> Result<(), WriteError> {
         self.key.clear();
         self.key.push_str(bot);
         self.key.push('\n');
@@ -159,8 +159,7 @@ impl Tickets {
             self.young_bytes = self.young_bytes.saturating_add(cached.weight());
             self.young.insert(self.key.clone(), cached);
         }
-        let missing = || WriteError::Broken("a ticket left the cache".to_owned());
-        self.young.get_mut(&self.key).ok_or_else(missing)
+        Ok(())
     }
 
     /// Writes what the batch changed.
@@ -232,6 +231,10 @@ impl Cached {
         }
         Ok(())
     }
+}
+
+fn missing() -> WriteError {
+    WriteError::Broken("a ticket left the cache".to_owned())
 }
 
 fn read(db: &Connection, counters: &Counters, bot: &str, ticket_id: &str) -> Result<Cached, WriteError> {

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use super::{
     Foreign, Members, Text, Time, V1Content, V1End, V1Event, V1Fault, V1Flags, V1MessageStatus, V1Origin,
@@ -119,10 +120,19 @@ impl V1Payload<'_> {
     }
 }
 
+/// An event's id, written without being a text first: the store's writer does it for every event.
+struct Id(Uuid);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
 /// The other members of [`V1Event`].
 #[derive(Serialize)]
 pub(in crate::store::record) struct V1Placed<'a> {
-    id: Text<'a>,
+    id: Id,
     ticket_sequence: u64,
     received: Time,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -159,7 +169,7 @@ impl<'a> V1Placed<'a> {
             payload: _,
         } = event;
         Self {
-            id: Cow::Owned(id.to_string()),
+            id: Id(*id),
             ticket_sequence: *ticket_sequence,
             received: Time(*receive_time),
             // Blip's own was written with what was told.
