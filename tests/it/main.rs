@@ -22,6 +22,7 @@ mod content;
 mod crowd;
 mod desk;
 mod directory;
+mod drain;
 mod events;
 mod failpoints;
 mod faults;
