@@ -148,7 +148,7 @@ impl HttpBlip {
     ) -> Result<Reply, BlipError> {
         let Shared { bot, metrics, .. } = self.shared.as_ref();
         let use_one = |due: usize| due.checked_sub(1);
-        if !due.is_some_and(|due| due.fetch_update(Ordering::AcqRel, Ordering::Acquire, use_one).is_ok()) {
+        if due.is_none_or(|due| due.fetch_update(Ordering::AcqRel, Ordering::Acquire, use_one).is_err()) {
             self.wait(way, deadline).await?;
         }
         let pass = match self.shared.gate.admit() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -20,6 +19,7 @@ use super::super::lanes::{Place, Turn};
 use super::carry::{Carrier, fault_of};
 use super::echo::settled;
 use super::room::Held;
+use super::rota::Slot;
 use super::run::{Carried, carried, lane_of, new_command, no_time};
 use super::{Bot, Call, DeskError, Done, Inner, memo};
 
@@ -41,11 +41,11 @@ pub(super) struct Queued {
 }
 
 /// What becomes of a queued command once it has waited.
-enum Ready<'a> {
+enum Ready {
     /// It can be sent, by this way, which waits for nothing.
-    Due(Arc<dyn BlipApi>, Option<SemaphorePermit<'a>>),
+    Due(Arc<dyn BlipApi>, Slot),
     /// It has its end without being sent.
-    Ended(Carried),
+    Ended(Box<Carried>),
     /// There was no turn for it in time: try again so much later.
     Later(Duration),
 }
@@ -71,7 +71,9 @@ impl Inner {
             return self.accepted(earlier, true).await;
         }
         let command = new_command(self.ids.next(), &request);
-        let room = self.room.try_take(command.memo.len()).map_err(|why| DeskError::Fault(no_time(&why)))?;
+        let room = self.room.try_take(&command.bot, &command.principal, command.memo.len());
+        let told = |why| format!("there is no room for the command, see commands.queue_max: {why}");
+        let room = room.map_err(|why| DeskError::Fault(no_time(&told(why))))?;
         let lane = lane_of(&request);
         let (_door, place) = match lane {
             None => (None, None),
@@ -174,9 +176,9 @@ impl Inner {
             () = tokio::time::sleep(left) => return self.expire(&record).await,
             () = self.shutdown.soft().cancelled() => return Ok(Next::Leave),
         };
-        let (api, permit) = match ready {
-            Ready::Due(api, permit) => (api, permit),
-            Ready::Ended(carried) => return self.end_queued(&record, carried).await,
+        let (api, slot) = match ready {
+            Ready::Due(api, slot) => (api, slot),
+            Ready::Ended(carried) => return self.end_queued(&record, *carried).await,
             Ready::Later(pause) => return Ok(Next::Again(pause)),
         };
         if self.left_of(&record).is_zero() {
@@ -184,7 +186,7 @@ impl Inner {
         }
         let Some((record, state)) = self.ledger.start(id).await? else { return Ok(Next::Leave) };
         let sent = self.send_queued(bot, api.as_ref(), &record, &request, &state).await;
-        drop(permit);
+        drop(slot);
         // From here on it was perhaps sent: only a look after the next start may say what became of it.
         sent.or_else(|error| {
             tracing::error!(command.id = %id, %error, "what became of a queued command could not be recorded");
@@ -192,27 +194,27 @@ impl Inner {
         })
     }
 
-    /// Waits for everything that must be before a queued command can be sent: its place among the bot's, a Blip that
-    /// answers, and the bot's rate. It sends nothing.
-    async fn until_due<'a>(
+    /// Waits for everything that must be before a queued command can be sent: its client's turn among the bot's, a Blip
+    /// that answers, and the bot's rate. It sends nothing.
+    async fn until_due(
         &self,
-        bot: &'a Bot,
+        bot: &Bot,
         record: &CommandRecord,
         request: &ActionRequest,
-    ) -> Result<Ready<'a>, DeskError> {
-        let permit = bot.at_once.acquire().await.ok();
+    ) -> Result<Ready, DeskError> {
+        let slot = bot.rota.slot(&request.principal).await;
         bot.gate.pass(bot.api.as_ref(), || self.ids.next().to_string()).await;
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         // What is sure to fail is to take nobody's turn.
         if let Some(outcome) = request.judge(&state) {
-            return Ok(Ready::Ended(Carried::at_once(outcome)));
+            return Ok(Ready::Ended(Box::new(Carried::at_once(outcome))));
         }
         let (uuid, id, deadline) =
             (record.command.id, record.command.id.to_string(), Instant::now() + TRY_TIMEOUT);
         let api = Arc::clone(&bot.api).for_caller(Caller::client(&request.principal));
         let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
         if let Err(outcome) = carrier.vouch(&state).await {
-            return Ok(Ready::Ended(carried(uuid, request, &state, carrier, outcome)));
+            return Ok(Ready::Ended(Box::new(carried(uuid, request, &state, carrier, outcome))));
         }
         let steps = translate::steps_of(&id, &request.ticket_id, &request.action);
         let kind = match steps.first() {
@@ -220,7 +222,7 @@ impl Inner {
             Some(Step::Command { .. }) | None => Kind::Command,
         };
         match Arc::clone(&api).turns(kind, steps.len(), deadline).await {
-            Ok(api) => Ok(Ready::Due(api, permit)),
+            Ok(api) => Ok(Ready::Due(api, slot)),
             Err(error) => {
                 let fault = fault_of(&error, "");
                 if is_silence(&fault) {
@@ -240,16 +242,15 @@ impl Inner {
         request: &ActionRequest,
         state: &TicketState,
     ) -> Result<Next, DeskError> {
-        let carried = match request.judge(state) {
-            Some(outcome) => Carried::at_once(outcome),
-            None => {
-                let (uuid, id) = (record.command.id, record.command.id.to_string());
-                let deadline = Instant::now() + TRY_TIMEOUT;
-                let mut carrier = Carrier::new(self, api, &id, request, state, record, deadline);
-                carrier.queued = true;
-                let outcome = carrier.carry().await;
-                carried(uuid, request, state, carrier, outcome)
-            }
+        let carried = if let Some(outcome) = request.judge(state) {
+            Carried::at_once(outcome)
+        } else {
+            let (uuid, id) = (record.command.id, record.command.id.to_string());
+            let deadline = Instant::now() + TRY_TIMEOUT;
+            let mut carrier = Carrier::new(self, api, &id, request, state, record, deadline);
+            carrier.queued = true;
+            let outcome = carrier.carry().await;
+            carried(uuid, request, state, carrier, outcome)
         };
         match &carried.end.outcome {
             Outcome::Failed(fault) if fault.frees_request_id => {

@@ -22,6 +22,7 @@ use crate::store::{
 
 mod credit;
 mod doubt;
+mod fair;
 
 /// The one customer there is.
 const CUSTOMER: &str = "c@0mn.io";
