@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::lime::{Command, Reason, Reply};
 
+mod departure;
 mod gate;
 pub mod http;
 mod line;

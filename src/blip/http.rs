@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::fmt::rfc2822;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Body, Client, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
+use super::departure::Departure;
 use super::gate::Gate;
 use super::line::{Line, Refused};
 use super::metrics::BlipMetrics;
@@ -214,15 +215,16 @@ impl Shared {
         let Some(authorization) = (self.authorization)() else {
             return (Err(BlipError::NotSent("the bot's key is not known".to_owned())), Sign::Unclear);
         };
+        let (departure, body) = Departure::of(json);
         let request = self
             .client
             .post(url)
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(json);
+            .body(Body::wrap(body));
         let sent = Instant::now();
         let exchange = async {
-            let response = request.send().await.map_err(|error| sort(&error))?;
+            let response = request.send().await.map_err(|error| sort(&error, &departure))?;
             let (status, retry_after) = (response.status(), retry_after(response.headers()));
             Ok((status, retry_after, read(response).await?))
         };
@@ -237,7 +239,12 @@ impl Shared {
             Ok(Err(error)) => (Err(error), Sign::Dead),
             Err(_) => {
                 let sign = if sent.elapsed() >= SILENCE_MIN { Sign::Dead } else { Sign::Unclear };
-                (Err(BlipError::Unknown("the time ran out while waiting for it".to_owned())), sign)
+                let error = if departure.call_off() {
+                    BlipError::NotSent("no connection stood before the time ran out".to_owned())
+                } else {
+                    BlipError::Unknown("the time ran out while waiting for it".to_owned())
+                };
+                (Err(error), sign)
             }
         }
     }
@@ -306,10 +313,26 @@ fn within_quota(reply: Reply, retry_after: Option<Duration>) -> Result<Reply, Bl
     }
 }
 
-/// What a failed exchange allows to conclude: only where no connection stood is it sure that nothing was sent.
-fn sort(error: &reqwest::Error) -> BlipError {
+/// What a failed exchange allows to conclude: only where no connection stood, or it was turned away, is it sure that nothing
+/// was done.
+fn sort(error: &reqwest::Error, departure: &Departure) -> BlipError {
     let text = causes(error);
-    if error.is_connect() || error.is_builder() { BlipError::NotSent(text) } else { BlipError::Unknown(text) }
+    let not_sent = error.is_connect() || error.is_builder() || departure.call_off() || is_turned_away(error);
+    if not_sent { BlipError::NotSent(text) } else { BlipError::Unknown(text) }
+}
+
+/// Whether the other side says, by HTTP/2, that it has not looked at the request: it closes, or took it in no more.
+fn is_turned_away(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (closing || refused);
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// An error and its causes in one line; never with the URL's query or any header.

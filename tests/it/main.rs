@@ -43,4 +43,5 @@ mod sandbox;
 mod shutdown;
 mod support;
 mod tickets;
+mod unreached;
 mod webhook;

@@ -89,7 +89,8 @@ impl<'a> Carrier<'a> {
             return Ok(());
         }
         let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
-        let deadline = self.deadline.min(Instant::now() + LOOK_RESERVE);
+        // Some of the time is for the action itself.
+        let deadline = Instant::now() + LOOK_RESERVE.min(self.left() / 2);
         let Ok(reply) = self.api.command(&command, deadline).await else { return Ok(()) };
         match reply.status {
             ReplyStatus::Success(resource) => {
