@@ -307,10 +307,16 @@ impl Desk {
         }))
     }
 
-    /// Says what [`execute`](Self::execute) would refuse without asking Blip; records and sends nothing.
+    /// Says what [`execute`](Self::execute) would refuse, or answer again, without asking Blip; records and sends nothing.
     /// Answers the ticket as the log knows it.
     pub async fn validate(&self, request: &ActionRequest) -> Result<Option<Ticket>, DeskError> {
         self.inner.api(&request.bot)?;
+        if let Some(earlier) = self.inner.earlier(request).await? {
+            return match earlier.end {
+                None => Ok(self.inner.ticket_after(&earlier).await),
+                Some(_) => self.inner.answer(earlier, true).await.map(|done| done.ticket),
+            };
+        }
         let state = self.inner.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         match request.judge(&state) {
             Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => Err(DeskError::Fault(fault)),

@@ -23,6 +23,7 @@ use crate::store::{
 mod credit;
 mod doubt;
 mod fair;
+mod order;
 
 /// The one customer there is.
 const CUSTOMER: &str = "c@0mn.io";
