@@ -88,7 +88,7 @@ pub struct DeskParts {
 pub struct QueueLimits {
     /// How long a command is tried.
     pub expiry: Duration,
-    /// Commands that may wait at once, over all bots; of one client and bot, four fifths of them.
+    /// Commands that may wait at once, over all bots; of one client and bot, where there are others, four fifths of them.
     pub commands_max: usize,
     /// What they ask, in bytes, as they are recorded.
     pub bytes_max: usize,
@@ -241,7 +241,9 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { log, ledger, bots, clock, ids, shutdown, metrics, queue } = parts;
         let bot = |api| Bot { api, gate: Gate::default(), rota: Rota::new(QUEUED_AT_ONCE) };
-        let bots = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let bots: BTreeMap<_, _> = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let room = |count_max, bytes_max| Room::new(Limits { count_max, bytes_max }, bots.len());
+        let (calls, room) = (room(CALLS_MAX, CALLS_BYTES_MAX), room(queue.commands_max, queue.bytes_max));
         let inner = Inner {
             log,
             ledger,
@@ -251,8 +253,8 @@ impl Desk {
             shutdown,
             metrics,
             queue,
-            room: Room::new(Limits { count_max: queue.commands_max, bytes_max: queue.bytes_max }),
-            calls: Room::new(Limits { count_max: CALLS_MAX, bytes_max: CALLS_BYTES_MAX }),
+            room,
+            calls,
             ready: watch::Sender::new(true),
             requests: Lanes::default(),
             tickets: Lanes::default(),

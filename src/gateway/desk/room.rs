@@ -34,6 +34,8 @@ pub(super) enum NoRoom {
 #[derive(Debug)]
 pub(super) struct Room {
     limits: Limits,
+    /// There is one bot only, so that clients without a name are all there is.
+    one_bot: bool,
     taken: Mutex<Taken>,
 }
 
@@ -58,8 +60,9 @@ pub(super) struct Held {
 }
 
 impl Room {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, taken: Mutex::default() })
+    /// Room for what is asked of so many bots.
+    pub(super) fn new(limits: Limits, bots: usize) -> Arc<Self> {
+        Arc::new(Self { limits, one_bot: bots == 1, taken: Mutex::default() })
     }
 
     /// Takes room for so many bytes that a client asks of a bot.
@@ -83,7 +86,8 @@ impl Room {
             return Err(NoRoom::Bytes(bytes_max));
         }
         let own = taken.of.get(&owner).copied().unwrap_or_default();
-        let fits = |own: usize, free: usize| own < free.saturating_mul(SHARE);
+        let is_alone = self.one_bot && principal.is_empty();
+        let fits = |own: usize, free: usize| is_alone || own < free.saturating_mul(SHARE);
         if !fits(own.count, free.count) || !fits(own.bytes, free.bytes) {
             return Err(NoRoom::Share);
         }
@@ -137,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_bot_that_does_not_answer_leaves_room_for_another() {
-        let room = Room::new(Limits { count_max: 10, bytes_max: usize::MAX });
+        let limits = Limits { count_max: 10, bytes_max: usize::MAX };
+        let room = Room::new(limits, 2);
         let mut held = Vec::new();
         let mut fill = |bot, principal| {
             let mut took = 0;
@@ -154,8 +159,12 @@ mod tests {
         assert_eq!(fill("a", "bi"), (0, NoRoom::Count(10)));
         drop(held);
         assert!(room.lock().of.is_empty());
-        // Where there is little, one client may have it all.
-        let room = Room::new(Limits { count_max: 2, bytes_max: 2 });
+        // Where nobody else can come, or there is little, one may have it all.
+        let room = Room::new(limits, 1);
+        let held = [(); 10].map(|()| room.try_take("a", "", 1).unwrap());
+        assert_eq!(room.try_take("a", "", 1).unwrap_err(), NoRoom::Count(10));
+        drop(held);
+        let room = Room::new(Limits { count_max: 2, bytes_max: 2 }, 2);
         let held = [(); 2].map(|()| room.try_take("a", "crm", 1).unwrap());
         assert_eq!(room.try_take("a", "crm", 0).unwrap_err(), NoRoom::Count(2));
         drop(held);
