@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::lime::{Command, Reason, Reply};
 
+mod departure;
 mod gate;
 pub mod http;
 mod line;
@@ -28,6 +29,16 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
     /// for work that somebody waits for.
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi>;
 
+    /// Waits, until `deadline` at most, for the turns of the next `count` calls of this kind. The way that is answered
+    /// makes them without waiting for the bot's rate; whoever must note something between the wait and the call can do
+    /// so. A turn that is not used is lost.
+    async fn turns(
+        self: Arc<Self>,
+        kind: Kind,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Arc<dyn BlipApi>, BlipError>;
+
     /// Sends a command and waits for the reply, until `deadline` at most. A reply that says failure is `Ok`.
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError>;
 
@@ -37,6 +48,15 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
 
     /// Hands over a notification, as JSON: a receipt of a message. What an answer means is as with a message.
     async fn notification(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError>;
+}
+
+/// What is sent as a caller's doing: each kind has a rate of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To `/commands`.
+    Command,
+    /// To `/messages`.
+    Message,
 }
 
 /// What can be concluded from a call that brought no reply.
@@ -145,6 +165,14 @@ mod tests {
     impl BlipApi for Failing {
         fn for_caller(self: Arc<Self>, _: Caller) -> Arc<dyn BlipApi> {
             self
+        }
+        async fn turns(
+            self: Arc<Self>,
+            _: Kind,
+            _: usize,
+            _: Instant,
+        ) -> Result<Arc<dyn BlipApi>, BlipError> {
+            Ok(self)
         }
         async fn command(&self, _: &Command, _: Instant) -> Result<Reply, BlipError> {
             let failure = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod event;
 pub mod filter;
 pub mod group;
+mod lane;
 pub mod late;
 pub mod ticket;
 pub mod transfer;

@@ -1,22 +1,25 @@
 //! Blip over HTTP: the bot's key, a deadline and a size limit on every call, its quota, and what each way of
-//! failing allows to conclude. Nothing is sent past its deadline, nor while the bot's circuit is open.
+//! failing allows to conclude. Nothing is sent past its deadline, nor while the bot's circuit is open. A call's turn can
+//! be had before it is made.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::fmt::rfc2822;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Body, Client, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::gate::{Gate, Pass};
+use super::departure::Departure;
+use super::gate::Gate;
 use super::line::{Line, Refused};
 use super::metrics::BlipMetrics;
 use super::policy::Rates;
 use super::policy::breaker::Sign;
-use super::{BlipApi, BlipError, Caller};
+use super::{BlipApi, BlipError, Caller, Kind};
 use crate::lime::{Command, Reply, ReplyStatus};
 
 /// How long a connection may take to stand.
@@ -52,10 +55,12 @@ pub fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// One bot's way to Blip.
-#[derive(Clone)]
 pub struct HttpBlip {
     shared: Arc<Shared>,
     caller: Caller,
+    /// Turns that it had and has not used, by envelope kind.
+    commands_due: AtomicUsize,
+    messages_due: AtomicUsize,
 }
 
 /// What all callers of a bot share.
@@ -114,28 +119,48 @@ impl HttpBlip {
             client,
             authorization,
         };
-        Self { shared: Arc::new(shared), caller: Caller::client("") }
+        Self::of(Arc::new(shared), Caller::client(""))
     }
 
-    /// Waits for a turn, posts, and answers what `read` makes of a 2xx.
+    fn of(shared: Arc<Shared>, caller: Caller) -> Self {
+        Self { shared, caller, commands_due: AtomicUsize::new(0), messages_due: AtomicUsize::new(0) }
+    }
+
+    /// Waits for a turn.
+    async fn wait(&self, way: &Way, deadline: Instant) -> Result<(), BlipError> {
+        let Shared { bot, metrics, .. } = self.shared.as_ref();
+        let asked = Instant::now();
+        let turn = self.shared.turn(way, &self.caller, deadline).await;
+        match &turn {
+            Ok(()) => metrics.waited(asked.elapsed()),
+            Err(error) => metrics.ended(bot, way.kind, Some(error), Duration::ZERO),
+        }
+        turn
+    }
+
+    /// Takes one of the turns that are `due`, or waits for one; posts, and answers what `read` makes of a 2xx.
     async fn post(
         &self,
         way: &Way,
+        due: Option<&AtomicUsize>,
         json: Vec<u8>,
         deadline: Instant,
         read: impl Fn(&[u8]) -> Result<Reply, BlipError> + Send,
     ) -> Result<Reply, BlipError> {
         let Shared { bot, metrics, .. } = self.shared.as_ref();
-        let asked = Instant::now();
-        let pass = match self.shared.turn(way, &self.caller, deadline).await {
+        let use_one = |due: usize| due.checked_sub(1);
+        if due.is_none_or(|due| due.fetch_update(Ordering::AcqRel, Ordering::Acquire, use_one).is_err()) {
+            self.wait(way, deadline).await?;
+        }
+        let pass = match self.shared.gate.admit() {
             Ok(pass) => pass,
-            Err(error) => {
+            Err(retry_after) => {
+                let error = BlipError::CircuitOpen { retry_after };
                 metrics.ended(bot, way.kind, Some(&error), Duration::ZERO);
                 return Err(error);
             }
         };
         let sent = Instant::now();
-        metrics.waited(sent.saturating_duration_since(asked));
         let (answer, sign) = self.shared.exchange(&way.url, json, deadline).await;
         if pass.ended(sign) {
             self.shared.ways().into_iter().for_each(|way| way.line.dismiss());
@@ -155,12 +180,12 @@ impl Shared {
     }
 
     /// Waits for a turn; for none where calls do not go out anyway.
-    async fn turn(&self, way: &Way, caller: &Caller, deadline: Instant) -> Result<Pass<'_>, BlipError> {
+    async fn turn(&self, way: &Way, caller: &Caller, deadline: Instant) -> Result<(), BlipError> {
         if let Some(retry_after) = self.gate.refusal() {
             return Err(BlipError::CircuitOpen { retry_after });
         }
         match way.line.turn(caller, deadline).await {
-            Ok(()) => self.gate.admit().map_err(|retry_after| BlipError::CircuitOpen { retry_after }),
+            Ok(()) => Ok(()),
             Err(Refused::TooLate(retry_after)) => Err(BlipError::OverQuota { retry_after }),
             Err(Refused::Dismissed) => {
                 let retry_after = self.gate.refusal().unwrap_or_default();
@@ -190,15 +215,16 @@ impl Shared {
         let Some(authorization) = (self.authorization)() else {
             return (Err(BlipError::NotSent("the bot's key is not known".to_owned())), Sign::Unclear);
         };
+        let (departure, body) = Departure::of(json);
         let request = self
             .client
             .post(url)
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(json);
+            .body(Body::wrap(body));
         let sent = Instant::now();
         let exchange = async {
-            let response = request.send().await.map_err(|error| sort(&error))?;
+            let response = request.send().await.map_err(|error| sort(&error, &departure))?;
             let (status, retry_after) = (response.status(), retry_after(response.headers()));
             Ok((status, retry_after, read(response).await?))
         };
@@ -213,7 +239,12 @@ impl Shared {
             Ok(Err(error)) => (Err(error), Sign::Dead),
             Err(_) => {
                 let sign = if sent.elapsed() >= SILENCE_MIN { Sign::Dead } else { Sign::Unclear };
-                (Err(BlipError::Unknown("the time ran out while waiting for it".to_owned())), sign)
+                let error = if departure.call_off() {
+                    BlipError::NotSent("no connection stood before the time ran out".to_owned())
+                } else {
+                    BlipError::Unknown("the time ran out while waiting for it".to_owned())
+                };
+                (Err(error), sign)
             }
         }
     }
@@ -222,7 +253,28 @@ impl Shared {
 #[async_trait]
 impl BlipApi for HttpBlip {
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
-        Arc::new(Self { shared: Arc::clone(&self.shared), caller })
+        Arc::new(Self::of(Arc::clone(&self.shared), caller))
+    }
+
+    async fn turns(
+        self: Arc<Self>,
+        kind: Kind,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Arc<dyn BlipApi>, BlipError> {
+        let way = match kind {
+            Kind::Command => &self.shared.commands,
+            Kind::Message => &self.shared.messages,
+        };
+        for _ in 0..count {
+            self.wait(way, deadline).await?;
+        }
+        let ready = Self::of(Arc::clone(&self.shared), self.caller.clone());
+        match kind {
+            Kind::Command => ready.commands_due.store(count, Ordering::Release),
+            Kind::Message => ready.messages_due.store(count, Ordering::Release),
+        }
+        Ok(Arc::new(ready))
     }
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
@@ -236,16 +288,17 @@ impl BlipApi for HttpBlip {
                 _ => Ok(reply),
             }
         };
-        self.post(&self.shared.commands, command.to_json(), deadline, read).await
+        self.post(&self.shared.commands, Some(&self.commands_due), command.to_json(), deadline, read).await
     }
 
     async fn message(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
-        self.post(&self.shared.messages, json, deadline, |body| Ok(Reply::from_message_answer(body))).await
+        let read = |body: &[u8]| Ok(Reply::from_message_answer(body));
+        self.post(&self.shared.messages, Some(&self.messages_due), json, deadline, read).await
     }
 
     async fn notification(&self, json: Vec<u8>, deadline: Instant) -> Result<Reply, BlipError> {
-        self.post(&self.shared.notifications, json, deadline, |body| Ok(Reply::from_message_answer(body)))
-            .await
+        let read = |body: &[u8]| Ok(Reply::from_message_answer(body));
+        self.post(&self.shared.notifications, None, json, deadline, read).await
     }
 }
 
@@ -260,10 +313,26 @@ fn within_quota(reply: Reply, retry_after: Option<Duration>) -> Result<Reply, Bl
     }
 }
 
-/// What a failed exchange allows to conclude: only where no connection stood is it sure that nothing was sent.
-fn sort(error: &reqwest::Error) -> BlipError {
+/// What a failed exchange allows to conclude: only where no connection stood, or it was turned away, is it sure that nothing
+/// was done.
+fn sort(error: &reqwest::Error, departure: &Departure) -> BlipError {
     let text = causes(error);
-    if error.is_connect() || error.is_builder() { BlipError::NotSent(text) } else { BlipError::Unknown(text) }
+    let not_sent = error.is_connect() || error.is_builder() || departure.call_off() || is_turned_away(error);
+    if not_sent { BlipError::NotSent(text) } else { BlipError::Unknown(text) }
+}
+
+/// Whether the other side says, by HTTP/2, that it has not looked at the request: it closes, or took it in no more.
+fn is_turned_away(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (closing || refused);
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// An error and its causes in one line; never with the URL's query or any header.

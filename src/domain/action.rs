@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::content::Content;
+use super::lane;
 use super::ticket::{TicketState, TicketStatus};
 use crate::lime::{Identity, Method};
 
@@ -248,9 +249,8 @@ impl Action {
             | Self::Finish { .. }
             | Self::Transfer { .. }
             | Self::SetTags { .. } => Some(ticket_id.to_owned()),
-            // No ticket's id has an `@`.
-            Self::Create(new) => Some(new.customer_identity.to_ascii_lowercase()),
-            Self::Execute(_) => None,
+            Self::Create(new) => Some(lane::of_customer(&new.customer_identity)),
+            Self::Execute(raw) => lane::of_raw(raw),
         }
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::alerts::{Alerts, Mistake};
-use crate::blip::{BlipApi, BlipError, Caller};
+use crate::blip::{BlipApi, BlipError, Caller, Kind};
 use crate::domain::translate::refusal;
 use crate::lime::{Command, Reply, ReplyStatus};
 
@@ -59,6 +59,17 @@ impl BlipApi for Watched {
         let Self { bot, api, alerts, of_router } = self.as_ref();
         let api = Arc::clone(api).for_caller(caller);
         Arc::new(Self { bot: Arc::clone(bot), api, alerts: alerts.clone(), of_router: *of_router })
+    }
+
+    async fn turns(
+        self: Arc<Self>,
+        kind: Kind,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Arc<dyn BlipApi>, BlipError> {
+        let Self { bot, api, alerts, of_router } = self.as_ref();
+        let api = Arc::clone(api).turns(kind, count, deadline).await?;
+        Ok(Arc::new(Self { bot: Arc::clone(bot), api, alerts: alerts.clone(), of_router: *of_router }))
     }
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {

@@ -34,6 +34,7 @@ mod queue;
 mod reads;
 mod recover;
 mod room;
+mod rota;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -43,13 +44,20 @@ pub use metrics::CommandMetrics;
 pub use reads::{AtBlip, Messages, TicketView};
 
 use gate::Gate;
-use room::Room;
+use room::{Limits, Room};
+use rota::Rota;
 
 /// How much of a caller's time is kept for telling it what is known.
 const ANSWER_RESERVE: Duration = Duration::from_millis(250);
 
 /// Queued commands of a bot that are carried out at once: what is more would only wait for its rate.
 const QUEUED_AT_ONCE: usize = 16;
+
+/// Calls whose commands have no end yet, over all bots: some times as many as may wait for a bot's rate.
+const CALLS_MAX: usize = 4_096;
+
+/// What these ask, in bytes.
+const CALLS_BYTES_MAX: usize = 128 << 20;
 
 /// What commands that wait may ask, in bytes: as much as one of the usual size from each of many thousand callers.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
@@ -80,7 +88,7 @@ pub struct DeskParts {
 pub struct QueueLimits {
     /// How long a command is tried.
     pub expiry: Duration,
-    /// Commands that may wait at once, over all bots.
+    /// Commands that may wait at once, over all bots; of one client and bot, where there are others, four fifths of them.
     pub commands_max: usize,
     /// What they ask, in bytes, as they are recorded.
     pub bytes_max: usize,
@@ -110,6 +118,8 @@ struct Inner {
     queue: QueueLimits,
     /// Room for commands that wait.
     room: Arc<Room>,
+    /// Room for calls, from their beginning to their command's end, whether or not their callers are still there.
+    calls: Arc<Room>,
     /// Whether what an earlier process left has its places in the lanes.
     ready: watch::Sender<bool>,
     /// Callers of one request id, by principal and id.
@@ -164,7 +174,7 @@ impl Drop for Caller {
 struct Bot {
     api: Arc<dyn BlipApi>,
     gate: Gate,
-    at_once: Semaphore,
+    rota: Arc<Rota>,
 }
 
 /// An action that did what was asked, or, where its caller does not wait, is recorded.
@@ -230,8 +240,10 @@ impl Desk {
     /// The way out over `parts`.
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { log, ledger, bots, clock, ids, shutdown, metrics, queue } = parts;
-        let bot = |api| Bot { api, gate: Gate::default(), at_once: Semaphore::new(QUEUED_AT_ONCE) };
-        let bots = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let bot = |api| Bot { api, gate: Gate::default(), rota: Rota::new(QUEUED_AT_ONCE) };
+        let bots: BTreeMap<_, _> = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let room = |count_max, bytes_max| Room::new(Limits { count_max, bytes_max }, bots.len());
+        let (calls, room) = (room(CALLS_MAX, CALLS_BYTES_MAX), room(queue.commands_max, queue.bytes_max));
         let inner = Inner {
             log,
             ledger,
@@ -241,7 +253,8 @@ impl Desk {
             shutdown,
             metrics,
             queue,
-            room: Room::new(queue),
+            room,
+            calls,
             ready: watch::Sender::new(true),
             requests: Lanes::default(),
             tickets: Lanes::default(),
@@ -270,9 +283,19 @@ impl Desk {
         // Its own waits end a little earlier, so that the caller hears which of them ended.
         let left = deadline.saturating_duration_since(Instant::now());
         let inner_deadline = deadline.checked_sub(ANSWER_RESERVE.min(left / 10)).unwrap_or(deadline);
+        // Before anything is waited for: who hangs up leaves it waiting.
+        let room = inner.calls.try_take(&request.bot, &request.principal, memo::write(&request).len());
+        let room = room.map_err(|why| {
+            DeskError::Fault(run::no_time(&format!("there is no room for the call: {why}")))
+        })?;
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
         let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&call));
+        let run = async move {
+            let answer = run.await;
+            drop(room);
+            answer
+        };
         let told = match timeout_at(deadline, inner.shutdown.spawn(run)).await {
             Ok(Ok(answer)) => return answer,
             Ok(Err(join)) => unknown(format!("the command's task broke off: {join}")),
@@ -286,10 +309,16 @@ impl Desk {
         }))
     }
 
-    /// Says what [`execute`](Self::execute) would refuse without asking Blip; records and sends nothing.
+    /// Says what [`execute`](Self::execute) would refuse, or answer again, without asking Blip; records and sends nothing.
     /// Answers the ticket as the log knows it.
     pub async fn validate(&self, request: &ActionRequest) -> Result<Option<Ticket>, DeskError> {
         self.inner.api(&request.bot)?;
+        if let Some(earlier) = self.inner.earlier(request).await? {
+            return match earlier.end {
+                None => Ok(self.inner.ticket_after(&earlier).await),
+                Some(_) => self.inner.answer(earlier, true).await.map(|done| done.ticket),
+            };
+        }
         let state = self.inner.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         match request.judge(&state) {
             Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => Err(DeskError::Fault(fault)),

@@ -270,7 +270,7 @@ impl Directory {
                     resource = inner.read(api.as_ref(), &command, until) => resource?,
                     () = stopped => return Err(draining()),
                 };
-                Ok(Kept { items: Arc::new(wire::items_of(resource)), at: Instant::now() })
+                Ok(Kept::new(wire::items_of(resource)))
             };
             // A task of its own: whoever asked first may hang up.
             let task = self.inner.shutdown.spawn(asking);

@@ -16,6 +16,7 @@ use crate::gateway::desk::DeskError;
 use crate::gateway::quarantine::ReplayError;
 use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
 
+mod blame;
 mod directory;
 mod group;
 
@@ -67,6 +68,16 @@ impl Failure {
 
     fn about(mut self, kind: &'static str, name: impl Into<String>) -> Self {
         self.resource = Some((kind, name.into()));
+        self
+    }
+
+    /// Names the field, where Blip finds fault with what was asked.
+    fn blaming(mut self, field: Option<&str>) -> Self {
+        let blames = self.reason == ErrorReason::BlipRejected
+            && code(self.reason, &self.metadata) == Code::InvalidArgument;
+        if let Some(field) = field.filter(|_| blames) {
+            self.fields.push(InvalidField::new(field, self.message.clone()));
+        }
         self
     }
 
@@ -304,7 +315,8 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
         DeskError::Ended { record, replayed } => of_ended(&record, replayed, message),
         DeskError::Fault(fault) => {
             let metadata = fault_metadata(&fault, about.bot, about.ticket_id);
-            of_fault(&fault, metadata, about.ticket_id).into_status()
+            let field = Some("ticket_id").filter(|_| !about.ticket_id.is_empty());
+            of_fault(&fault, metadata, about.ticket_id).blaming(field).into_status()
         }
         DeskError::Store(error) => of_append(&error),
         DeskError::Read(error) => of_read(&error, about.log),
@@ -315,7 +327,8 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
 fn of_ended(record: &CommandRecord, replayed: bool, message: String) -> Status {
     let failure = match record.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => {
-            of_fault(fault, recorded_metadata(fault, record), &record.command.ticket_id)
+            let failure = of_fault(fault, recorded_metadata(fault, record), &record.command.ticket_id);
+            failure.blaming(blame::field_of(&record.command.method, fault))
         }
         Some(Outcome::Done | Outcome::AlreadyClosed) | None => {
             Failure::new(ErrorReason::OutcomeUnknown, message).with("command_id", &record.command.id)
@@ -344,6 +357,10 @@ fn of_fault(fault: &Fault, metadata: BTreeMap<String, String>, ticket_id: &str) 
         "TEAM_NOT_FOUND" => {
             let team = told("team");
             failure.about("team", team)
+        }
+        "BLIP_NOT_FOUND" => {
+            let uri = told("blip_uri");
+            failure.about("blip_resource", uri)
         }
         _ => failure,
     }

@@ -88,8 +88,10 @@ async fn every_reason_code_has_its_status() {
         }
         let passing = matches!(expected, Code::Unavailable | Code::ResourceExhausted);
         assert_eq!(retry_delay(&status).is_some(), passing, "{code:?}");
-        let resource = status.get_error_details().resource_info().is_some();
-        assert_eq!(resource, expected == Code::NotFound, "{code:?}");
+        let details = status.get_error_details();
+        assert_eq!(details.resource_info().is_some(), expected == Code::NotFound, "{code:?}");
+        let blamed = details.bad_request().is_some_and(|told| told.field_violations[0].field == "ticket_id");
+        assert_eq!(blamed, expected == Code::InvalidArgument, "{code:?}");
     }
     read(&world, &ticket_id).await.unwrap();
 }

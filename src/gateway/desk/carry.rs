@@ -44,6 +44,8 @@ pub(super) struct Carrier<'a> {
     pub(super) made: Option<Ticket>,
     /// It was sent long ago: others may have spoken since.
     pub(super) late: bool,
+    /// It was queued, and only waits while its record does not say that it was perhaps sent.
+    pub(super) queued: bool,
     /// The labels that go before a close are set.
     pub(super) labelled: bool,
     /// What Blip answered to a caller's own LIME command.
@@ -74,15 +76,21 @@ impl<'a> Carrier<'a> {
             record,
             made: None,
             late: false,
+            queued: false,
             labelled: false,
             answer: None,
         }
     }
 
-    /// Looks whether the ticket is there, for an action that Blip would take for any address.
-    pub(super) async fn vouch(&mut self) -> Result<(), Outcome> {
+    /// Looks whether the ticket is there, for an action that Blip would take for any address, where the log has never
+    /// seen the ticket.
+    pub(super) async fn vouch(&mut self, state: &TicketState) -> Result<(), Outcome> {
+        if !matches!(self.action, Action::Send(_)) || state.last_sequence > 0 {
+            return Ok(());
+        }
         let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
-        let deadline = self.deadline.min(Instant::now() + LOOK_RESERVE);
+        // Some of the time is for the action itself.
+        let deadline = Instant::now() + LOOK_RESERVE.min(self.left() / 2);
         let Ok(reply) = self.api.command(&command, deadline).await else { return Ok(()) };
         match reply.status {
             ReplyStatus::Success(resource) => {
@@ -141,6 +149,9 @@ impl<'a> Carrier<'a> {
             tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
             tracing::debug!(command.id = id, %error, "what Blip said");
             match next_step(&error, attempt, sets_state, self.left(), chance(self.id, attempt)) {
+                Next::Repeat(_) if self.queued && !in_doubt => {
+                    return Err(Outcome::Failed(fault_of(&error, step.uri())));
+                }
                 Next::Repeat(pause) => {
                     tokio::time::sleep(pause).await;
                     // What was perhaps done already need not be done again, harmless as that would be.

@@ -1,6 +1,7 @@
 //! Commands whose callers do not wait. They are durable when accepted, wait while Blip cannot be reached, go out one after
 //! the other on each ticket, and say by `command.settled` how they ended. None is marked as perhaps sent before it is
-//! about to be.
+//! about to be: whatever it has to wait for, the bot's rate too, it waits for before that mark, and after a try that did
+//! nothing the mark is taken off before it waits again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +10,20 @@ use jiff::SignedDuration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::blip::{BlipApi, Caller, Kind};
+use crate::domain::translate::{self, Step};
 use crate::domain::{ActionRequest, Fault, Outcome, TicketState};
 use crate::store::{Begun, CommandKey, CommandRecord};
 
 use super::super::lanes::{Place, Turn};
+use super::carry::{Carrier, fault_of};
 use super::echo::settled;
 use super::room::Held;
-use super::run::{Carried, lane_of, new_command, no_time};
+use super::rota::Slot;
+use super::run::{Carried, carried, lane_of, new_command, no_time};
 use super::{Bot, Call, DeskError, Done, Inner, memo};
 
-/// How long one try may take: a little more than Blip's own limit.
+/// How long one try may wait for the bot's rate, and then take: a little more than Blip's own limit.
 const TRY_TIMEOUT: Duration = Duration::from_secs(70);
 /// The pause after a try that failed without an effect; doubles with each.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -33,6 +38,16 @@ pub(super) struct Queued {
     /// Held for those who wait for its end.
     pub(super) ended: Turn,
     pub(super) room: Held,
+}
+
+/// What becomes of a queued command once it has waited.
+enum Ready {
+    /// It can be sent, by this way, which waits for nothing.
+    Due(Arc<dyn BlipApi>, Slot),
+    /// It has its end without being sent.
+    Ended(Box<Carried>),
+    /// There was no turn for it in time: try again so much later.
+    Later(Duration),
 }
 
 /// What to do with a queued command next.
@@ -56,7 +71,9 @@ impl Inner {
             return self.accepted(earlier, true).await;
         }
         let command = new_command(self.ids.next(), &request);
-        let room = self.room.try_take(command.memo.len()).map_err(|why| DeskError::Fault(no_time(&why)))?;
+        let room = self.room.try_take(&command.bot, &command.principal, command.memo.len());
+        let told = |why| format!("there is no room for the command, see commands.queue_max: {why}");
+        let room = room.map_err(|why| DeskError::Fault(no_time(&told(why))))?;
         let lane = lane_of(&request);
         let (_door, place) = match lane {
             None => (None, None),
@@ -138,7 +155,7 @@ impl Inner {
         }
     }
 
-    /// One try of a queued command.
+    /// One try of a queued command. What may last comes first, then its mark as perhaps sent, then the call.
     async fn try_post(self: &Arc<Self>, id: Uuid) -> Result<Next, DeskError> {
         let waits = |it: &CommandRecord| it.end.is_none() && it.start_time.is_none();
         let Some(record) = self.ledger.command(CommandKey::Id(id)).await?.filter(waits) else {
@@ -154,17 +171,22 @@ impl Inner {
             return self.end_queued(&record, Carried::at_once(Outcome::Failed(fault))).await;
         };
         let left = self.left_of(&record);
-        let passed = tokio::select! {
-            permit = self.pass(bot) => permit,
+        let ready = tokio::select! {
+            ready = self.until_due(bot, &record, &request) => ready?,
             () = tokio::time::sleep(left) => return self.expire(&record).await,
             () = self.shutdown.soft().cancelled() => return Ok(Next::Leave),
+        };
+        let (api, slot) = match ready {
+            Ready::Due(api, slot) => (api, slot),
+            Ready::Ended(carried) => return self.end_queued(&record, *carried).await,
+            Ready::Later(pause) => return Ok(Next::Again(pause)),
         };
         if self.left_of(&record).is_zero() {
             return self.expire(&record).await;
         }
         let Some((record, state)) = self.ledger.start(id).await? else { return Ok(Next::Leave) };
-        let sent = self.send_queued(bot, &record, &request, &state).await;
-        drop(passed);
+        let sent = self.send_queued(bot, api.as_ref(), &record, &request, &state).await;
+        drop(slot);
         // From here on it was perhaps sent: only a look after the next start may say what became of it.
         sent.or_else(|error| {
             tracing::error!(command.id = %id, %error, "what became of a queued command could not be recorded");
@@ -172,29 +194,67 @@ impl Inner {
         })
     }
 
-    /// Waits for the bot's turn, and until its Blip answers.
-    async fn pass<'a>(&self, bot: &'a Bot) -> Option<tokio::sync::SemaphorePermit<'a>> {
-        let permit = bot.at_once.acquire().await.ok();
+    /// Waits for everything that must be before a queued command can be sent: its client's turn among the bot's, a Blip
+    /// that answers, and the bot's rate. It sends nothing.
+    async fn until_due(
+        &self,
+        bot: &Bot,
+        record: &CommandRecord,
+        request: &ActionRequest,
+    ) -> Result<Ready, DeskError> {
+        let slot = bot.rota.slot(&request.principal).await;
         bot.gate.pass(bot.api.as_ref(), || self.ids.next().to_string()).await;
-        permit
+        let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
+        // What is sure to fail is to take nobody's turn.
+        if let Some(outcome) = request.judge(&state) {
+            return Ok(Ready::Ended(Box::new(Carried::at_once(outcome))));
+        }
+        let (uuid, id, deadline) =
+            (record.command.id, record.command.id.to_string(), Instant::now() + TRY_TIMEOUT);
+        let api = Arc::clone(&bot.api).for_caller(Caller::client(&request.principal));
+        let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
+        if let Err(outcome) = carrier.vouch(&state).await {
+            return Ok(Ready::Ended(Box::new(carried(uuid, request, &state, carrier, outcome))));
+        }
+        let steps = translate::steps_of(&id, &request.ticket_id, &request.action);
+        let kind = match steps.first() {
+            Some(Step::Message(_)) => Kind::Message,
+            Some(Step::Command { .. }) | None => Kind::Command,
+        };
+        match Arc::clone(&api).turns(kind, steps.len(), deadline).await {
+            Ok(api) => Ok(Ready::Due(api, slot)),
+            Err(error) => {
+                let fault = fault_of(&error, "");
+                if is_silence(&fault) {
+                    bot.gate.silent();
+                }
+                Ok(Ready::Later(retry_after(&fault)))
+            }
+        }
     }
 
+    /// Sends a command that is marked as perhaps sent, at once.
     async fn send_queued(
         self: &Arc<Self>,
         bot: &Bot,
+        api: &dyn BlipApi,
         record: &CommandRecord,
         request: &ActionRequest,
         state: &TicketState,
     ) -> Result<Next, DeskError> {
-        let carried = match request.judge(state) {
-            Some(outcome) => Carried::at_once(outcome),
-            None => self.carry_out(record, request, state, Instant::now() + TRY_TIMEOUT).await?,
+        let carried = if let Some(outcome) = request.judge(state) {
+            Carried::at_once(outcome)
+        } else {
+            let (uuid, id) = (record.command.id, record.command.id.to_string());
+            let deadline = Instant::now() + TRY_TIMEOUT;
+            let mut carrier = Carrier::new(self, api, &id, request, state, record, deadline);
+            carrier.queued = true;
+            let outcome = carrier.carry().await;
+            carried(uuid, request, state, carrier, outcome)
         };
-        let silent =
-            |fault: &Fault| matches!(fault.reason.as_str(), "BLIP_UNAVAILABLE" | "BLIP_CIRCUIT_OPEN");
         match &carried.end.outcome {
             Outcome::Failed(fault) if fault.frees_request_id => {
-                if silent(fault) {
+                if is_silence(fault) {
                     bot.gate.silent();
                 }
                 let again = Next::Again(retry_after(fault));
@@ -252,6 +312,11 @@ impl Inner {
         self.follow(&record);
         Ok(Next::Leave)
     }
+}
+
+/// Whether a fault says that Blip does not answer.
+fn is_silence(fault: &Fault) -> bool {
+    matches!(fault.reason.as_str(), "BLIP_UNAVAILABLE" | "BLIP_CIRCUIT_OPEN")
 }
 
 /// How long a fault says to wait.

@@ -74,7 +74,8 @@ impl Inner {
         let (place, ended) = self.places_of(record).await;
         let (inner, id) = (Arc::clone(self), record.command.id);
         if record.start_time.is_none() {
-            let room = self.room.take(record.command.memo.len());
+            let command = &record.command;
+            let room = self.room.take(&command.bot, &command.principal, command.memo.len());
             drop(self.shutdown.spawn(inner.post(Queued { id, place, ended, room })));
             return;
         }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::blip::Caller;
-use crate::domain::{Action, ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
+use crate::domain::{ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
@@ -171,7 +171,7 @@ impl Inner {
     }
 
     /// Sends a recorded command, or finds out what became of it.
-    pub(super) async fn carry_out(
+    async fn carry_out(
         &self,
         record: &CommandRecord,
         request: &ActionRequest,
@@ -181,10 +181,7 @@ impl Inner {
         let api = self.api(&request.bot)?.for_caller(Caller::client(&request.principal));
         let (uuid, id) = (record.command.id, record.command.id.to_string());
         let mut carrier = Carrier::new(self, api.as_ref(), &id, request, state, record, deadline);
-        // Blip takes a message for any address: a ticket that the log has never seen is read first.
-        let stranger = matches!(request.action, Action::Send(_)) && state.last_sequence == 0;
-        let vouched = if stranger { carrier.vouch().await } else { Ok(()) };
-        let outcome = match vouched {
+        let outcome = match carrier.vouch(state).await {
             Ok(()) => carrier.carry().await,
             Err(outcome) => outcome,
         };

@@ -2,9 +2,9 @@
 //! comes within half a minute after.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use serde_json::Value;
@@ -16,6 +16,8 @@ use crate::domain::Fault;
 pub(super) const KEPT: Duration = Duration::from_secs(30);
 /// The most lists kept or asked for at a time, over all bots.
 const LISTS_MAX: usize = 256;
+/// What those that are kept may take, as JSON, in bytes; one takes no more than Blip's answer may.
+const BYTES_MAX: usize = 32 << 20;
 
 /// A bot's list, by its URI.
 pub(super) type Key = (String, String);
@@ -29,6 +31,32 @@ pub(super) struct Kept {
     pub(super) items: Arc<Vec<Value>>,
     /// When they came.
     pub(super) at: Instant,
+    /// How large they are, as JSON.
+    bytes: usize,
+}
+
+impl Kept {
+    /// Items that have just come.
+    pub(super) fn new(items: Vec<Value>) -> Self {
+        let mut bytes = Counted(0);
+        // Neither a count nor JSON in memory fails.
+        let _ = serde_json::to_writer(&mut bytes, &items);
+        Self { items: Arc::new(items), at: Instant::now(), bytes: bytes.0 }
+    }
+}
+
+/// Counts what is written, and keeps none of it.
+struct Counted(usize);
+
+impl io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 enum Entry {
@@ -99,7 +127,14 @@ impl Cache {
             Some(Entry::Asking(..) | Entry::Kept(_)) | None => return,
         }
         match asked {
-            Ok(kept) => _ = lists.insert(key.clone(), Entry::Kept(kept.clone())),
+            Ok(kept) => {
+                lists.insert(key.clone(), Entry::Kept(kept.clone()));
+                while bytes(&lists) > BYTES_MAX
+                    && let Some(oldest) = oldest(&lists)
+                {
+                    lists.remove(&oldest);
+                }
+            }
             Err(_) => _ = lists.remove(key),
         }
     }
@@ -115,18 +150,31 @@ fn make_room(lists: &mut HashMap<Key, Entry>) -> Result<(), Fault> {
     if lists.len() < LISTS_MAX {
         return Ok(());
     }
-    let age = |entry: &Entry| match entry {
-        Entry::Kept(kept) => Some(kept.at),
-        Entry::Asking(..) => None,
-    };
-    let oldest = lists.iter().filter_map(|(key, entry)| Some((age(entry)?, key))).min();
-    let oldest = oldest.map(|(_, key)| key.clone());
-    let Some(key) = oldest else {
+    let Some(key) = oldest(lists) else {
         let message = format!("{LISTS_MAX} lists are being asked for, as many as the gateway allows");
         return Err(Fault::new("QUOTA_EXCEEDED", message).with("retry_after_ms", &1000).passing());
     };
     lists.remove(&key);
     Ok(())
+}
+
+/// The list that was kept first.
+fn oldest(lists: &HashMap<Key, Entry>) -> Option<Key> {
+    let age = |entry: &Entry| match entry {
+        Entry::Kept(kept) => Some(kept.at),
+        Entry::Asking(..) => None,
+    };
+    let oldest = lists.iter().filter_map(|(key, entry)| Some((age(entry)?, key))).min();
+    oldest.map(|(_, key)| key.clone())
+}
+
+/// What the kept lists take.
+fn bytes(lists: &HashMap<Key, Entry>) -> usize {
+    let of = |entry: &Entry| match entry {
+        Entry::Kept(kept) => kept.bytes,
+        Entry::Asking(..) => 0,
+    };
+    lists.values().map(of).sum()
 }
 
 #[cfg(test)]
@@ -146,7 +194,7 @@ mod tests {
                 if number < failing {
                     return Err(Fault::new("BLIP_UNAVAILABLE", "no"));
                 }
-                Ok(Kept { items: Arc::new(vec![Value::from(number)]), at: Instant::now() })
+                Ok(Kept::new(vec![Value::from(number)]))
             }
             .boxed()
         };
@@ -205,7 +253,7 @@ mod tests {
         // As the directory asks: in a task of its own.
         let ask = move |_until| -> BoxFuture<'static, Asked> {
             let number = counter.fetch_add(1, Ordering::Relaxed);
-            let kept = Kept { items: Arc::new(vec![Value::from(number)]), at: Instant::now() };
+            let kept = Kept::new(vec![Value::from(number)]);
             async move { Ok(kept) }.boxed()
         };
         let unpolled = cache.enter(&key(1), soon(), &ask).unwrap();
@@ -217,9 +265,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_is_kept_than_there_is_room_for() {
-        let at_once = |_until| -> BoxFuture<'static, Asked> {
-            async { Ok(Kept { items: Arc::new(Vec::new()), at: Instant::now() }) }.boxed()
-        };
+        let at_once = |_until| -> BoxFuture<'static, Asked> { async { Ok(Kept::new(Vec::new())) }.boxed() };
         let (cache, (ask, _)) = (Cache::default(), asker(0));
         for number in 0..LISTS_MAX + 10 {
             cache.get(key(number), soon(), at_once).await.unwrap();
@@ -231,5 +277,21 @@ mod tests {
         let refused = futures_util::future::join_all(many).await.into_iter().filter_map(Result::err);
         assert_eq!(refused.map(|fault| fault.reason).collect::<Vec<_>>(), ["QUOTA_EXCEEDED"]);
         assert_eq!(held(&crowded), LISTS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_lists_leave_room_for_each_other() {
+        let part = BYTES_MAX / 4;
+        let large = move |_until| -> BoxFuture<'static, Asked> {
+            async move { Ok(Kept::new(vec![Value::from("x".repeat(part - 4))])) }.boxed()
+        };
+        let cache = Cache::default();
+        for number in 0..9 {
+            cache.get(key(number), soon(), large).await.unwrap();
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let lists = cache.0.lock().unwrap();
+        assert_eq!((lists.len(), bytes(&lists)), (4, BYTES_MAX));
+        assert!((5..9).all(|number| lists.contains_key(&key(number))), "the newest");
     }
 }

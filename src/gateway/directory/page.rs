@@ -62,17 +62,14 @@ fn fitting(items: &[Value]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::domain::translate::directory as wire;
 
     fn kept(count: usize) -> Kept {
         let items = (0..count).map(|number| json!({"identity": format!("{number}@blip.ai")})).collect();
-        Kept { items: Arc::new(items), at: Instant::now() }
+        Kept::new(items)
     }
 
     fn page(count: usize, skip: usize, take: usize) -> (Vec<String>, Option<usize>) {
@@ -94,11 +91,11 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_not_larger_than_clients_take() {
         let long = json!({"id": "1", "document": "x".repeat(1_000_000)});
-        let kept = Kept { items: Arc::new(vec![long; 5]), at: Instant::now() };
+        let kept = Kept::new(vec![long; 5]);
         let listed = paged(&kept, Page { skip: 10, take: 100 }, wire::replies_of);
         assert_eq!((listed.items.len(), listed.next_skip), (3, Some(13)));
         let huge = json!({"id": "1", "document": "x".repeat(PAGE_BYTES_MAX)});
-        let kept = Kept { items: Arc::new(vec![huge; 2]), at: Instant::now() };
+        let kept = Kept::new(vec![huge; 2]);
         let listed = paged(&kept, Page { skip: 0, take: 100 }, wire::replies_of);
         assert_eq!((listed.items.len(), listed.next_skip), (1, Some(1)));
     }

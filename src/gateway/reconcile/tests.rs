@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::blip::BlipError;
+use crate::blip::{BlipError, Kind};
 use crate::clock::{SequentialIds, SystemClock};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
@@ -26,6 +26,9 @@ impl BlipApi for Empty {
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
         assert_eq!(caller, Caller::background(), "it is never before a command");
         self
+    }
+    async fn turns(self: Arc<Self>, _: Kind, _: usize, _: Instant) -> Result<Arc<dyn BlipApi>, BlipError> {
+        Ok(self)
     }
     async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
         self.asked.lock().unwrap().push(command.uri.0.clone());

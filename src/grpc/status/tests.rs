@@ -1,11 +1,36 @@
 //! Every reason has the status that was published, and says what it promised.
 
 use super::*;
+use crate::domain::Fingerprint;
+use crate::store::{End, NewCommand};
 
 const LOG: LogId = LogId([7; 8]);
 
 fn about() -> About<'static> {
     About { bot: "suporte", ticket_id: "t-1", log: LOG }
+}
+
+fn record() -> CommandRecord {
+    let command = NewCommand {
+        id: uuid::Uuid::nil(),
+        method: "Send".to_owned(),
+        bot: "suporte".to_owned(),
+        ticket_id: "t-1".to_owned(),
+        principal: String::new(),
+        request_id: String::new(),
+        fingerprint: Fingerprint([0; 16]),
+        memo: String::new(),
+        accept_only: false,
+    };
+    let accept_time = jiff::Timestamp::UNIX_EPOCH;
+    CommandRecord {
+        command,
+        accept_time,
+        start_time: None,
+        end: None,
+        settle_time: None,
+        event_seq: crate::domain::Seq(0),
+    }
 }
 
 fn info(status: &Status) -> (String, HashMap<String, String>) {
@@ -87,12 +112,13 @@ fn what_the_store_broke_off_is_told_for_what_it_is() {
 
 #[test]
 fn what_was_not_found_is_named() {
-    for (reason, kind, name) in [
-        ("TICKET_NOT_FOUND", "ticket", "t-1"),
-        ("AGENT_NOT_FOUND", "agent", "ana%40empresa.com@blip.ai"),
-        ("TEAM_NOT_FOUND", "team", "Nenhum"),
+    for (reason, kind, key, name) in [
+        ("TICKET_NOT_FOUND", "ticket", "ticket", "t-1"),
+        ("AGENT_NOT_FOUND", "agent", "agent", "ana%40empresa.com@blip.ai"),
+        ("TEAM_NOT_FOUND", "team", "team", "Nenhum"),
+        ("BLIP_NOT_FOUND", "blip_resource", "blip_uri", "/teams/Nenhum"),
     ] {
-        let status = of_desk(DeskError::Fault(Fault::new(reason, "no").with(kind, name)), about());
+        let status = of_desk(DeskError::Fault(Fault::new(reason, "no").with(key, name)), about());
         assert_eq!((status.code(), info(&status).0.as_str()), (Code::NotFound, reason));
         let resource = status.get_details_resource_info().unwrap();
         assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), (kind, name));
@@ -107,6 +133,27 @@ fn blips_refusals_have_two_statuses() {
     };
     assert_eq!(refused(21), Code::InvalidArgument);
     assert_eq!(refused(61), Code::FailedPrecondition);
+}
+
+#[test]
+fn where_blip_finds_fault_with_what_was_asked_a_field_is_named() {
+    for (method, code, uri, field) in [
+        ("Send", 71, "", "content"),
+        ("Close", 64, "/tickets/change-status", "ticket_id"),
+        ("Close", 64, "/tickets/t-1/change-tags", "tags"),
+        ("ExecuteCommand", 27, "", "uri"),
+        ("ExecuteCommand", 64, "", "resource"),
+        ("Send", 61, "", ""),
+    ] {
+        let fault = Fault::new("BLIP_REJECTED", "não").with("blip_code", &code).with("blip_uri", uri);
+        let mut record = record();
+        record.command.method = method.to_owned();
+        record.end = Some(End { outcome: Outcome::Failed(fault), attempts: 1, returned: None });
+        let status = of_desk(DeskError::Ended { record: Box::new(record), replayed: false }, about());
+        let told = status.get_details_bad_request().map(|told| told.field_violations).unwrap_or_default();
+        let fields: Vec<_> = told.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields.join(","), field, "{method} {code} {uri}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deskgate::blip::{BlipApi, BlipError, Caller};
+use deskgate::blip::{BlipApi, BlipError, Caller, Kind};
 use deskgate::domain::{Method, NewEvent, TicketState};
 use deskgate::lime::{Command, Reply};
 use deskgate::store::{
@@ -161,6 +161,15 @@ impl Ledger for Mortal<dyn Ledger> {
 impl BlipApi for Mortal<dyn BlipApi> {
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
         Arc::new(self.crash.blip(Arc::clone(&self.inner).for_caller(caller)))
+    }
+    async fn turns(
+        self: Arc<Self>,
+        kind: Kind,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Arc<dyn BlipApi>, BlipError> {
+        let ready = Arc::clone(&self.inner).turns(kind, count, deadline).await?;
+        Ok(Arc::new(self.crash.blip(ready)))
     }
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         let asked = self.inner.command(command, deadline);

@@ -1,0 +1,92 @@
+//! Clients take turns, and leave room for each other.
+
+use std::task::Poll;
+
+use futures_util::poll;
+
+use super::*;
+
+/// A command that its caller leaves to be done, on a ticket of its own.
+fn left_by(principal: &str, number: usize) -> ActionRequest {
+    ActionRequest {
+        principal: principal.to_owned(),
+        ticket_id: format!("{principal} {number}"),
+        request_id: String::new(),
+        accept_only: true,
+        ..request()
+    }
+}
+
+fn silence() -> Result<Reply, BlipError> {
+    Err(BlipError::NotSent("no route".to_owned()))
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+fn is_refused(told: &Result<Done, DeskError>) -> bool {
+    matches!(told, Err(DeskError::Fault(fault)) if fault.reason == "QUOTA_EXCEEDED")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_client_left_waits_only_its_turn_behind_anothers_flood() {
+    let world = World::new(Faults::default(), [silence(), silence()]);
+    for number in 0..60 {
+        world.desk.execute(left_by("flood", number), soon()).await.unwrap();
+    }
+    world.desk.execute(left_by("crm", 0), soon()).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.unsettled().await, []);
+    let went = world.blip.3.lock().unwrap().clone();
+    let place = went.iter().position(|caller| &*caller.principal == "crm").unwrap();
+    // Those that were on their way before go first, and one more.
+    assert!(place <= QUEUED_AT_ONCE + 1, "{place} of {}", went.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_client_takes_all_the_room() {
+    let memo = run::new_command(Uuid::nil(), &request()).memo.len();
+    for (commands_max, bytes_max) in [(100, usize::MAX), (usize::MAX, 100 * memo)] {
+        let limits = QueueLimits { commands_max, bytes_max, ..QueueLimits::default() };
+        let world = World::with(limits, Faults::default(), (0..1_000).map(|_| silence()));
+        let mut took = [0, 0, 0];
+        for (count, principal) in took.iter_mut().zip(["flood", "crm", "bi"]) {
+            for number in 0.. {
+                let told = world.desk.execute(left_by(principal, number), soon()).await;
+                if is_refused(&told) {
+                    break;
+                }
+                told.unwrap();
+                *count += 1;
+            }
+        }
+        assert_eq!(took, [80, 16, 4], "four fifths of what is there");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_left_leave_room_for_others() {
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
+    world.desk.execute(left_by("flood", 0), soon()).await.unwrap();
+    let waits = ActionRequest { accept_only: false, ..left_by("flood", 0) };
+    let mut left = 0;
+    loop {
+        // It waits for the ticket; its caller is gone at once.
+        match poll!(Box::pin(world.desk.execute(waits.clone(), soon()))) {
+            Poll::Pending => left += 1,
+            Poll::Ready(told) => {
+                assert!(is_refused(&told), "{told:?}");
+                break;
+            }
+        }
+        assert!(left <= CALLS_MAX, "there is no end of it");
+    }
+    assert!(left > CALLS_MAX / 2, "{left}");
+    let other = world.desk.execute(left_by("crm", 0), soon()).await;
+    assert!(other.is_ok(), "{other:?}");
+    // Its time over, each gives back its room.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let told = world.desk.execute(left_by("flood", 1), soon()).await;
+    assert!(told.is_ok(), "{told:?}");
+}

@@ -1,0 +1,60 @@
+//! What must wait for what.
+
+use serde_json::json;
+
+use super::*;
+use crate::domain::{Method, RawCommand};
+
+#[tokio::test(start_paused = true)]
+async fn a_command_of_the_callers_own_waits_for_its_ticket() {
+    let silence = || Err(BlipError::NotSent("no route".to_owned()));
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
+    let queued = ActionRequest { accept_only: true, ..request() };
+    world.desk.execute(queued, Instant::now() + Duration::from_secs(10)).await.unwrap();
+    let raw = |ticket: &str| RawCommand {
+        method: Method::Set,
+        to: "postmaster@desk.msging.net".to_owned(),
+        uri: format!("/tickets/{ticket}/change-tags"),
+        resource: Some(("application/json".to_owned(), json!({}))),
+    };
+    for (ticket, reason) in [("t", "QUOTA_EXCEEDED"), ("u", "BLIP_UNAVAILABLE")] {
+        let request = ActionRequest {
+            ticket_id: String::new(),
+            action: Action::Execute(Box::new(raw(ticket))),
+            request_id: String::new(),
+            ..request()
+        };
+        let told = world.desk.execute(request, Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+        let fault = if let DeskError::Ended { record, .. } = &told {
+            let end = record.end.as_ref().unwrap();
+            let Outcome::Failed(fault) = &end.outcome else { panic!("{end:?}") };
+            fault
+        } else {
+            let DeskError::Fault(fault) = &told else { panic!("{told:?}") };
+            fault
+        };
+        assert_eq!(fault.reason, reason, "{ticket}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_says_of_a_request_id_what_the_call_would() {
+    let world = World::new(Faults::default(), []);
+    assert!(world.desk.validate(&request()).await.is_ok());
+    world.close(Duration::from_secs(10)).await.unwrap();
+    assert!(world.desk.validate(&request()).await.is_ok(), "it would get its answer again");
+    let other = ActionRequest { action: Action::SetTags { tags: Vec::new() }, ..request() };
+    let told = world.desk.validate(&other).await.unwrap_err();
+    assert!(matches!(told, DeskError::Conflict(_)), "{told:?}");
+    let failed = Outcome::Failed(Fault::new("AGENT_NOT_FOUND", "no such agent"));
+    let command = NewCommand { request_id: "s".to_owned(), ..begun() };
+    world.store.begin(command).await.unwrap();
+    world
+        .store
+        .settle(begun().id, End { outcome: failed, attempts: 1, returned: None }, vec![])
+        .await
+        .unwrap();
+    let same = ActionRequest { request_id: "s".to_owned(), ..request() };
+    let told = world.desk.validate(&same).await.unwrap_err();
+    assert!(matches!(told, DeskError::Ended { replayed: true, .. }), "{told:?}");
+}
