@@ -283,10 +283,12 @@ impl Bot {
 
     async fn round_done(&self, report: &Report, work: &mut Work) {
         self.parts.metrics.round(&self.name, report);
-        let Report { number, took, asked, listed, checked, conversations, left_out, complete, .. } = report;
+        let Report {
+            number, took, asked, listed, checked, conversations, left_out, unread, complete, ..
+        } = report;
         let seconds = took.as_secs();
         tracing::info!(
-            bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, complete,
+            bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, unread, complete,
             "a round of reading Blip back is over"
         );
         if report.complete {

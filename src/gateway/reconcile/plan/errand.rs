@@ -1,6 +1,7 @@
 //! What is read before a round's questions: a ticket, or its conversation, as soon as it may be.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -10,6 +11,10 @@ use crate::domain::Ticket;
 
 /// Errands that may wait at a time: what is more is left to the next round.
 const ERRANDS_MAX: usize = 50_000;
+
+/// How often an errand is tried that comes to nothing, and how long after the first time; then twice as long each time.
+const TRIES_MAX: u32 = 8;
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Something to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +31,16 @@ pub struct Errand {
     pub position: Option<u64>,
     /// How often it came to nothing.
     pub tries: u32,
+}
+
+impl Errand {
+    /// The same, later; `None` where it was tried often enough.
+    pub(super) fn again(self, now: Now) -> Option<Self> {
+        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(self.tries));
+        let tries = self.tries.saturating_add(1);
+        let from = now.at.checked_add(pause).unwrap_or(now.at);
+        (tries < TRIES_MAX).then_some(Self { from, tries, ..self })
+    }
 }
 
 /// What is to be read.
@@ -95,6 +110,7 @@ impl Planner {
                 if self.out.contains_key(&ask) {
                     continue;
                 }
+                self.checking.insert(errand.ticket_id.clone(), errand);
                 return Some(ask);
             }
             if busy {
@@ -105,5 +121,16 @@ impl Planner {
             return Some(self.begin_reading(now, errand));
         }
         None
+    }
+
+    /// A ticket that was to be looked at later was not given: later still, or by a round that looks back as far.
+    pub(super) fn check_again(&mut self, now: Now, errand: Option<Errand>) {
+        let Some(errand) = errand else { return };
+        let created = errand.created;
+        if let Some(again) = errand.again(now) {
+            self.run_errand(again);
+        } else if let Some(since) = created.or(self.covered) {
+            self.since = Some(self.since.map_or(since, |before| before.min(since)));
+        }
     }
 }

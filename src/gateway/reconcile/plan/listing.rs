@@ -11,6 +11,8 @@ use crate::domain::{Ticket, TicketState};
 const PAGES_MAX: usize = 5_000;
 /// How many tickets of a page are asked for again with the next: those that end meanwhile move the rest up.
 const PAGE_OVERLAP: usize = 10;
+/// LIME's code for what does not exist.
+pub(super) const NOT_FOUND: i64 = 67;
 /// The smallest page that is asked for, where Blip refuses larger ones.
 const TAKE_MIN: usize = 10;
 
@@ -162,7 +164,7 @@ impl Planner {
             return;
         }
         // A router's key finds nothing, or hears that there is no such thing (R§3.1).
-        let no_desk = matches!(code, Some(62 | 67));
+        let no_desk = matches!(code, Some(62 | NOT_FOUND));
         if !is_unanswered(code, description) {
             self.reader.fault(if no_desk { ReaderFault::NoDesk } else { ReaderFault::ListRefused });
         }
@@ -190,19 +192,26 @@ impl Planner {
         known: Option<&TicketState>,
     ) -> Vec<Finding> {
         self.answered(whose);
+        let errand = self.checking.remove(id);
         let ticket = match answer {
             Answer::Ticket(Some(ticket)) if ticket.id == id => ticket,
-            Answer::Refused { code, .. } => {
-                self.not_found(code);
+            Answer::Refused { code: Some(NOT_FOUND), .. } => {
+                self.not_found();
                 return Vec::new();
             }
             Answer::Tickets { .. }
             | Answer::Ticket(_)
             | Answer::Said { .. }
+            | Answer::Refused { .. }
             | Answer::KeyRefused
-            | Answer::Failed { .. } => return Vec::new(),
+            | Answer::Failed { .. } => {
+                self.not_given(id);
+                self.check_again(now, errand);
+                return Vec::new();
+            }
         };
         self.reader.found();
+        self.given();
         let state = known.filter(|state| state.last_sequence > 0);
         if state.is_some_and(TicketState::is_closed) {
             return Vec::new();
@@ -241,11 +250,10 @@ impl Planner {
         news.then_some(Finding::Ticket(ticket)).into_iter().collect()
     }
 
-    /// A ticket is said not to exist, or cannot be read: that closes nothing. Where all are, reading is no use.
-    pub(super) fn not_found(&mut self, code: Option<i64>) {
+    /// A ticket is said not to exist: that closes nothing. Where all are, reading is no use.
+    pub(super) fn not_found(&mut self) {
         let listed = self.round.as_ref().map_or(0, |round| round.listed.len());
-        if code == Some(67)
-            && self.reader.not_found(listed)
+        if self.reader.not_found(listed)
             && let Some(round) = &mut self.round
         {
             round.break_off();
