@@ -19,7 +19,7 @@ pub(super) struct Note {
     /// How many webhooks usually come, for each hour of the week.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) usual: Vec<Option<f64>>,
-    /// The alerts that are raised.
+    /// The alerts that are raised, each with its cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) raised: Vec<String>,
 }

@@ -25,6 +25,21 @@ pub enum ReaderFault {
 }
 
 impl ReaderFault {
+    const ALL: [Self; 7] = [
+        Self::KeyRefused,
+        Self::NoDesk,
+        Self::ListRefused,
+        Self::NothingFound,
+        Self::EmptyList,
+        Self::ShortList,
+        Self::NoClosedList,
+    ];
+
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+
     /// The name for programs.
     pub fn name(self) -> &'static str {
         match self {
