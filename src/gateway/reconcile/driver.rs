@@ -259,7 +259,7 @@ impl Bot {
             match finding {
                 Finding::Ticket(ticket) => self.ticket_found(*ticket).await,
                 Finding::Conversation(conversation) => {
-                    let asked_at = work.asked_at.remove(&conversation.ticket_id);
+                    let asked_at = work.asked_at.remove(conversation.ticket_id());
                     self.conversation_read(&conversation, asked_at).await;
                 }
             }

@@ -47,20 +47,24 @@ impl Words {
 /// Other tickets in a conversation: what is to be known of them is when they ended.
 pub(super) fn others(conversation: &Conversation) -> Vec<String> {
     let begun = conversation.items.iter().filter_map(|item| item.begins.clone());
-    begun.filter(|id| *id != conversation.ticket_id).collect()
+    begun.filter(|id| id != conversation.ticket_id()).collect()
 }
 
-/// What of a conversation was said in its ticket, as it is known. `ends` tells when other tickets ended.
+/// What of a conversation was said in its ticket, as it is known; the log may have `seen` something of it. `ends` tells
+/// when other tickets ended.
 pub(super) fn words_of(
     bot: &Arc<str>,
     conversation: &Conversation,
     ticket: &Ticket,
-    ends: &BTreeMap<String, Option<Timestamp>>,
+    (seen, ends): (bool, &BTreeMap<String, Option<Timestamp>>),
     now: Now,
     rules: &Rules,
 ) -> Words {
-    let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(&conversation.ticket_id));
+    let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(conversation.ticket_id()));
     let created = ticket.create_time.or(own.map(|item| item.date)).unwrap_or(conversation.floor);
+    // It may have been asked for long ago: only what the log's keys still recognise can be compared.
+    let oldest = now.date.saturating_sub(rules.window).unwrap_or(now.date);
+    let floor = if seen { conversation.floor.max(oldest) } else { conversation.floor };
     let mut words = Words::default();
     let mut hasher = DefaultHasher::new();
     let mut current: Option<&str> = None;
@@ -73,11 +77,11 @@ pub(super) fn words_of(
         }
         let earlier = item.date < created || (item.date == created && !begun);
         let told = !earlier || rules.earlier > SignedDuration::ZERO;
-        if !told || !is_of(conversation, ticket, item, (earlier, current, ends)) {
+        if !told || item.date < floor || !is_of(conversation, ticket, item, (earlier, current, ends)) {
             continue;
         }
         let age = now.date.duration_since(item.date);
-        let fresh = !earlier && age < rules.grace && conversation.document.is_none();
+        let fresh = !earlier && age < rules.grace && conversation.document().is_none();
         let Some(event) = item.event(bot, ticket) else { continue };
         let Some(key) = event.dedup else { continue };
         key.hash(&mut hasher);
@@ -102,9 +106,6 @@ fn is_of(
     item: &ThreadItem,
     (earlier, current, ends): (bool, Option<&str>, &BTreeMap<String, Option<Timestamp>>),
 ) -> bool {
-    if item.date < conversation.floor {
-        return false;
-    }
     if let Some(said_in) = &item.said_in {
         return *said_in == ticket.id;
     }

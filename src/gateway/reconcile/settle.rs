@@ -28,17 +28,18 @@ impl Bot {
     }
 
     async fn compare(&self, conversation: &Conversation, asked_at: Option<u64>) -> Result<(), ReadError> {
-        let (log, id) = (&self.parts.log, &conversation.ticket_id);
+        let (log, id) = (&self.parts.log, conversation.ticket_id());
         let state = log.ticket(&self.name, id).await?.unwrap_or_default();
         let told = |status: bool| state.ticket.is_none() || (status && !state.is_closed());
-        let document = conversation.document.as_ref().filter(|document| told(document.status.is_terminal()));
+        let document = conversation.document().filter(|document| told(document.status.is_terminal()));
         let Some(ticket) = document.or(state.ticket.as_ref()) else { return Ok(()) };
         let mut ends = BTreeMap::new();
         for other in find::others(conversation) {
             let ended = log.ticket(&self.name, &other).await?.and_then(|state| state.ticket);
             ends.insert(other, ended.and_then(|ticket| ticket.close_time));
         }
-        let words = find::words_of(&self.name, conversation, ticket, &ends, self.now(), &self.rules);
+        let seen = state.last_sequence > 0;
+        let words = find::words_of(&self.name, conversation, ticket, (seen, &ends), self.now(), &self.rules);
         let (whole, digest) = (words.is_whole(), words.digest);
         if document.is_none() && self.planner().is_stored(id, digest) {
             return Ok(());

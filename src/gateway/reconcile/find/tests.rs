@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::domain::Payload;
 use crate::domain::translate::items_of_thread;
+use crate::gateway::reconcile::plan::{Errand, What};
 
 const NOON: &str = "2024-05-02T12:00:00Z";
 
@@ -37,14 +38,15 @@ fn rules() -> Rules {
 
 fn conversation(thread: &[Value], whole: bool) -> Conversation {
     let items = items_of_thread(&json!({"items": thread}));
-    Conversation {
+    let errand = Errand {
         ticket_id: "t".to_owned(),
-        document: None,
-        items,
-        floor: minute(-60),
-        whole,
+        from: Instant::now(),
+        created: Some(minute(0)),
+        what: What::Living,
         position: None,
-    }
+        tries: 0,
+    };
+    Conversation { errand, items, floor: minute(-60), whole }
 }
 
 fn ticket(status: TicketStatus, closed: Option<i64>) -> Ticket {
@@ -65,7 +67,7 @@ fn ids(
 ) -> Vec<String> {
     let ends = ends.iter().map(|(id, ended)| ((*id).to_owned(), ended.map(minute))).collect();
     let now = Now { at: Instant::now(), date: minute(600) };
-    let words = words_of(&Arc::from("suporte"), conversation, ticket, &ends, now, rules);
+    let words = words_of(&Arc::from("suporte"), conversation, ticket, (true, &ends), now, rules);
     words.said.into_iter().map(|said| said.id).collect()
 }
 
@@ -113,7 +115,7 @@ fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<&Tic
     let (conversation, open) = (conversation(thread, true), ticket(TicketStatus::Open, None));
     let bot: Arc<str> = Arc::from("suporte");
     let now = Now { at: Instant::now(), date: minute(600) };
-    let words = words_of(&bot, &conversation, &open, &BTreeMap::new(), now, &rules());
+    let words = words_of(&bot, &conversation, &open, (sequence > 0, &BTreeMap::new()), now, &rules());
     let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
     let ticket = (sequence > 0).then_some(open);
     let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };

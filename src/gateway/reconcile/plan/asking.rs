@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Report;
+use super::{Errand, Report, What};
 use crate::domain::Ticket;
 use crate::domain::translate::ThreadItem;
 
@@ -107,18 +107,29 @@ pub enum Finding {
 /// A conversation that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
-    /// The ticket's id.
-    pub ticket_id: String,
-    /// The ticket as Blip showed it, where the log does not have it so: new, or ended.
-    pub document: Option<Ticket>,
+    /// Why it was read.
+    pub errand: Errand,
     /// What was said, by the customer's whole thread: other tickets' parts are among it.
     pub items: Vec<ThreadItem>,
     /// From when on.
     pub floor: Timestamp,
     /// It was read from its very beginning.
     pub whole: bool,
-    /// Where the log's reader stood when it asked for this.
-    pub position: Option<u64>,
+}
+
+impl Conversation {
+    /// The ticket's id.
+    pub fn ticket_id(&self) -> &str {
+        &self.errand.ticket_id
+    }
+
+    /// The ticket as Blip showed it, where the log does not have it so: new, or ended.
+    pub fn document(&self) -> Option<&Ticket> {
+        match &self.errand.what {
+            What::Found { document, .. } => Some(document),
+            What::Arrived | What::Ended | What::Living | What::Check => None,
+        }
+    }
 }
 
 /// Tickets whose state is to be looked up in the log before an answer is taken in.

@@ -155,17 +155,6 @@ impl Planner {
         items.retain(|item| seen.insert((item.id.clone(), item.date)));
         items.reverse();
         items.sort_by_key(|item| item.date);
-        let document = match errand.what {
-            What::Found { document, .. } => Some(*document),
-            What::Arrived | What::Ended | What::Living | What::Check => None,
-        };
-        vec![Finding::Conversation(Box::new(Conversation {
-            ticket_id: errand.ticket_id,
-            document,
-            items,
-            floor,
-            whole,
-            position: errand.position,
-        }))]
+        vec![Finding::Conversation(Box::new(Conversation { errand, items, floor, whole }))]
     }
 }

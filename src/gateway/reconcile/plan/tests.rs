@@ -285,3 +285,43 @@ fn what_is_never_given_is_set_aside() {
     assert!(round(&mut model, |_| None).complete);
     model.check();
 }
+
+/// The key is refused for three days in the middle of a conversation: what the log has forgotten meanwhile is not told again.
+#[test]
+fn what_was_asked_for_long_ago_is_not_told_twice() {
+    let mut model = Model::new(5);
+    model.open(true);
+    for _ in 0..5 {
+        model.say(0, true);
+        model.pass(Duration::from_mins(10));
+    }
+    // And a ticket that nobody told of until its conversation was asked for.
+    model.open(false);
+    model.say(1, false);
+    model.pass(Duration::from_mins(10));
+    let until = model.now.date + SignedDuration::from_hours(75);
+    let mut told = false;
+    while model.now.date < until {
+        match model.planner.next(model.now) {
+            Step::Ask(ask @ Ask::Said { .. }) => {
+                model.take_in(&ask, Answer::KeyRefused);
+                if model.planner.progress().is_some() && !std::mem::replace(&mut told, true) {
+                    model.tell_all(1);
+                }
+            }
+            Step::Ask(ask) => {
+                let answer = model.answer(&ask);
+                model.take_in(&ask, answer);
+            }
+            Step::Wait(at) => {
+                let time = at.saturating_duration_since(model.now.at);
+                model.pass(time);
+            }
+            Step::Done(_) => panic!("a conversation was not given"),
+            Step::Answers => panic!("nothing is under way"),
+        }
+    }
+    assert!(told);
+    round(&mut model, |_| None);
+    model.check_once();
+}

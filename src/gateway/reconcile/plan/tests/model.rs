@@ -63,7 +63,8 @@ pub(super) struct Attendance {
 #[derive(Default)]
 pub(super) struct Log {
     states: BTreeMap<String, TicketState>,
-    keys: BTreeSet<DedupKey>,
+    /// What is recognised, and since when: for 72 hours.
+    keys: BTreeMap<DedupKey, Timestamp>,
     events: Vec<Event>,
     /// Tickets of which the webhook of their end told first: there, `ticket.closed` is all that tells of the ticket.
     ended_first: BTreeSet<String>,
@@ -71,11 +72,18 @@ pub(super) struct Log {
 
 impl Log {
     fn append(&mut self, new: NewEvent, date: Timestamp) {
-        if new.dedup.is_some_and(|key| !self.keys.insert(key)) {
-            return;
+        if let Some(key) = new.dedup {
+            if self.recognises(key, date) {
+                return;
+            }
+            self.keys.insert(key, date);
         }
         let state = self.states.entry(new.ticket_id.clone().unwrap()).or_default();
         self.events.push(place(new, state, Uuid::nil(), date).0);
+    }
+
+    fn recognises(&self, key: DedupKey, now: Timestamp) -> bool {
+        self.keys.get(&key).is_some_and(|since| now.duration_since(*since) < SignedDuration::from_hours(72))
     }
 
     fn count(&self, ticket: &str, what: &str) -> usize {
@@ -164,6 +172,19 @@ impl Model {
         if told && !message.sent {
             let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
             self.tell(&item.event(&Arc::from(BOT), &document).unwrap());
+        }
+    }
+
+    /// The webhooks of a ticket and of all that the customer said in it arrive, late.
+    pub(super) fn tell_all(&mut self, n: usize) {
+        let Attendance { document, said } = &self.attendances[n];
+        let bot = Arc::from(BOT);
+        let items = said.iter().filter(|it| !it.sent).map(item_of).collect::<Vec<_>>();
+        let words = items_of_thread(&json!({"items": items})).into_iter();
+        let words = words.filter_map(|item| item.event(&bot, document)).collect::<Vec<_>>();
+        let document = find::told(&bot, document.clone());
+        for event in std::iter::once(document).chain(words) {
+            self.tell(&event);
         }
     }
 
@@ -298,19 +319,28 @@ impl Model {
     }
 
     fn conversation(&mut self, conversation: &Conversation) {
-        let state = self.log.states.get(&conversation.ticket_id).cloned().unwrap_or_default();
-        let document = conversation.document.clone().filter(|_| !state.is_closed());
-        let moved = self.asked_at.get(&conversation.ticket_id) != Some(&state.last_sequence);
+        let id = conversation.ticket_id();
+        let state = self.log.states.get(id).cloned().unwrap_or_default();
+        let document = conversation.document().cloned().filter(|_| !state.is_closed());
+        let moved = self.asked_at.get(id) != Some(&state.last_sequence);
         let ticket = document.clone().or(state.ticket.clone()).unwrap();
         let bot = Arc::from(BOT);
-        let words = find::words_of(&bot, conversation, &ticket, &BTreeMap::new(), self.now, &rules());
+        let words = find::words_of(
+            &bot,
+            conversation,
+            &ticket,
+            (state.last_sequence > 0, &BTreeMap::new()),
+            self.now,
+            &rules(),
+        );
         let (whole, digest) = (words.is_whole(), words.digest);
-        let known: Vec<_> = words.said.iter().map(|said| self.log.keys.contains(&said.key)).collect();
+        let known: Vec<_> =
+            words.said.iter().map(|said| self.log.recognises(said.key, self.now.date)).collect();
         for (event, _) in find::missing(&bot, document.as_ref(), (&state, moved), words, &known) {
             self.append(event);
         }
         if whole {
-            self.planner.stored(&conversation.ticket_id, digest);
+            self.planner.stored(id, digest);
         }
     }
 
@@ -378,6 +408,15 @@ impl Model {
         self.planner = Planner::new(rules(), None, resume);
         for Attendance { document, .. } in &self.attendances {
             self.planner.log_has(&document.id, !document.status.is_terminal(), document.create_time);
+        }
+    }
+
+    /// Nothing is in the log twice.
+    pub(super) fn check_once(&self) {
+        let mut seen = BTreeSet::new();
+        for event in &self.log.events {
+            let fact = (&event.ticket_id, &event.blip_id, event.payload.type_name());
+            assert!(seen.insert(fact), "twice: {fact:?}");
         }
     }
 
