@@ -278,7 +278,9 @@ impl Bot {
     }
 
     async fn ticket_found(&self, ticket: Ticket) {
-        self.append(vec![(find::told(&self.name, ticket), find::Kind::Changed)]).await;
+        if !self.append(vec![(find::told(&self.name, ticket), find::Kind::Changed)]).await {
+            self.planner().not_stored(self.now(), None);
+        }
     }
 
     async fn round_done(&self, report: &Report, work: &mut Work) {

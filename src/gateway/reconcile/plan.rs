@@ -276,10 +276,13 @@ impl Planner {
         }
     }
 
-    /// What was found could not be stored: the round that found it does not count as whole.
-    pub fn not_stored(&mut self, now: Now) {
+    /// What was found could not be stored: the round that found it does not count as whole, and its errand is run again.
+    pub fn not_stored(&mut self, now: Now, errand: Option<Errand>) {
         if let Some(round) = &mut self.round {
             round.complete = false;
+        }
+        if let Some(errand) = errand {
+            self.run_errand(errand);
         }
         self.pause(now, Duration::from_secs(5));
     }

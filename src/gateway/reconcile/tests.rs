@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
+
+mod store;
 
 use super::*;
 use crate::blip::BlipError;
@@ -14,15 +16,30 @@ use crate::clock::{SequentialIds, SystemClock};
 use crate::lime::{Command, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
 
-/// A Blip with an empty desk, which counts what it is asked, and on whose behalf.
+/// A Blip with an empty desk unless told otherwise, which counts what it is asked, and on whose behalf.
 #[derive(Debug, Default)]
-struct Empty {
+struct Desk {
     asked: Mutex<Vec<String>>,
     failing: bool,
+    /// The one ticket there is, and what was said in it.
+    ticket: Mutex<Option<(Value, Vec<Value>)>>,
+}
+
+impl Desk {
+    fn resource(&self, uri: &str) -> Value {
+        let Some((ticket, said)) = self.ticket.lock().unwrap().clone() else { return json!({"items": []}) };
+        let living = ticket["status"] == "Waiting";
+        match uri {
+            uri if uri.contains("/messages") => json!({"items": said}),
+            uri if uri.starts_with("/ticket/") => ticket,
+            uri if uri.contains("$closed=true") == living => json!({"items": []}),
+            _ => json!({"items": [ticket]}),
+        }
+    }
 }
 
 #[async_trait]
-impl BlipApi for Empty {
+impl BlipApi for Desk {
     fn for_caller(self: Arc<Self>, caller: Caller) -> Arc<dyn BlipApi> {
         assert_eq!(caller, Caller::background(), "it is never before a command");
         self
@@ -32,7 +49,7 @@ impl BlipApi for Empty {
         if self.failing {
             return Err(BlipError::CircuitOpen { retry_after: Duration::from_secs(7) });
         }
-        let status = ReplyStatus::Success(json!({"items": []}));
+        let status = ReplyStatus::Success(self.resource(&command.uri.0));
         Ok(Reply { id: None, media_type: String::new(), status })
     }
     async fn message(&self, _: Vec<u8>, _: Instant) -> Result<Reply, BlipError> {
@@ -44,26 +61,37 @@ impl BlipApi for Empty {
 }
 
 struct World {
-    blip: Arc<Empty>,
+    log: Arc<MemoryLog>,
+    parts: Parts,
+    blip: Arc<Desk>,
     reconcilers: Reconcilers,
     shutdown: Shutdown,
 }
 
 fn world(enabled: bool, failing: bool, silence: Option<Duration>) -> World {
+    world_with(enabled, failing, silence, |_, _| {})
+}
+
+/// The same with other parts, or with something in them.
+fn world_with(
+    enabled: bool,
+    failing: bool,
+    silence: Option<Duration>,
+    change: impl FnOnce(&mut Parts, &Arc<MemoryLog>),
+) -> World {
     let week = Duration::from_hours(168);
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) =
         (Arc::new(SystemClock), Arc::new(SequentialIds::default()));
     let log = Arc::new(MemoryLog::new(week, week, Arc::clone(&clock), Arc::clone(&ids)));
-    let shutdown = Shutdown::new();
     let after = silence.map(SilenceAfter::Time);
-    let parts = Parts {
+    let mut parts = Parts {
         log: log.clone(),
         ledger: log.clone(),
         keys: log.clone(),
-        notebook: log,
+        notebook: log.clone(),
         clock,
         ids,
-        shutdown: shutdown.clone(),
+        shutdown: Shutdown::new(),
         metrics: ReconcileMetrics::register(&mut Registry::default()),
         settings: Settings {
             enabled,
@@ -75,13 +103,26 @@ fn world(enabled: bool, failing: bool, silence: Option<Duration>) -> World {
             silence: Silence { after, hours: None },
         },
     };
-    let blip = Arc::new(Empty { failing, ..Empty::default() });
-    let api: Arc<dyn BlipApi> = blip.clone();
-    let bot = BotParts { name: "suporte".into(), api, commands_per_second: 48 };
-    World { reconcilers: Reconcilers::start(&parts, vec![bot]), blip, shutdown }
+    change(&mut parts, &log);
+    World::started(parts, log, Arc::new(Desk { failing, ..Desk::default() }))
 }
 
 impl World {
+    fn started(parts: Parts, log: Arc<MemoryLog>, blip: Arc<Desk>) -> Self {
+        let api: Arc<dyn BlipApi> = blip.clone();
+        let bot = BotParts { name: "suporte".into(), api, commands_per_second: 48 };
+        let (reconcilers, shutdown) = (Reconcilers::start(&parts, vec![bot]), parts.shutdown.clone());
+        Self { log, parts, blip, reconcilers, shutdown }
+    }
+
+    /// The next process, over the same store and the same Blip.
+    async fn again(self) -> Self {
+        let Self { log, parts, blip, .. } = &self;
+        let (log, parts, blip) = (Arc::clone(log), parts.clone(), Arc::clone(blip));
+        self.stop().await;
+        Self::started(Parts { shutdown: Shutdown::new(), ..parts }, log, blip)
+    }
+
     async fn asked_after(&self, time: Duration) -> usize {
         tokio::time::sleep(time).await;
         self.blip.asked.lock().unwrap().len()
