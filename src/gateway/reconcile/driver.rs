@@ -151,7 +151,7 @@ impl Bot {
             }
         };
         self.parts.metrics.raised(&self.name, &note.raised);
-        let tail = self.parts.log.tail().borrow().0;
+        let (tail, now) = (self.parts.log.tail().borrow().0, self.parts.clock.now());
         let waiting = {
             let mut planner = self.planner();
             let demanded = planner.demanded();
@@ -183,6 +183,8 @@ impl Bot {
                     let mut planner = self.planner();
                     for (_, ticket) in items {
                         planner.log_has(&ticket.id, true, ticket.create_time);
+                        // What it has until now is not looked up.
+                        planner.log_has_from(&ticket.id, now);
                     }
                     before = next;
                 }
@@ -278,7 +280,9 @@ impl Bot {
     }
 
     async fn ticket_found(&self, ticket: Ticket) {
-        if !self.append(vec![(find::told(&self.name, ticket), find::Kind::Changed)]).await {
+        let newest = self.planner().newest(&ticket.id, self.now());
+        let event = find::placed(find::told(&self.name, ticket), Some(newest));
+        if !self.append(vec![(event, find::Kind::Changed)]).await {
             self.planner().not_stored(self.now(), None);
         }
     }

@@ -50,6 +50,14 @@ impl Bot {
         if event.origin == Origin::Webhook {
             self.watchdog().heard(event.receive_time);
         }
+        self.follow_ticket(*seq, event);
+        if !event.ticket_id.is_empty() {
+            let at = event.event_time.unwrap_or(event.receive_time);
+            self.planner().log_has_from(&event.ticket_id, at);
+        }
+    }
+
+    fn follow_ticket(&self, seq: Seq, event: &Event) {
         let (ticket, what) = match &event.payload {
             Payload::TicketCreated(ticket) | Payload::TicketAssigned(ticket) => (ticket, Some(What::Arrived)),
             Payload::TicketClosed(ticket) | Payload::TicketTransferred(ticket) => (ticket, Some(What::Ended)),
@@ -70,7 +78,7 @@ impl Bot {
             self.planner().log_has(&event.ticket_id, lives, ticket.create_time);
         }
         if let Some(what) = what.filter(|_| self.rules.automatic && !is_ours(event)) {
-            self.run_errand(*seq, event, ticket, what);
+            self.run_errand(seq, event, ticket, what);
         }
     }
 

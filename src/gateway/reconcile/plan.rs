@@ -82,6 +82,8 @@ pub struct Now {
 #[derive(Debug, Clone, Copy, Default)]
 struct Life {
     created: Option<Timestamp>,
+    /// From when the newest is that the log has of it; `None` where that is not known.
+    newest: Option<Timestamp>,
     /// What its conversation came to when it was last in the log wholly.
     seen: u64,
 }
@@ -163,8 +165,20 @@ impl Planner {
         } else if let Some(life) = self.living.get_mut(ticket_id) {
             life.created = life.created.or(created);
         } else if self.living.len() < LIVING_MAX {
-            self.living.insert(ticket_id.to_owned(), Life { created, seen: 0 });
+            self.living.insert(ticket_id.to_owned(), Life { created, newest: None, seen: 0 });
         }
+    }
+
+    /// The log has something of this ticket, from this moment.
+    pub fn log_has_from(&mut self, ticket_id: &str, at: Timestamp) {
+        if let Some(life) = self.living.get_mut(ticket_id) {
+            life.newest = life.newest.max(Some(at));
+        }
+    }
+
+    /// From when the newest is, at most, that the log has of a ticket.
+    pub fn newest(&self, ticket_id: &str, now: Now) -> Timestamp {
+        self.living.get(ticket_id).and_then(|life| life.newest).unwrap_or(now.date)
     }
 
     /// A conversation is to be read before all else.

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::driver::Bot;
-use super::find::{self, Kind, Said};
+use super::find::{self, Kind, Known, Said};
 use super::plan::Conversation;
 use crate::domain::translate::Speaker;
 use crate::domain::{NewEvent, Payload};
@@ -54,7 +54,9 @@ impl Bot {
         }
         let known = self.known_words(&words.said).await?;
         let moved = asked_at != Some(state.last_sequence);
-        let events = find::missing(&self.name, document, (&state, moved), words, &known);
+        let newest = self.planner().newest(id, self.now());
+        let as_known = Known { state: &state, moved, newest };
+        let events = find::missing(&self.name, document, as_known, words, &known);
         let stored = events.is_empty() || self.append(events).await;
         if stored && whole {
             self.planner().stored(id, digest);
@@ -108,15 +110,18 @@ impl Bot {
     fn appended(&self, appended: &[Appended], kinds: &[Kind]) {
         for (appended, kind) in appended.iter().zip(kinds) {
             let Appended::At(stored) = appended else { continue };
-            self.count(*kind, &stored.event);
+            let event = &stored.event;
+            self.count(*kind, event);
+            let mut planner = self.planner();
             if matches!(kind, Kind::Created | Kind::Changed | Kind::Ended) {
-                let created = if let Payload::TicketCreated(ticket) = &stored.event.payload {
+                let created = if let Payload::TicketCreated(ticket) = &event.payload {
                     ticket.create_time
                 } else {
                     None
                 };
-                self.planner().log_has(&stored.event.ticket_id, *kind != Kind::Ended, created);
+                planner.log_has(&event.ticket_id, *kind != Kind::Ended, created);
             }
+            planner.log_has_from(&event.ticket_id, event.event_time.unwrap_or(event.receive_time));
         }
     }
 }

@@ -68,13 +68,17 @@ impl Storm {
         Truth { tickets: written.into_iter().collect() }
     }
 
-    /// One customer's conversation: of each three tickets one ends silently, of each five an agent wrote from elsewhere.
+    /// One customer's conversation: of each three tickets one ends silently, each fifth an agent attends elsewhere.
     async fn customer(&self, n: usize, tickets: usize) -> (String, (Vec<(String, bool)>, bool)) {
         let opened = self.post("/customers", json!({"team": "Default"})).await;
         let (customer, ticket) = (text(&opened, "customer_identity"), text(&opened, "ticket_id").to_owned());
         let mut said = Vec::new();
         for k in 0..MESSAGES {
             let elsewhere = n.is_multiple_of(5) && k % 4 == 3;
+            if elsewhere && k == 3 {
+                let attended = json!({"status": "Open", "agent_identity": "ana%40x.com@blip.ai"});
+                self.post(&format!("/tickets/{ticket}/status"), attended).await;
+            }
             let path = if elsewhere {
                 format!("/tickets/{ticket}/messages")
             } else {
@@ -109,6 +113,9 @@ impl Truth {
         let mut missing = 0;
         for (ticket, (said, ended)) in &self.tickets {
             missing += usize::from(!types.contains(&(ticket.as_str(), "ticket.created")));
+            // Of a ticket that ended since, that it was attended may not be told.
+            let attended = !*ended && said.iter().any(|(_, sent)| *sent);
+            missing += usize::from(attended && !types.contains(&(ticket.as_str(), "ticket.assigned")));
             missing += usize::from(*ended && !types.contains(&(ticket.as_str(), "ticket.closed")));
             let has = |(id, sent): &&(String, bool)| {
                 let what = if *sent { "message.agent" } else { "message.customer" };
@@ -131,21 +138,27 @@ impl Truth {
             let times = |what: &str| events.iter().filter(|event| event.r#type == what).count();
             assert_eq!(times("ticket.created"), 1, "{ticket}");
             assert_eq!(times("ticket.closed"), usize::from(*ended), "{ticket}");
+            let attended = usize::from(said.iter().any(|(_, sent)| *sent));
+            let assigned = times("ticket.assigned");
+            assert!(assigned == attended || (*ended && assigned < attended), "{ticket}");
             assert_eq!(times("message.customer") + times("message.agent"), said.len(), "{ticket}");
+            // What happened, in this order; an agent begins to attend just before the first words of an agent's.
+            let attended = said.iter().position(|(_, sent)| *sent);
             let place = |event: &pb::Event| match event.r#type.as_str() {
-                "ticket.created" => Some(0),
-                "ticket.closed" => Some(said.len() + 1),
+                "ticket.created" => 0,
+                "ticket.assigned" => 2 * attended.unwrap_or_else(|| panic!("nobody attends: {event:?}")) + 1,
+                "ticket.closed" => 2 * said.len() + 2,
                 "message.customer" | "message.agent" => {
                     let at = said.iter().position(|(id, _)| *id == event.blip_id);
-                    Some(at.unwrap_or_else(|| panic!("nobody said {event:?}")) + 1)
+                    2 * at.unwrap_or_else(|| panic!("nobody said {event:?}")) + 2
                 }
-                _ => None,
+                other => panic!("nothing of the kind happened: {other}: {event:?}"),
             };
             let mut newest = None;
             let mut seen = BTreeSet::new();
             for (event, number) in events.iter().zip(1..) {
                 assert_eq!(event.ticket_sequence, number, "{ticket} has a hole");
-                let Some(place) = place(event) else { continue };
+                let place = place(event);
                 assert!(seen.insert(place), "twice: {event:?}");
                 let flagged = event.flags.unwrap_or_default().order_uncertain;
                 assert!(Some(place) > newest || flagged, "out of order and not flagged: {event:?}");

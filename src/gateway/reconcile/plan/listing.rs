@@ -77,7 +77,7 @@ impl Planner {
             return None;
         }
         if self.living.len() < LIVING_MAX {
-            let life = Life { created: ticket.create_time, seen: 0 };
+            let life = Life { created: ticket.create_time, ..Life::default() };
             self.living.entry(ticket.id.clone()).or_insert(life);
         }
         let news = !self.is_fresh(now, ticket.status_time) && is_news(state, &ticket);

@@ -71,6 +71,15 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// From when the newest is that it has of a ticket.
+    fn newest(&self, ticket: &str) -> Option<Timestamp> {
+        self.events
+            .iter()
+            .filter(|event| event.ticket_id == ticket)
+            .filter_map(|event| event.event_time)
+            .max()
+    }
+
     fn append(&mut self, new: NewEvent, date: Timestamp) {
         if let Some(key) = new.dedup {
             if self.recognises(key, date) {
@@ -155,10 +164,17 @@ impl Model {
         if let crate::domain::Fact::Ticket(ticket) = &event.fact {
             let lives = !ticket.status.is_terminal();
             self.planner.log_has(&ticket.id, lives, ticket.create_time);
+            self.heard(&ticket.id);
             let what = if lives { errand::What::Arrived } else { errand::What::Ended };
             let from = if lives { self.now.at } else { round::later(self.now, rules().grace) };
             let (ticket_id, created) = (ticket.id.clone(), ticket.create_time);
             self.planner.run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
+        }
+    }
+
+    fn heard(&mut self, ticket: &str) {
+        if let Some(newest) = self.log.newest(ticket) {
+            self.planner.log_has_from(ticket, newest);
         }
     }
 
@@ -172,6 +188,7 @@ impl Model {
         if told && !message.sent {
             let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
             self.tell(&item.event(&Arc::from(BOT), &document).unwrap());
+            self.heard(&document.id);
         }
     }
 
@@ -200,11 +217,31 @@ impl Model {
         }
     }
 
+    /// Another agent attends.
+    pub(super) fn assign(&mut self, n: usize, told: bool) {
+        self.made += 1;
+        let (date, document) = (self.now.date, &mut self.attendances[n].document);
+        document.status = TicketStatus::Open;
+        document.blip_status = "Open".to_owned();
+        document.agent_identity = format!("a{}@blip.ai", self.made);
+        document.status_time = Some(date);
+        document.open_time.get_or_insert(date);
+        let document = document.clone();
+        if told {
+            self.tell(&find::told(&Arc::from(BOT), document));
+        }
+    }
+
     /// Something happens at Blip, and its webhook comes, or does not.
     pub(super) fn live(&mut self) {
         let told = !self.dice.one_in(3);
-        match self.dice.roll(8) {
+        match self.dice.roll(9) {
             0 => self.open(told),
+            8 => {
+                if let Some(n) = self.some_living() {
+                    self.assign(n, told);
+                }
+            }
             1 => {
                 if let Some(n) = self.some_living() {
                     self.end(n, told);
@@ -310,8 +347,9 @@ impl Model {
         for finding in self.planner.came_back(self.now, ask, answer, &known) {
             match finding {
                 Finding::Ticket(ticket) => {
+                    let newest = self.planner.newest(&ticket.id, self.now);
                     let event = find::told(&Arc::from(BOT), *ticket);
-                    self.append(event);
+                    self.append(find::placed(event, Some(newest)));
                 }
                 Finding::Conversation(conversation) => self.conversation(&conversation),
             }
@@ -336,7 +374,9 @@ impl Model {
         let (whole, digest) = (words.is_whole(), words.digest);
         let known: Vec<_> =
             words.said.iter().map(|said| self.log.recognises(said.key, self.now.date)).collect();
-        for (event, _) in find::missing(&bot, document.as_ref(), (&state, moved), words, &known) {
+        let newest = self.planner.newest(id, self.now);
+        let as_known = find::Known { state: &state, moved, newest };
+        for (event, _) in find::missing(&bot, document.as_ref(), as_known, words, &known) {
             self.append(event);
         }
         if whole {
@@ -356,6 +396,7 @@ impl Model {
             assert!(!ended || status.is_terminal(), "{} was closed and lives", event.ticket_id);
             let lives = !self.log.states[&event.ticket_id].is_closed();
             self.planner.log_has(&event.ticket_id, lives, really.document.create_time);
+            self.heard(&event.ticket_id);
         }
     }
 
