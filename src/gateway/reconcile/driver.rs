@@ -24,6 +24,8 @@ use crate::store::{Page, ReadError, TicketsWanted};
 const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause before the log is read again that could not be.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before reading begins again that broke off.
+const BROKEN_PAUSE: Duration = Duration::from_secs(30);
 /// Tickets that are read from the log at a time.
 const TICKETS_PAGE: usize = 1_000;
 
@@ -119,10 +121,21 @@ impl Bot {
         }
     }
 
-    /// Reads Blip back until the process stops.
+    /// Reads Blip back until the process stops, and begins again should a fault of ours break that off.
     pub(super) async fn run(self: Arc<Self>) {
+        let shutdown = &self.parts.shutdown;
+        while let Err(error) = shutdown.spawn(Arc::clone(&self).read()).await {
+            tracing::error!(bot = %self.name, %error, "reading Blip back broke off, which is a fault of ours; it begins again");
+            tokio::select! {
+                () = tokio::time::sleep(BROKEN_PAUSE) => {}
+                () = shutdown.soft().cancelled() => return,
+            }
+        }
+    }
+
+    async fn read(self: Arc<Self>) {
         let soft = self.parts.shutdown.soft().clone();
-        if !self.rules.automatic {
+        if !self.rules.automatic && !self.planner().is_asked() {
             // Until somebody asks, nothing is read, from the log neither.
             tokio::select! {
                 () = self.wake.notified() => self.wake.notify_one(),
@@ -133,7 +146,12 @@ impl Bot {
             restored = self.restore() => restored,
             () = soft.cancelled() => return,
         }
-        drop(self.parts.shutdown.spawn(Arc::clone(&self).follow()));
+        // In one task: what breaks the one begins both anew.
+        tokio::join!(self.follow(), self.work());
+    }
+
+    async fn work(&self) {
+        let soft = self.parts.shutdown.soft();
         let mut work =
             Work { flights: FuturesUnordered::new(), asked_at: BTreeMap::new(), noted: Instant::now() };
         while !soft.is_cancelled() {
@@ -152,12 +170,13 @@ impl Bot {
         };
         self.parts.metrics.raised(&self.name, &note.raised);
         let (tail, now) = (self.parts.log.tail().borrow().0, self.parts.clock.now());
-        let waiting = {
+        {
             let mut planner = self.planner();
-            let demanded = planner.demanded();
-            *planner = Planner::new(self.rules, note.covered(), note.resume);
-            demanded
-        };
+            let mut next = Planner::new(self.rules, note.covered(), note.resume.clone());
+            next.take_over(&planner);
+            note.since().into_iter().for_each(|since| next.look_back(since));
+            *planner = next;
+        }
         *self.watchdog() =
             Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -196,9 +215,6 @@ impl Bot {
             if before.is_none() {
                 break;
             }
-        }
-        if let Some(since) = waiting {
-            let _number = self.planner().demand(self.now(), since);
         }
     }
 
@@ -356,7 +372,7 @@ impl Bot {
                 raised,
                 ..Note::default()
             };
-            note.with_covered(planner.covered())
+            note.looking(planner.covered(), planner.owed())
         };
         if let Err(error) = self.parts.notebook.write_note(&self.name, note.write()).await {
             tracing::debug!(bot = %self.name, %error, "how far reading back has come could not be noted");

@@ -1,6 +1,6 @@
 //! Following the log: which tickets arrive and end, so that their conversations are read at once.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -15,7 +15,7 @@ const PAGE: usize = 512;
 
 impl Bot {
     /// Follows the log until the process stops.
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub(super) async fn follow(&self) {
         let (soft, mut tail) = (self.parts.shutdown.soft().clone(), self.parts.log.tail());
         let mut at = self.follow_from();
         while !soft.is_cancelled() {

@@ -10,6 +10,9 @@ pub(super) struct Note {
     /// Up to here everything that ended is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) covered_ms: Option<i64>,
+    /// From when on tickets that ended are to be looked for, where somebody asked for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since_ms: Option<i64>,
     /// The first ticket whose conversation the round has still to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resume: Option<String>,
@@ -30,9 +33,16 @@ impl Note {
         Timestamp::from_millisecond(self.covered_ms?).ok()
     }
 
-    /// The same with that moment.
-    pub(super) fn with_covered(self, covered: Option<Timestamp>) -> Self {
-        Self { covered_ms: covered.map(Timestamp::as_millisecond), ..self }
+    /// From when on tickets that ended are to be looked for.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.since_ms?).ok()
+    }
+
+    /// The same with those moments.
+    pub(super) fn looking(self, covered: Option<Timestamp>, since: Option<Timestamp>) -> Self {
+        let (covered_ms, since_ms) =
+            (covered.map(Timestamp::as_millisecond), since.map(Timestamp::as_millisecond));
+        Self { covered_ms, since_ms, ..self }
     }
 
     pub(super) fn read(text: &str) -> Self {
@@ -51,6 +61,7 @@ mod tests {
     #[test]
     fn a_note_reads_back_and_what_is_none_is_empty() {
         let covered = "2024-05-02T12:00:00Z".parse().ok();
+        let since = "2024-04-02T12:00:00Z".parse().ok();
         let note = Note {
             resume: Some("t1".to_owned()),
             followed: Some(7),
@@ -58,8 +69,8 @@ mod tests {
             raised: vec!["X".to_owned()],
             ..Note::default()
         };
-        let note = note.with_covered(covered);
-        assert_eq!(note.covered(), covered);
+        let note = note.looking(covered, since);
+        assert_eq!((note.covered(), note.since()), (covered, since));
         assert_eq!(Note::read(&note.write()), note);
         assert_eq!(Note::read("{\"later\": 1}"), Note::default());
         assert_eq!(Note::read("no JSON"), Note::default());

@@ -194,9 +194,7 @@ impl Planner {
         self.due = Some(now.at);
         // Whoever asks has perhaps just mended what was wrong.
         self.paused = None;
-        if let Some(since) = since {
-            self.since = Some(self.since.map_or(since, |before| before.min(since)));
-        }
+        since.into_iter().for_each(|since| self.look_back(since));
         self.number.saturating_add(1)
     }
 
@@ -313,9 +311,26 @@ impl Planner {
         self.living.get(ticket_id).is_some_and(|life| life.seen == digest)
     }
 
-    /// Whether somebody waits for a round, and since when ended tickets are to be looked for.
-    pub fn demanded(&self) -> Option<Option<Timestamp>> {
-        self.due.map(|_| self.since)
+    /// Whether a round is due, or runs.
+    pub fn is_asked(&self) -> bool {
+        self.due.is_some() || self.round.is_some()
+    }
+
+    /// Takes over what was asked of a planner that is given up. A round that it did not end is begun anew.
+    pub fn take_over(&mut self, before: &Self) {
+        self.number = before.number;
+        self.due = before.due.or(before.round.as_ref().map(|round| round.started.at));
+        before.owed().into_iter().for_each(|since| self.look_back(since));
+    }
+
+    /// The next round is to look for tickets that ended at least as far back.
+    pub fn look_back(&mut self, since: Timestamp) {
+        self.since = Some(self.since.map_or(since, |before| before.min(since)));
+    }
+
+    /// How far back somebody asked for who has not had it yet.
+    pub fn owed(&self) -> Option<Timestamp> {
+        self.since.into_iter().chain(self.round.as_ref().map(|round| round.since)).min()
     }
 
     /// Whether Blip is left alone for now, as it could not be asked.

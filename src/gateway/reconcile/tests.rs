@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
@@ -21,6 +22,8 @@ use crate::store::memory::MemoryLog;
 struct Desk {
     asked: Mutex<Vec<String>>,
     failing: bool,
+    /// So many questions break their asker.
+    breaking: AtomicU32,
     /// The one ticket there is, and what was said in it.
     ticket: Mutex<Option<(Value, Vec<Value>)>>,
 }
@@ -46,6 +49,9 @@ impl BlipApi for Desk {
     }
     async fn command(&self, command: &Command, _: Instant) -> Result<Reply, BlipError> {
         self.asked.lock().unwrap().push(command.uri.0.clone());
+        let breaking = &self.breaking;
+        let breaks = breaking.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        assert!(breaks.is_err(), "a question breaks its asker");
         if self.failing {
             return Err(BlipError::CircuitOpen { retry_after: Duration::from_secs(7) });
         }
@@ -117,8 +123,17 @@ impl World {
 
     /// The next process, over the same store and the same Blip.
     async fn again(self) -> Self {
-        let Self { log, parts, blip, .. } = &self;
-        let (log, parts, blip) = (Arc::clone(log), parts.clone(), Arc::clone(blip));
+        let blip = Arc::clone(&self.blip);
+        self.again_over(blip).await
+    }
+
+    /// The same with another Blip.
+    async fn again_with(self, blip: Desk) -> Self {
+        self.again_over(Arc::new(blip)).await
+    }
+
+    async fn again_over(self, blip: Arc<Desk>) -> Self {
+        let (log, parts) = (Arc::clone(&self.log), self.parts.clone());
         self.stop().await;
         Self::started(Parts { shutdown: Shutdown::new(), ..parts }, log, blip)
     }
@@ -178,4 +193,44 @@ async fn while_blip_does_not_answer_it_is_left_alone_as_long_as_was_told() {
     let found: BTreeMap<_, _> = world.reconcilers.demand("suporte", None).unwrap().1.borrow().found.clone();
     assert!(found.is_empty());
     world.stop().await;
+}
+
+/// A fault of ours ends a bot's reading: it is told, and begins again.
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_breaks_begins_again() {
+    let world = world(false, false, None);
+    world.blip.breaking.store(1, Ordering::Relaxed);
+    let (round, mut progress) = world.reconcilers.demand("suporte", None).unwrap();
+    let over = |progress: &Progress| progress.last.as_ref().is_some_and(|report| report.number >= round);
+    let waited = tokio::time::timeout(Duration::from_mins(10), progress.wait_for(over)).await;
+    assert!(waited.is_ok_and(|over| over.is_ok()), "who asked is told the end");
+    assert_eq!(world.blip.asked.lock().unwrap().len(), 3, "one that broke, and a page of each list");
+    // And it follows the log, once.
+    let (again, mut progress) = world.reconcilers.demand("suporte", None).unwrap();
+    assert!(again > round);
+    let over = |progress: &Progress| progress.last.as_ref().is_some_and(|report| report.number >= again);
+    progress.wait_for(over).await.unwrap();
+    world.stop().await;
+}
+
+/// How far back somebody asked for is not forgotten by a restart.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_outlives_a_restart() {
+    let world = world(false, true, None);
+    let since = "2024-05-02T12:00:00Z".parse().unwrap();
+    drop(world.reconcilers.demand("suporte", Some(since)).unwrap());
+    world.asked_after(Duration::from_mins(1)).await;
+    let next = world.again_with(Desk::default()).await;
+    let (round, mut progress) = next.reconcilers.demand("suporte", None).unwrap();
+    let over = |progress: &Progress| progress.last.as_ref().is_some_and(|report| report.number >= round);
+    assert!(progress.wait_for(over).await.unwrap().last.as_ref().unwrap().complete);
+    let asked: Vec<_> = next.blip.asked.lock().unwrap().clone();
+    assert!(asked[1].contains("2024-05-02T12:00:00"), "{asked:?}");
+    // It is done with.
+    let (round, mut progress) = next.reconcilers.demand("suporte", None).unwrap();
+    let over = |progress: &Progress| progress.last.as_ref().is_some_and(|report| report.number >= round);
+    progress.wait_for(over).await.unwrap();
+    let asked: Vec<_> = next.blip.asked.lock().unwrap().clone();
+    assert!(!asked[3].contains("2024-05-02"), "{asked:?}");
+    next.stop().await;
 }

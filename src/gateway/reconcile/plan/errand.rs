@@ -130,7 +130,7 @@ impl Planner {
         if let Some(again) = errand.again(now) {
             self.run_errand(again);
         } else if let Some(since) = created.or(self.covered) {
-            self.since = Some(self.since.map_or(since, |before| before.min(since)));
+            self.look_back(since);
         }
     }
 }

@@ -236,6 +236,8 @@ impl Planner {
         if round.complete {
             let began = round.started.date;
             self.covered = Some(self.covered.map_or(began, |covered| covered.max(began)));
+        } else {
+            self.look_back(round.since);
         }
         self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(1) };
         let retry = RETRY.saturating_mul(2_u32.saturating_pow(self.incomplete.saturating_sub(1).min(16)));

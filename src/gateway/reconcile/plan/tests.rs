@@ -325,3 +325,36 @@ fn what_was_asked_for_long_ago_is_not_told_twice() {
     round(&mut model, |_| None);
     model.check_once();
 }
+
+/// Somebody asks for three days, and the round breaks off: the next one looks as far back, and only that.
+#[test]
+fn how_far_back_was_asked_for_is_kept_until_it_was_done() {
+    for automatic in [true, false] {
+        let mut model = Model::new(5);
+        model.planner = Planner::new(Rules { automatic, ..rules() }, Some(model.now.date), None);
+        let since = model.now.date - SignedDuration::from_hours(72);
+        let asked_since = std::cell::Cell::new(None);
+        let look = |ask: &Ask| {
+            if let Ask::Closed { since, .. } = ask {
+                asked_since.set(Some(*since));
+            }
+            None
+        };
+        model.planner.demand(model.now, Some(since));
+        let refused =
+            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
+        assert!(!round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(refused)).complete);
+        if automatic {
+            model.pass(Duration::from_mins(2));
+        } else {
+            model.pass(Duration::from_hours(1));
+            assert_eq!(model.planner.next(model.now), Step::Answers, "nothing begins by itself");
+            model.planner.demand(model.now, None);
+        }
+        assert!(round(&mut model, look).complete);
+        assert_eq!(asked_since.take(), Some(since), "as far as was asked for");
+        model.planner.demand(model.now, None);
+        assert!(round(&mut model, look).complete);
+        assert!(asked_since.take().is_some_and(|asked| asked > since), "that is done");
+    }
+}
