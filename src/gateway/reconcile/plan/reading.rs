@@ -82,7 +82,7 @@ impl Planner {
             Answer::Refused { code, .. } => {
                 let gone = code == Some(NOT_FOUND);
                 if gone {
-                    self.not_found();
+                    self.not_found(now, id);
                 }
                 return self.unheard(now, id, whose, gone);
             }

@@ -358,3 +358,78 @@ fn how_far_back_was_asked_for_is_kept_until_it_was_done() {
         assert!(asked_since.take().is_some_and(|asked| asked > since), "that is done");
     }
 }
+
+/// A list whose pages must be small is read to its end all the same, and one that does not end is no whole list.
+#[test]
+fn small_pages_are_no_crawl_and_a_list_without_an_end_is_not_whole() {
+    let mut model = Model::new(5);
+    for _ in 0..300 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    let too_large = || Answer::Refused {
+        code: None,
+        description: "The take parameter can not be greater than 10".to_owned(),
+    };
+    let (pages, seen) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let small = |ask: &Ask| match ask {
+        Ask::Living { take, .. } if *take > 10 => Some(too_large()),
+        Ask::Living { skip, .. } => {
+            pages.set(pages.get() + 1);
+            seen.set(seen.get().max(*skip));
+            None
+        }
+        Ask::Closed { .. } | Ask::Ticket { .. } | Ask::Said { .. } => None,
+    };
+    let report = round(&mut model, small);
+    assert!(report.complete && report.listed == 300, "{report:?}");
+    assert!(pages.get() < 50, "{} pages of ten for 300 tickets", pages.get());
+    // The same page again and again, whatever is asked for.
+    let page = model.answer(&Ask::Living { skip: 0, take: 10 });
+    let report = round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(|| page.clone()));
+    assert!(!report.complete && report.asked < 1_000, "{report:?}");
+    assert!(round(&mut model, |_| None).complete);
+}
+
+/// Only a word about the size of pages makes them smaller.
+#[test]
+fn a_mistake_is_no_complaint_about_the_take() {
+    let mut model = Model::new(5);
+    model.open(true);
+    model.pass(Duration::from_hours(2));
+    model.restart(None);
+    let refused =
+        || Answer::Refused { code: None, description: "There is a mistake in the filter".to_owned() };
+    let report = round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(refused));
+    assert!(!report.complete && report.asked == 1, "it is asked once: {report:?}");
+    assert_eq!(model.planner.reader_fault(), Some(ReaderFault::ListRefused));
+}
+
+/// A desk with two tickets, and a key that sees none of them: told when it stays so.
+#[test]
+fn also_where_few_tickets_live_it_is_told_that_none_is_found() {
+    let mut model = Model::new(5);
+    for _ in 0..2 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    model.restart(None);
+    let blind = |ask: &Ask| {
+        Some(match ask {
+            Ask::Living { .. } | Ask::Closed { .. } => {
+                Answer::Tickets { tickets: Vec::new(), count: 0, total: None }
+            }
+            Ask::Ticket { .. } | Ask::Said { .. } => {
+                Answer::Refused { code: Some(67), description: String::new() }
+            }
+        })
+    };
+    let told: Vec<_> =
+        (0..3).map(|_| (round(&mut model, blind).complete, model.planner.reader_fault())).collect();
+    let nothing = (false, Some(ReaderFault::NothingFound));
+    assert_eq!(told[2], nothing, "{told:?}");
+    assert!(told.iter().all(|(complete, _)| !complete), "nobody saw anything: {told:?}");
+    assert!(round(&mut model, |_| None).complete);
+    assert_eq!(model.planner.reader_fault(), None);
+    model.check();
+}
