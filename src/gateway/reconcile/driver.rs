@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ask::{ask, kind_of};
 use super::note::Note;
-use super::plan::{Answer, Ask, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, tickets_of};
+use super::plan::{
+    Answer, Ask, Errand, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, What, tickets_of,
+};
 use super::watchdog::Watchdog;
 use super::{Parts, find};
 use crate::blip::BlipApi;
@@ -216,6 +218,24 @@ impl Bot {
                 break;
             }
         }
+        for (ids, what) in [(note.unread, What::Ended), (note.unchecked, What::Check)] {
+            for id in ids {
+                self.take_up(id, what.clone()).await;
+            }
+        }
+    }
+
+    /// Has a conversation or a ticket read that an earlier process found and could not read.
+    async fn take_up(&self, ticket_id: String, what: What) {
+        let state = loop {
+            match self.parts.log.ticket(&self.name, &ticket_id).await {
+                Ok(state) => break state,
+                Err(error) => self.cannot_read(&error).await,
+            }
+        };
+        let created = state.and_then(|state| state.ticket?.create_time);
+        let from = self.now().at;
+        self.planner().run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
     }
 
     pub(super) async fn cannot_read(&self, error: &ReadError) {
@@ -365,7 +385,10 @@ impl Bot {
         let note = {
             let planner = self.planner();
             let left = planner.oldest_errand().map(|position| position.saturating_sub(1));
+            let (unread, unchecked) = planner.loose_ends();
             let note = Note {
+                unread,
+                unchecked,
                 resume: planner.resume_at(),
                 followed: left.into_iter().chain(followed).min(),
                 usual,

@@ -19,6 +19,12 @@ pub(super) struct Note {
     /// Up to this position the log was followed, and nothing it asked for is left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) followed: Option<u64>,
+    /// Tickets whose conversation a round could not read, and which none reads again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) unread: Vec<String>,
+    /// Tickets that ended too lately to be told without their webhook.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) unchecked: Vec<String>,
     /// How many webhooks usually come, for each hour of the week.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) usual: Vec<Option<f64>>,
@@ -67,6 +73,8 @@ mod tests {
             followed: Some(7),
             usual: vec![None, Some(1.5)],
             raised: vec!["X".to_owned()],
+            unread: vec!["t2".to_owned()],
+            unchecked: vec!["t3".to_owned()],
             ..Note::default()
         };
         let note = note.looking(covered, since);

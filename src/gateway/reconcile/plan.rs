@@ -65,6 +65,8 @@ pub struct Rules {
     pub lookback: SignedDuration,
     /// How old something may be and still be told from what the log knows.
     pub window: SignedDuration,
+    /// Errands that may wait at a time, but for what rounds find.
+    pub errands_max: usize,
     /// Rounds begin by themselves.
     pub automatic: bool,
 }
@@ -179,14 +181,6 @@ impl Planner {
     /// From when the newest is, at most, that the log has of a ticket.
     pub fn newest(&self, ticket_id: &str, now: Now) -> Timestamp {
         self.living.get(ticket_id).and_then(|life| life.newest).unwrap_or(now.date)
-    }
-
-    /// A conversation is to be read before all else.
-    pub fn run_errand(&mut self, errand: Errand) {
-        if !self.errands.add(errand) {
-            // There are too many: a round sees to all.
-            self.since = self.since.or(self.covered);
-        }
     }
 
     /// A round is to begin as soon as it can; after the one that runs, if one does. Answers its number.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
@@ -14,7 +14,7 @@ mod store;
 use super::*;
 use crate::blip::BlipError;
 use crate::clock::{SequentialIds, SystemClock};
-use crate::lime::{Command, Reply, ReplyStatus};
+use crate::lime::{Command, Reason, Reply, ReplyStatus};
 use crate::store::memory::MemoryLog;
 
 /// A Blip with an empty desk unless told otherwise, which counts what it is asked, and on whose behalf.
@@ -24,6 +24,8 @@ struct Desk {
     failing: bool,
     /// So many questions break their asker.
     breaking: AtomicU32,
+    /// Conversations are refused.
+    mute: AtomicBool,
     /// The one ticket there is, and what was said in it.
     ticket: Mutex<Option<(Value, Vec<Value>)>>,
 }
@@ -54,6 +56,10 @@ impl BlipApi for Desk {
         assert!(breaks.is_err(), "a question breaks its asker");
         if self.failing {
             return Err(BlipError::CircuitOpen { retry_after: Duration::from_secs(7) });
+        }
+        if self.mute.load(Ordering::Relaxed) && command.uri.0.contains("/messages") {
+            let reason = Reason { code: Some(61), description: "Unable to perform operation".to_owned() };
+            return Ok(Reply { id: None, media_type: String::new(), status: ReplyStatus::Failure(reason) });
         }
         let status = ReplyStatus::Success(self.resource(&command.uri.0));
         Ok(Reply { id: None, media_type: String::new(), status })

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::reading::Reading;
 use super::{Ask, Now, Planner};
 use crate::domain::Ticket;
 
-/// Errands that may wait at a time: what is more is left to the next round.
-const ERRANDS_MAX: usize = 50_000;
+/// Errands that a round may find at a time beyond those that are followed: what is more is left to the next round.
+const FOUND_MAX: usize = 50_000;
 
 /// How often an errand is tried that comes to nothing, and how long after the first time; then twice as long each time.
 const TRIES_MAX: u32 = 8;
@@ -68,13 +69,17 @@ pub enum What {
 pub(super) struct Errands(VecDeque<Errand>);
 
 impl Errands {
-    /// Whether there was room.
-    pub(super) fn add(&mut self, errand: Errand) -> bool {
-        let room = self.0.len() < ERRANDS_MAX;
-        if room {
-            self.0.push_back(errand);
-        }
-        room
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn add(&mut self, errand: Errand) {
+        self.0.push_back(errand);
+    }
+
+    /// Those that the log does not tell of: what rounds found.
+    pub(super) fn loose(&self) -> impl Iterator<Item = &Errand> {
+        self.0.iter().filter(|errand| errand.position.is_none())
     }
 
     /// When the first may be run.
@@ -98,6 +103,37 @@ impl Errands {
 }
 
 impl Planner {
+    /// Whether there is room for an errand that the log tells of.
+    pub fn has_room(&self) -> bool {
+        self.errands.len() < self.rules.errands_max
+    }
+
+    /// A conversation is to be read before all else. What the log tells of needs [room](Self::has_room).
+    pub fn run_errand(&mut self, errand: Errand) {
+        if self.errands.len() < self.rules.errands_max.saturating_add(FOUND_MAX) {
+            self.errands.add(errand);
+        } else if let Some(round) = &mut self.round {
+            // The next round finds it again.
+            round.complete = false;
+        }
+    }
+
+    /// What rounds found that is still to be read, and no round would find again: conversations, and tickets, by their ids.
+    pub fn loose_ends(&self) -> (Vec<String>, Vec<String>) {
+        let under_way =
+            self.readings.values().map(Reading::errand).filter(|errand| errand.position.is_none());
+        let all = self.errands.loose().chain(under_way).chain(self.checking.values());
+        let (mut said, mut tickets) = (Vec::new(), Vec::new());
+        for errand in all {
+            match errand.what {
+                What::Arrived | What::Ended => said.push(errand.ticket_id.clone()),
+                What::Check => tickets.push(errand.ticket_id.clone()),
+                What::Living | What::Found { .. } => {}
+            }
+        }
+        (said, tickets)
+    }
+
     /// The question of the first errand that may be run.
     pub(super) fn errand(&mut self, now: Now) -> Option<Ask> {
         // Each is taken or put back once.

@@ -34,6 +34,10 @@ impl Reading {
         self.errand.position
     }
 
+    pub(super) fn errand(&self) -> &Errand {
+        &self.errand
+    }
+
     /// Whether something was said before the ticket, and it is not known whose that is.
     fn wants_the_ticket_before(&self) -> bool {
         let before = |item: &&ThreadItem| item.date < self.created;

@@ -1,7 +1,5 @@
 //! The store fails while something is found: nothing of it is forgotten.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
 use super::*;
 use crate::domain::{DedupKey, NewEvent, Origin, Seq, StoredEvent, Ticket, TicketState, TicketStatus};
 use crate::gateway::reconcile::find;
@@ -190,4 +188,62 @@ async fn what_could_not_be_stored_for_long_is_compared_anew() {
 
 fn world_over(faulty: &mut Option<Arc<Faulty>>) -> World {
     world_with(true, false, None, |parts, log| *faulty = Some(Faulty::over(parts, log)))
+}
+
+/// A ticket that came and ended unseen is found, its conversation not given, and the process ends: the next one reads it.
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_a_round_could_not_read_is_read_by_the_next_process() {
+    let world = world(true, false, None);
+    let now = SystemClock.now();
+    let ago = |minutes: i64| (now - SignedDuration::from_mins(minutes)).to_string();
+    let closed = json!({"id": "t", "status": "ClosedClient", "storageDate": ago(50),
+        "closeDate": ago(10), "statusDate": ago(10), "closed": true});
+    let began = json!({"id": "t", "direction": "received", "date": ago(50),
+        "type": "application/vnd.iris.ticket+json", "content": {"id": "t"}});
+    let said =
+        json!({"id": "m", "direction": "received", "date": ago(20), "type": "text/plain", "content": "oi"});
+    *world.blip.ticket.lock().unwrap() = Some((closed, vec![said, began]));
+    world.blip.mute.store(true, Ordering::Relaxed);
+    while !is_told(&world.log, "ticket.closed").await {
+        world.asked_after(Duration::from_secs(1)).await;
+    }
+    assert!(!is_told(&world.log, "message.customer").await);
+    let next = world.again().await;
+    next.blip.mute.store(false, Ordering::Relaxed);
+    next.asked_after(Duration::from_mins(5)).await;
+    assert!(is_told(&next.log, "message.customer").await);
+    next.stop().await;
+}
+
+/// More tickets end at a time than may wait to be read: the rest is taken from the log when there is room.
+#[tokio::test(start_paused = true)]
+async fn more_that_ends_at_a_time_than_there_is_room_for_is_read_all_the_same() {
+    let World { log, parts, blip, .. } = world(false, false, None);
+    let api: Arc<dyn BlipApi> = blip.clone();
+    let settings = Settings { enabled: true, ..parts.settings };
+    let rules = Rules { errands_max: 2, ..rules_of(&settings, 48) };
+    let bot = Arc::new(Bot::new("suporte".into(), api, parts.clone(), rules));
+    drop(parts.shutdown.spawn(Arc::clone(&bot).run()));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let now = SystemClock.now();
+    let document = json!({"id": "t0", "status": "ClosedClient", "storageDate": now.to_string()});
+    let began = json!({"id": "t0", "direction": "received", "date": now.to_string(),
+        "type": "application/vnd.iris.ticket+json", "content": {"id": "t0"}});
+    *blip.ticket.lock().unwrap() = Some((document, vec![began]));
+    let ended = |n: usize| {
+        let status = TicketStatus::ClosedClient;
+        let id = format!("t{n}");
+        let event =
+            find::told(&"suporte".into(), Ticket { id, status, create_time: Some(now), ..Ticket::default() });
+        NewEvent { origin: Origin::Webhook, ..event }
+    };
+    log.append((0..9).map(ended).collect()).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let asked = blip.asked.lock().unwrap().clone();
+    for n in 0..9 {
+        let conversation = format!("/tickets/t{n}/messages");
+        assert!(asked.iter().any(|uri| uri.starts_with(&conversation)), "{conversation}: {asked:?}");
+    }
+    parts.shutdown.soft().cancel();
+    parts.shutdown.drained().await;
 }

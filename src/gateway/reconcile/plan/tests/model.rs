@@ -25,6 +25,7 @@ pub(super) fn rules() -> Rules {
         earlier: SignedDuration::from_hours(1),
         lookback: SignedDuration::from_hours(24),
         window: SignedDuration::from_hours(70),
+        errands_max: 50_000,
         automatic: true,
     }
 }
