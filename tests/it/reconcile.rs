@@ -214,12 +214,14 @@ async fn the_operator_has_a_bot_read_back() {
         (output.status.code(), said(output.stdout), said(output.stderr))
     };
     // Until it is older than the grace, it is left to its webhook.
+    let start = std::time::Instant::now();
     let (out, progress) = loop {
         let (code, out, progress) = run(&["suporte", "--since", "2h"]);
         assert_eq!(code, Some(0), "{out}{progress}");
         if !out.contains("nothing was missing") {
             break (out, progress);
         }
+        assert!(start.elapsed() < PATIENCE, "{out}{progress}");
     };
     assert!(out.contains("1 ticket_created") && out.contains("1 living tickets listed"), "{out}");
     assert!(progress.contains("-- done"), "{progress}");

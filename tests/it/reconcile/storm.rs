@@ -195,6 +195,7 @@ async fn after_a_storm_everything_is_in_the_log_once() {
     let truth = storm.rage(tickets).await;
     let raged = start.elapsed();
     let lost = truth.missing(&world.all_events().await);
+    assert!(lost > tickets, "the storm was none: {lost} of {tickets} tickets' facts");
     let (events, rounds) = repaired(&world, &truth).await;
     let took = start.elapsed();
     truth.check(&events);
@@ -215,6 +216,7 @@ async fn after_a_storm_everything_is_in_the_log_once() {
     );
     let found = counted(&world, "deskgate_reconcile_found_total").await;
     println!("found by reading back, over the whole run: {found}");
+    assert!(found >= u64::try_from(lost).unwrap(), "{lost} were missing, and {found} found");
     assert!(permille <= SHARE_PERMILLE, "{permille}");
 }
 
@@ -239,8 +241,10 @@ async fn after_a_storm_and_three_kills_everything_is_in_the_log_once() {
     let mut client = pb::admin_service_client::AdminServiceClient::new(world.channel().await);
     let request = pb::ReconcileBotRequest { bot: String::new(), since: None };
     let mut stream = client.reconcile_bot(request).await.unwrap().into_inner();
-    while let Some(progress) = stream.message().await.unwrap() {
-        if progress.report.is_some() || progress.tickets_done * 2 > progress.tickets_total {
+    loop {
+        let progress = stream.message().await.unwrap().unwrap();
+        assert!(progress.report.is_none(), "the round was over before it was broken off");
+        if progress.tickets_total > 0 && progress.tickets_done > 0 {
             break;
         }
     }
