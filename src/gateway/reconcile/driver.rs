@@ -176,7 +176,9 @@ impl Bot {
             let mut planner = self.planner();
             let mut next = Planner::new(self.rules, note.covered(), note.resume.clone());
             next.take_over(&planner);
-            note.since().into_iter().for_each(|since| next.look_back(since));
+            if let Some(since) = note.since() {
+                next.look_back(since);
+            }
             *planner = next;
         }
         *self.watchdog() =

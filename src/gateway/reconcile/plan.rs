@@ -188,7 +188,9 @@ impl Planner {
         self.due = Some(now.at);
         // Whoever asks has perhaps just mended what was wrong.
         self.paused = None;
-        since.into_iter().for_each(|since| self.look_back(since));
+        if let Some(since) = since {
+            self.look_back(since);
+        }
         self.number.saturating_add(1)
     }
 
@@ -314,7 +316,9 @@ impl Planner {
     pub fn take_over(&mut self, before: &Self) {
         self.number = before.number;
         self.due = before.due.or(before.round.as_ref().map(|round| round.started.at));
-        before.owed().into_iter().for_each(|since| self.look_back(since));
+        if let Some(since) = before.owed() {
+            self.look_back(since);
+        }
     }
 
     /// The next round is to look for tickets that ended at least as far back.
