@@ -25,7 +25,8 @@ Examples:
   deskgate reconcile suporte --since 3d                  also what came and ended in the last three days
   deskgate reconcile suporte --since 2026-11-20T00:00:00Z --json
 
-Exits 0 when the round was carried to its end, 1 when it was not, 2 for wrong arguments."
+Exits 0 when the round was carried to its end, 1 when it was not (what was asked for is kept for the next one), 2 for wrong \
+arguments."
 )]
 pub(super) struct ReconcileArgs {
     #[command(flatten)]
@@ -118,7 +119,7 @@ async fn follow(args: ReconcileArgs) -> anyhow::Result<()> {
         tell(&sum(&report, &found))?;
     }
     if !report.complete {
-        bail!("the round was not carried to its end ({}); it is tried again by itself", printable(&trouble));
+        bail!("{}", broken_off(&report, &trouble));
     }
     Ok(())
 }
@@ -134,6 +135,19 @@ fn sum(report: &pb::ReconcileReport, found: &BTreeMap<String, u64>) -> String {
     format!(
         "{found}\n{tickets_listed} living tickets listed, {tickets_checked} tickets and {conversations_read} conversations \
          read, {questions} questions, {seconds} s"
+    )
+}
+
+/// Why a round is not complete, and what becomes of it.
+fn broken_off(report: &pb::ReconcileReport, trouble: &str) -> String {
+    let why = match (trouble, report.tickets_unread) {
+        ("", 0) => "Blip did not answer all of it".to_owned(),
+        ("", unread) => format!("Blip did not give {unread} tickets or their conversations"),
+        (trouble, _) => printable(trouble),
+    };
+    format!(
+        "the round was not carried to its end: {why}. The next one looks as far back; it begins by itself soon, or with this \
+         command where reconcile.enabled is false"
     )
 }
 
@@ -183,6 +197,16 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_a_round_is_not_complete_is_told() {
+        let said = |unread, trouble| {
+            broken_off(&pb::ReconcileReport { tickets_unread: unread, ..Default::default() }, trouble)
+        };
+        assert!(said(0, "no_desk").starts_with("the round was not carried to its end: no_desk. The next"));
+        assert!(said(3, "").contains(": Blip did not give 3 tickets"));
+        assert!(said(0, "").contains("Blip did not answer"));
+    }
 
     #[test]
     fn a_moment_is_a_time_or_how_long_ago() {

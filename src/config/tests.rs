@@ -306,3 +306,33 @@ fn every_key_is_documented() {
     }
     assert!(known.len() > 25, "{known:?}");
 }
+
+#[test]
+fn reading_back_is_within_its_bounds() {
+    let read = |line: &str| load(&format!("[reconcile]\n{line}\n{BOT}")).unwrap().reconcile;
+    assert_eq!(load(BOT).unwrap().reconcile, Reconcile::default());
+    assert_eq!(read("earlier = \"off\"").earlier, None);
+    assert_eq!(read("earlier = \"70h\"").earlier, Some(Duration::from_hours(70)));
+    assert_eq!(read("silence = \"off\"").silence, Silence::Off);
+    assert_eq!(read("silence = \"30m\"").silence, Silence::After(Duration::from_mins(30)));
+    assert_eq!(read("interval = \"1d\"").interval, Duration::from_hours(24));
+    assert!(read("business_hours = \"mon-fri 08:00-18:00 -03:00\"").business_hours.is_some());
+    for (key, wrong) in [
+        ("enabled", "\"yes\""),
+        ("share_percent", "0"),
+        ("share_percent", "26"),
+        ("interval", "\"9s\""),
+        ("interval", "\"2d\""),
+        ("grace", "\"0s\""),
+        ("grace", "\"2h\""),
+        ("earlier", "\"71h\""),
+        ("lookback", "\"59s\""),
+        ("lookback", "\"91d\""),
+        ("silence", "\"9s\""),
+        ("silence", "\"never\""),
+        ("business_hours", "\"fri-mon 08:00-18:00 -03:00\""),
+    ] {
+        let told = fault(&format!("[reconcile]\n{key} = {wrong}"));
+        assert!(told.contains(&format!("reconcile.{key}")), "{told}");
+    }
+}

@@ -42,6 +42,9 @@ use plan::Rules;
 /// How long a key is recognised, less a margin: what is older cannot be told from what is new.
 const WINDOW: SignedDuration = SignedDuration::from_hours(71);
 
+/// Errands that may wait at a time: what is more is taken from the log when there is room.
+const ERRANDS_MAX: usize = 50_000;
+
 /// How reading back is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -145,6 +148,7 @@ fn rules_of(settings: &Settings, commands_per_second: u32) -> Rules {
         earlier: earlier.map(signed).unwrap_or_default(),
         lookback: signed(lookback),
         window: WINDOW,
+        errands_max: ERRANDS_MAX,
         automatic: enabled,
     }
 }

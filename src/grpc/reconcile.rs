@@ -122,8 +122,18 @@ impl Telling {
 }
 
 fn report_to_pb(report: &Report) -> pb::ReconcileReport {
-    let Report { number: _, started, took, asked, listed, checked, conversations, left_out, complete } =
-        report;
+    let Report {
+        number: _,
+        started,
+        took,
+        asked,
+        listed,
+        checked,
+        conversations,
+        left_out,
+        unread,
+        complete,
+    } = report;
     let count = |count: &usize| u64::try_from(*count).unwrap_or(u64::MAX);
     pb::ReconcileReport {
         start_time: Some(timestamp(*started)),
@@ -133,6 +143,7 @@ fn report_to_pb(report: &Report) -> pb::ReconcileReport {
         tickets_checked: *checked,
         conversations_read: *conversations,
         tickets_left_out: count(left_out),
+        tickets_unread: count(unread),
         complete: *complete,
     }
 }

@@ -214,12 +214,14 @@ async fn the_operator_has_a_bot_read_back() {
         (output.status.code(), said(output.stdout), said(output.stderr))
     };
     // Until it is older than the grace, it is left to its webhook.
+    let start = std::time::Instant::now();
     let (out, progress) = loop {
         let (code, out, progress) = run(&["suporte", "--since", "2h"]);
         assert_eq!(code, Some(0), "{out}{progress}");
         if !out.contains("nothing was missing") {
             break (out, progress);
         }
+        assert!(start.elapsed() < PATIENCE, "{out}{progress}");
     };
     assert!(out.contains("1 ticket_created") && out.contains("1 living tickets listed"), "{out}");
     assert!(progress.contains("-- done"), "{progress}");
@@ -280,4 +282,31 @@ async fn a_round_waits_out_an_outage() {
     power(json!({"on": true})).await;
     let events = once_reconciled(&world, |events| count(events, "ticket.closed") > 0).await;
     assert!(alerts(&events, "RECONCILIATION_BLIND").is_empty(), "an outage is nobody's mistake");
+}
+
+/// A webhook comes after its fact was found: the log has it once.
+#[tokio::test]
+async fn a_webhook_that_comes_late_tells_nothing_twice() {
+    let world = World::with(QUICK).await;
+    let late = json!({"on": "webhooks", "kind": "delay", "ms": 5_000});
+    world.desk("/faults", late.clone()).await;
+    let (opened, found) = tokio::join!(
+        world.desk("/customers", json!({"text": "oi"})),
+        once_reconciled(&world, |events| count(events, "ticket.created") > 0),
+    );
+    assert_eq!(found[0].origin, i32::from(pb::EventOrigin::Reconciliation), "it was found first");
+    let customer = text(&opened, "customer_identity");
+    let before = count(&world.all_events().await, "message.customer");
+    world.desk("/faults", late).await;
+    let path = format!("/customers/{customer}/messages");
+    let (said, found) = tokio::join!(
+        world.desk(&path, json!({"text": "um"})),
+        once_reconciled(&world, |events| count(events, "message.customer") > before),
+    );
+    let newest = found.last().unwrap();
+    assert_eq!(newest.origin, i32::from(pb::EventOrigin::Reconciliation), "it was found first: {newest:?}");
+    // Both webhooks have come by now, and been taken.
+    assert_eq!(said["delivery"]["http_status"], 200, "{said}");
+    let events = world.all_events().await;
+    assert_eq!((count(&events, "ticket.created"), count(&events, "message.customer")), (1, before + 1));
 }

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ask::{ask, kind_of};
 use super::note::Note;
-use super::plan::{Answer, Ask, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, tickets_of};
+use super::plan::{
+    Answer, Ask, Errand, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, What, tickets_of,
+};
 use super::watchdog::Watchdog;
 use super::{Parts, find};
 use crate::blip::BlipApi;
@@ -24,6 +26,8 @@ use crate::store::{Page, ReadError, TicketsWanted};
 const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause before the log is read again that could not be.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before reading begins again that broke off.
+const BROKEN_PAUSE: Duration = Duration::from_secs(30);
 /// Tickets that are read from the log at a time.
 const TICKETS_PAGE: usize = 1_000;
 
@@ -119,10 +123,21 @@ impl Bot {
         }
     }
 
-    /// Reads Blip back until the process stops.
+    /// Reads Blip back until the process stops, and begins again should a fault of ours break that off.
     pub(super) async fn run(self: Arc<Self>) {
+        let shutdown = &self.parts.shutdown;
+        while let Err(error) = shutdown.spawn(Arc::clone(&self).read()).await {
+            tracing::error!(bot = %self.name, %error, "reading Blip back broke off, which is a fault of ours; it begins again");
+            tokio::select! {
+                () = tokio::time::sleep(BROKEN_PAUSE) => {}
+                () = shutdown.soft().cancelled() => return,
+            }
+        }
+    }
+
+    async fn read(self: Arc<Self>) {
         let soft = self.parts.shutdown.soft().clone();
-        if !self.rules.automatic {
+        if !self.rules.automatic && !self.planner().is_asked() {
             // Until somebody asks, nothing is read, from the log neither.
             tokio::select! {
                 () = self.wake.notified() => self.wake.notify_one(),
@@ -133,7 +148,12 @@ impl Bot {
             restored = self.restore() => restored,
             () = soft.cancelled() => return,
         }
-        drop(self.parts.shutdown.spawn(Arc::clone(&self).follow()));
+        // In one task: what breaks the one begins both anew.
+        tokio::join!(self.follow(), self.work());
+    }
+
+    async fn work(&self) {
+        let soft = self.parts.shutdown.soft();
         let mut work =
             Work { flights: FuturesUnordered::new(), asked_at: BTreeMap::new(), noted: Instant::now() };
         while !soft.is_cancelled() {
@@ -151,13 +171,16 @@ impl Bot {
             }
         };
         self.parts.metrics.raised(&self.name, &note.raised);
-        let tail = self.parts.log.tail().borrow().0;
-        let waiting = {
+        let (tail, now) = (self.parts.log.tail().borrow().0, self.parts.clock.now());
+        {
             let mut planner = self.planner();
-            let demanded = planner.demanded();
-            *planner = Planner::new(self.rules, note.covered(), note.resume);
-            demanded
-        };
+            let mut next = Planner::new(self.rules, note.covered(), note.resume.clone());
+            next.take_over(&planner);
+            if let Some(since) = note.since() {
+                next.look_back(since);
+            }
+            *planner = next;
+        }
         *self.watchdog() =
             Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -183,6 +206,8 @@ impl Bot {
                     let mut planner = self.planner();
                     for (_, ticket) in items {
                         planner.log_has(&ticket.id, true, ticket.create_time);
+                        // What it has until now is not looked up.
+                        planner.log_has_from(&ticket.id, now);
                     }
                     before = next;
                 }
@@ -195,9 +220,24 @@ impl Bot {
                 break;
             }
         }
-        if let Some(since) = waiting {
-            let _number = self.planner().demand(self.now(), since);
+        for (ids, what) in [(note.unread, What::Ended), (note.unchecked, What::Check)] {
+            for id in ids {
+                self.take_up(id, what.clone()).await;
+            }
         }
+    }
+
+    /// Has a conversation or a ticket read that an earlier process found and could not read.
+    async fn take_up(&self, ticket_id: String, what: What) {
+        let state = loop {
+            match self.parts.log.ticket(&self.name, &ticket_id).await {
+                Ok(state) => break state,
+                Err(error) => self.cannot_read(&error).await,
+            }
+        };
+        let created = state.and_then(|state| state.ticket?.create_time);
+        let from = self.now().at;
+        self.planner().run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
     }
 
     pub(super) async fn cannot_read(&self, error: &ReadError) {
@@ -259,7 +299,7 @@ impl Bot {
             match finding {
                 Finding::Ticket(ticket) => self.ticket_found(*ticket).await,
                 Finding::Conversation(conversation) => {
-                    let asked_at = work.asked_at.remove(&conversation.ticket_id);
+                    let asked_at = work.asked_at.remove(conversation.ticket_id());
                     self.conversation_read(&conversation, asked_at).await;
                 }
             }
@@ -278,15 +318,21 @@ impl Bot {
     }
 
     async fn ticket_found(&self, ticket: Ticket) {
-        self.append(vec![(find::told(&self.name, ticket), find::Kind::Changed)]).await;
+        let newest = self.planner().newest(&ticket.id, self.now());
+        let event = find::placed(find::told(&self.name, ticket), Some(newest));
+        if !self.append(vec![(event, find::Kind::Changed)]).await {
+            self.planner().not_stored(self.now(), None);
+        }
     }
 
     async fn round_done(&self, report: &Report, work: &mut Work) {
         self.parts.metrics.round(&self.name, report);
-        let Report { number, took, asked, listed, checked, conversations, left_out, complete, .. } = report;
+        let Report {
+            number, took, asked, listed, checked, conversations, left_out, unread, complete, ..
+        } = report;
         let seconds = took.as_secs();
         tracing::info!(
-            bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, complete,
+            bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, unread, complete,
             "a round of reading Blip back is over"
         );
         if report.complete {
@@ -341,14 +387,17 @@ impl Bot {
         let note = {
             let planner = self.planner();
             let left = planner.oldest_errand().map(|position| position.saturating_sub(1));
+            let (unread, unchecked) = planner.loose_ends();
             let note = Note {
+                unread,
+                unchecked,
                 resume: planner.resume_at(),
                 followed: left.into_iter().chain(followed).min(),
                 usual,
                 raised,
                 ..Note::default()
             };
-            note.with_covered(planner.covered())
+            note.looking(planner.covered(), planner.owed())
         };
         if let Err(error) = self.parts.notebook.write_note(&self.name, note.write()).await {
             tracing::debug!(bot = %self.name, %error, "how far reading back has come could not be noted");

@@ -47,20 +47,24 @@ impl Words {
 /// Other tickets in a conversation: what is to be known of them is when they ended.
 pub(super) fn others(conversation: &Conversation) -> Vec<String> {
     let begun = conversation.items.iter().filter_map(|item| item.begins.clone());
-    begun.filter(|id| *id != conversation.ticket_id).collect()
+    begun.filter(|id| id != conversation.ticket_id()).collect()
 }
 
-/// What of a conversation was said in its ticket, as it is known. `ends` tells when other tickets ended.
+/// What of a conversation was said in its ticket, as it is known; the log may have `seen` something of it. `ends` tells
+/// when other tickets ended.
 pub(super) fn words_of(
     bot: &Arc<str>,
     conversation: &Conversation,
     ticket: &Ticket,
-    ends: &BTreeMap<String, Option<Timestamp>>,
+    (seen, ends): (bool, &BTreeMap<String, Option<Timestamp>>),
     now: Now,
     rules: &Rules,
 ) -> Words {
-    let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(&conversation.ticket_id));
+    let own = conversation.items.iter().find(|item| item.begins.as_deref() == Some(conversation.ticket_id()));
     let created = ticket.create_time.or(own.map(|item| item.date)).unwrap_or(conversation.floor);
+    // It may have been asked for long ago: only what the log's keys still recognise can be compared.
+    let oldest = now.date.saturating_sub(rules.window).unwrap_or(now.date);
+    let floor = if seen { conversation.floor.max(oldest) } else { conversation.floor };
     let mut words = Words::default();
     let mut hasher = DefaultHasher::new();
     let mut current: Option<&str> = None;
@@ -73,11 +77,11 @@ pub(super) fn words_of(
         }
         let earlier = item.date < created || (item.date == created && !begun);
         let told = !earlier || rules.earlier > SignedDuration::ZERO;
-        if !told || !is_of(conversation, ticket, item, (earlier, current, ends)) {
+        if !told || item.date < floor || !is_of(conversation, ticket, item, (earlier, current, ends)) {
             continue;
         }
         let age = now.date.duration_since(item.date);
-        let fresh = !earlier && age < rules.grace && conversation.document.is_none();
+        let fresh = !earlier && age < rules.grace && conversation.document().is_none();
         let Some(event) = item.event(bot, ticket) else { continue };
         let Some(key) = event.dedup else { continue };
         key.hash(&mut hasher);
@@ -102,9 +106,6 @@ fn is_of(
     item: &ThreadItem,
     (earlier, current, ends): (bool, Option<&str>, &BTreeMap<String, Option<Timestamp>>),
 ) -> bool {
-    if item.date < conversation.floor {
-        return false;
-    }
     if let Some(said_in) = &item.said_in {
         return *said_in == ticket.id;
     }
@@ -125,13 +126,23 @@ fn is_of(
     }
 }
 
+/// What the log knows of a ticket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'k> {
+    /// How it stands.
+    pub(super) state: &'k TicketState,
+    /// It moved on since Blip was asked.
+    pub(super) moved: bool,
+    /// From when the newest is, at most, that it has.
+    pub(super) newest: Timestamp,
+}
+
 /// The events that the log does not have, in order, each with whether its place is sure: it is not, where the log has
-/// what came after. `known` tells which of the words the log has, `state` how it knows the ticket, and whether it
-/// `moved` on since Blip was asked.
+/// what came after. `known` tells which of the words the log has.
 pub(super) fn missing(
     bot: &Arc<str>,
     document: Option<&Ticket>,
-    (state, moved): (&TicketState, bool),
+    Known { state, moved, newest }: Known<'_>,
     words: Words,
     known: &[bool],
 ) -> Vec<(NewEvent, Kind)> {
@@ -148,6 +159,13 @@ pub(super) fn missing(
         let created = told(bot, created_as(document));
         events.push((NewEvent { order_uncertain: !unseen, ..created }, Kind::Created));
     }
+    // A new ticket that waits is told by now.
+    let document = document.filter(|it| !(undocumented && it.status == TicketStatus::Waiting));
+    let mut document = document.map(|document| {
+        let kind = if document.status.is_terminal() { Kind::Ended } else { Kind::Changed };
+        let event = told(bot, document.clone());
+        (placed(event, (!unseen).then_some(newest)), kind)
+    });
     for (place, (said, known)) in words.said.into_iter().zip(known).enumerate() {
         if *known || said.fresh {
             continue;
@@ -161,16 +179,27 @@ pub(super) fn missing(
             Speaker::Customer => Kind::Customer(said.date),
             Speaker::Agent | Speaker::Bot => Kind::Agent,
         };
+        // What became of the ticket before this was said stands before it.
+        if let Some((event, kind)) = &mut document {
+            event.order_uncertain |= *kind != Kind::Ended && event.event_time == Some(said.date);
+        }
+        let came_before = |(event, _): &mut (NewEvent, Kind)| {
+            !said.earlier && event.event_time.is_some_and(|at| at < said.date)
+        };
+        events.extend(document.take_if(came_before));
         events.push((NewEvent { order_uncertain, ..said.event }, kind));
     }
-    if let Some(document) = document {
-        let as_it_came = undocumented && document.status == TicketStatus::Waiting;
-        if !as_it_came {
-            let kind = if document.status.is_terminal() { Kind::Ended } else { Kind::Changed };
-            events.push((told(bot, document.clone()), kind));
-        }
-    }
+    events.extend(document);
     events
+}
+
+/// A ticket's document where the log ends, which has something of `newest`: its place is sure only if it is later. What was
+/// said at the moment of a ticket's end was said before it.
+pub(super) fn placed(document: NewEvent, newest: Option<Timestamp>) -> NewEvent {
+    let ends = matches!(&document.fact, Fact::Ticket(ticket) if ticket.status.is_terminal());
+    let sure = |newest| document.event_time.is_some_and(|at| at > newest || (ends && at == newest));
+    let order_uncertain = newest.is_some_and(|newest| !sure(newest));
+    NewEvent { order_uncertain, ..document }
 }
 
 /// What kind of fact was found.

@@ -12,74 +12,92 @@ use crate::store::ReadError;
 
 /// Events that are read at a time.
 const PAGE: usize = 512;
+/// How often it is seen whether there is room again for what is to be read.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 impl Bot {
-    /// Follows the log until the process stops.
-    pub(super) async fn follow(self: Arc<Self>) {
+    /// Follows the log until the process stops. What it tells is heard at once; what is to be read because of it
+    /// may have to wait for room, and is taken from the log then.
+    pub(super) async fn follow(&self) {
         let (soft, mut tail) = (self.parts.shutdown.soft().clone(), self.parts.log.tail());
-        let mut at = self.follow_from();
+        let mut heard = self.follow_from();
+        let mut done = heard;
         while !soft.is_cancelled() {
+            let late = done < heard;
+            let from = if late && self.planner().has_room() { done } else { heard };
             // Before the log is read, so that nothing appended meanwhile is slept over.
             tail.borrow_and_update();
-            match self.parts.log.read(at, PAGE).await {
+            match self.parts.log.read(from, PAGE).await {
                 Ok(events) if events.is_empty() => {
                     tokio::select! {
                         changed = tail.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(ROOM_PAUSE), if late => {}
                         () = soft.cancelled() => return,
                     }
                 }
                 Ok(events) => {
-                    for event in &events {
-                        self.heard(event);
-                    }
-                    at = events.last().map_or(at, |last| last.seq);
-                    *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(at.0);
+                    (heard, done) = self.take_in_page(&events, from, (heard, done));
+                    *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(done.0);
                     self.wake.notify_one();
                 }
-                Err(ReadError::Trimmed { earliest }) => at = earliest.max(Seq(at.0.saturating_add(1))),
+                Err(ReadError::Trimmed { earliest }) => {
+                    let next = earliest.max(Seq(from.0.saturating_add(1)));
+                    (heard, done) = (heard.max(next), if done == from { next } else { done });
+                }
                 Err(error) => self.cannot_read(&error).await,
             }
         }
     }
 
+    /// Takes in a page read from `from`: up to where the log was heard after it, and up to where its errands are taken.
+    fn take_in_page(&self, events: &[Arc<StoredEvent>], from: Seq, (heard, done): (Seq, Seq)) -> (Seq, Seq) {
+        let (mut heard, mut done, mut room) = (heard, done, done == from);
+        for event in events {
+            if event.seq > heard {
+                self.heard(event);
+                heard = event.seq;
+            }
+            room = room && self.errand_of(event);
+            if room {
+                done = event.seq;
+            }
+        }
+        (heard, done)
+    }
+
     fn heard(&self, stored: &StoredEvent) {
-        let StoredEvent { seq, event, raw: _ } = stored;
+        let event = &stored.event;
         if event.bot != self.name {
             return;
         }
         if event.origin == Origin::Webhook {
             self.watchdog().heard(event.receive_time);
         }
-        let (ticket, what) = match &event.payload {
-            Payload::TicketCreated(ticket) | Payload::TicketAssigned(ticket) => (ticket, Some(What::Arrived)),
-            Payload::TicketClosed(ticket) | Payload::TicketTransferred(ticket) => (ticket, Some(What::Ended)),
-            Payload::TicketUpdated { ticket, changed_fields: _ } => (ticket, None),
-            Payload::CustomerMessage { .. }
-            | Payload::AgentMessage { .. }
-            | Payload::MessageStatusChanged { .. }
-            | Payload::MessageDeleted { .. }
-            | Payload::CustomerTyping { .. }
-            | Payload::TicketContext(_)
-            | Payload::CommandSettled { .. }
-            | Payload::GatewayAlert { .. }
-            | Payload::Unknown { .. } => return,
-        };
-        let lives = !ticket.status.is_terminal();
-        // An older event must not bring back what ended since.
-        if !lives || what == Some(What::Arrived) {
-            self.planner().log_has(&event.ticket_id, lives, ticket.create_time);
+        if let Some((ticket, what)) = ticket_of(event) {
+            let lives = !ticket.status.is_terminal();
+            // An older event must not bring back what ended since.
+            if !lives || what == Some(What::Arrived) {
+                self.planner().log_has(&event.ticket_id, lives, ticket.create_time);
+            }
         }
-        if let Some(what) = what.filter(|_| self.rules.automatic && !is_ours(event)) {
-            self.run_errand(*seq, event, ticket, what);
+        if !event.ticket_id.is_empty() {
+            let at = event.event_time.unwrap_or(event.receive_time);
+            self.planner().log_has_from(&event.ticket_id, at);
         }
     }
 
-    fn run_errand(&self, seq: Seq, event: &Event, ticket: &Ticket, what: What) {
+    /// What is to be read because of an event; whether there was room for it.
+    fn errand_of(&self, stored: &StoredEvent) -> bool {
+        let StoredEvent { seq, event, raw: _ } = stored;
+        if event.bot != self.name || !self.rules.automatic || is_ours(event) {
+            return true;
+        }
+        let Some((ticket, Some(what))) = ticket_of(event) else { return true };
         let now = self.now();
         let old = now.date.duration_since(event.receive_time) > self.rules.window;
         let arrived = matches!(event.payload, Payload::TicketCreated(_));
         if old || (arrived && self.rules.earlier == SignedDuration::ZERO) {
-            return;
+            return true;
         }
         // What the customer said before the ticket was not to come by webhook; the rest may still be on its way.
         let wait =
@@ -92,7 +110,34 @@ impl Bot {
             position: Some(seq.0),
             tries: 0,
         };
-        self.planner().run_errand(errand);
+        let mut planner = self.planner();
+        let room = planner.has_room();
+        if room {
+            planner.run_errand(errand);
+        }
+        room
+    }
+}
+
+/// The ticket that an event tells of, and what it has to be read for.
+fn ticket_of(event: &Event) -> Option<(&Ticket, Option<What>)> {
+    match &event.payload {
+        Payload::TicketCreated(ticket) | Payload::TicketAssigned(ticket) => {
+            Some((ticket, Some(What::Arrived)))
+        }
+        Payload::TicketClosed(ticket) | Payload::TicketTransferred(ticket) => {
+            Some((ticket, Some(What::Ended)))
+        }
+        Payload::TicketUpdated { ticket, changed_fields: _ } => Some((ticket, None)),
+        Payload::CustomerMessage { .. }
+        | Payload::AgentMessage { .. }
+        | Payload::MessageStatusChanged { .. }
+        | Payload::MessageDeleted { .. }
+        | Payload::CustomerTyping { .. }
+        | Payload::TicketContext(_)
+        | Payload::CommandSettled { .. }
+        | Payload::GatewayAlert { .. }
+        | Payload::Unknown { .. } => None,
     }
 }
 

@@ -8,7 +8,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::find::Kind;
 use super::plan::Report;
-use super::words::REASONS;
+use super::words::{self, REASONS};
 
 /// The metrics of reading back.
 #[derive(Debug, Clone)]
@@ -137,8 +137,10 @@ impl ReconcileMetrics {
 
     /// The alerts that were raised when an earlier process ended.
     pub(super) fn raised(&self, bot: &str, raised: &[String]) {
-        let was = |reason: &&&str| raised.iter().any(|raised| raised == **reason);
-        REASONS.iter().filter(was).for_each(|reason| self.alert(bot, reason, true));
+        REASONS
+            .iter()
+            .filter(|reason| words::noted(raised, reason).is_some())
+            .for_each(|reason| self.alert(bot, reason, true));
     }
 
     pub(super) fn alert(&self, bot: &str, reason: &'static str, raised: bool) {

@@ -6,15 +6,16 @@
 //! conversation of a ticket that arrived, or ended. Nobody's absence from a list closes a ticket: only its own
 //! document does, read by its own id.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::domain::translate::{ITEMS_MAX, ThreadItem};
+use crate::domain::translate::ITEMS_MAX;
 use crate::domain::{Change, Ticket, TicketState};
 
+mod asking;
 mod errand;
 mod listing;
 mod reader;
@@ -23,6 +24,7 @@ mod round;
 #[cfg(test)]
 mod tests;
 
+pub use asking::{Answer, Ask, Conversation, Finding, Step, tickets_of};
 pub use errand::{Errand, What};
 pub use reader::ReaderFault;
 pub use round::{Phase, Report};
@@ -63,6 +65,8 @@ pub struct Rules {
     pub lookback: SignedDuration,
     /// How old something may be and still be told from what the log knows.
     pub window: SignedDuration,
+    /// Errands that may wait at a time, but for what rounds find.
+    pub errands_max: usize,
     /// Rounds begin by themselves.
     pub automatic: bool,
 }
@@ -76,121 +80,12 @@ pub struct Now {
     pub date: Timestamp,
 }
 
-/// A question to Blip.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ask {
-    /// A page of the tickets that live.
-    Living {
-        /// How many to pass over.
-        skip: usize,
-        /// How many at most.
-        take: usize,
-    },
-    /// A page of the tickets made since then that ended.
-    Closed {
-        /// When.
-        since: Timestamp,
-        /// How many to pass over.
-        skip: usize,
-        /// How many at most.
-        take: usize,
-    },
-    /// One ticket.
-    Ticket {
-        /// Its id.
-        id: String,
-    },
-    /// A page of its conversation, newest first.
-    Said {
-        /// The ticket's id.
-        id: String,
-        /// How many to pass over.
-        skip: usize,
-    },
-}
-
-/// What came back.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    /// Of a list.
-    Tickets {
-        /// Those that could be read.
-        tickets: Vec<Ticket>,
-        /// How many items the page has.
-        count: usize,
-        /// How many Blip says there are.
-        total: Option<usize>,
-    },
-    /// Of one ticket; `None` where the answer holds none.
-    Ticket(Option<Box<Ticket>>),
-    /// Of a conversation.
-    Said {
-        /// Those that could be read.
-        items: Vec<ThreadItem>,
-        /// How many items the page has.
-        count: usize,
-    },
-    /// Blip refuses it.
-    Refused {
-        /// LIME's code.
-        code: Option<i64>,
-        /// Blip's words.
-        description: String,
-    },
-    /// Blip does not take the key.
-    KeyRefused,
-    /// There is no answer; ask again after this time at the earliest.
-    Failed {
-        /// How long Blip is to be left alone.
-        retry_after: Duration,
-        /// Blip was asked: it may be this question that it cannot answer.
-        asked: bool,
-    },
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// Ask this.
-    Ask(Ask),
-    /// Nothing to do before then, unless an answer comes.
-    Wait(Instant),
-    /// Nothing to do before an answer comes.
-    Answers,
-    /// A round is over, and all it found was handed out.
-    Done(Report),
-}
-
-/// What the log does not have, as far as the planner can tell.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Finding {
-    /// A ticket that lives, and is not as the log knows it.
-    Ticket(Box<Ticket>),
-    /// A conversation, as far back as was asked for, oldest first.
-    Conversation(Box<Conversation>),
-}
-
-/// A conversation that was read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Conversation {
-    /// The ticket's id.
-    pub ticket_id: String,
-    /// The ticket as Blip showed it, where the log does not have it so: new, or ended.
-    pub document: Option<Ticket>,
-    /// What was said, by the customer's whole thread: other tickets' parts are among it.
-    pub items: Vec<ThreadItem>,
-    /// From when on.
-    pub floor: Timestamp,
-    /// It was read from its very beginning.
-    pub whole: bool,
-    /// Where the log's reader stood when it asked for this.
-    pub position: Option<u64>,
-}
-
 /// A ticket that lives, as far as the log knows.
 #[derive(Debug, Clone, Copy, Default)]
 struct Life {
     created: Option<Timestamp>,
+    /// From when the newest is that the log has of it; `None` where that is not known.
+    newest: Option<Timestamp>,
     /// What its conversation came to when it was last in the log wholly.
     seen: u64,
 }
@@ -229,6 +124,12 @@ pub struct Planner {
     failures: u32,
     take: usize,
     reader: Reader,
+    /// Errands after single tickets that are under way.
+    checking: BTreeMap<String, Errand>,
+    /// Tickets that Blip does not give, and for how many rounds running.
+    unread: BTreeMap<String, u32>,
+    /// Rounds running that were not complete.
+    incomplete: u32,
 }
 
 impl Planner {
@@ -253,6 +154,9 @@ impl Planner {
             failures: 0,
             take: ITEMS_MAX,
             reader: Reader::default(),
+            checking: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            incomplete: 0,
         }
     }
 
@@ -263,16 +167,20 @@ impl Planner {
         } else if let Some(life) = self.living.get_mut(ticket_id) {
             life.created = life.created.or(created);
         } else if self.living.len() < LIVING_MAX {
-            self.living.insert(ticket_id.to_owned(), Life { created, seen: 0 });
+            self.living.insert(ticket_id.to_owned(), Life { created, newest: None, seen: 0 });
         }
     }
 
-    /// A conversation is to be read before all else.
-    pub fn run_errand(&mut self, errand: Errand) {
-        if !self.errands.add(errand) {
-            // There are too many: a round sees to all.
-            self.since = self.since.or(self.covered);
+    /// The log has something of this ticket, from this moment.
+    pub fn log_has_from(&mut self, ticket_id: &str, at: Timestamp) {
+        if let Some(life) = self.living.get_mut(ticket_id) {
+            life.newest = life.newest.max(Some(at));
         }
+    }
+
+    /// From when the newest is, at most, that the log has of a ticket.
+    pub fn newest(&self, ticket_id: &str, now: Now) -> Timestamp {
+        self.living.get(ticket_id).and_then(|life| life.newest).unwrap_or(now.date)
     }
 
     /// A round is to begin as soon as it can; after the one that runs, if one does. Answers its number.
@@ -281,7 +189,7 @@ impl Planner {
         // Whoever asks has perhaps just mended what was wrong.
         self.paused = None;
         if let Some(since) = since {
-            self.since = Some(self.since.map_or(since, |before| before.min(since)));
+            self.look_back(since);
         }
         self.number.saturating_add(1)
     }
@@ -376,10 +284,13 @@ impl Planner {
         }
     }
 
-    /// What was found could not be stored: the round that found it does not count as whole.
-    pub fn not_stored(&mut self, now: Now) {
+    /// What was found could not be stored: the round that found it does not count as whole, and its errand is run again.
+    pub fn not_stored(&mut self, now: Now, errand: Option<Errand>) {
         if let Some(round) = &mut self.round {
             round.complete = false;
+        }
+        if let Some(errand) = errand {
+            self.run_errand(errand);
         }
         self.pause(now, Duration::from_secs(5));
     }
@@ -396,9 +307,28 @@ impl Planner {
         self.living.get(ticket_id).is_some_and(|life| life.seen == digest)
     }
 
-    /// Whether somebody waits for a round, and since when ended tickets are to be looked for.
-    pub fn demanded(&self) -> Option<Option<Timestamp>> {
-        self.due.map(|_| self.since)
+    /// Whether a round is due, or runs.
+    pub fn is_asked(&self) -> bool {
+        self.due.is_some() || self.round.is_some()
+    }
+
+    /// Takes over what was asked of a planner that is given up. A round that it did not end is begun anew.
+    pub fn take_over(&mut self, before: &Self) {
+        self.number = before.number;
+        self.due = before.due.or(before.round.as_ref().map(|round| round.started.at));
+        if let Some(since) = before.owed() {
+            self.look_back(since);
+        }
+    }
+
+    /// The next round is to look for tickets that ended at least as far back.
+    pub fn look_back(&mut self, since: Timestamp) {
+        self.since = Some(self.since.map_or(since, |before| before.min(since)));
+    }
+
+    /// How far back somebody asked for who has not had it yet.
+    pub fn owed(&self) -> Option<Timestamp> {
+        self.since.into_iter().chain(self.round.as_ref().map(|round| round.since)).min()
     }
 
     /// Whether Blip is left alone for now, as it could not be asked.
@@ -477,16 +407,4 @@ fn is_news(known: &TicketState, document: &Ticket) -> bool {
         Change::Updated(fields) => fields.iter().any(|field| TOLD.contains(field)),
         Change::Stale(_) => false,
     }
-}
-
-/// Tickets whose state is to be looked up in the log before an answer is taken in.
-pub fn tickets_of(ask: &Ask, answer: &Answer) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    if let Ask::Ticket { id } = ask {
-        ids.insert(id.clone());
-    }
-    if let Answer::Tickets { tickets, .. } = answer {
-        ids.extend(tickets.iter().map(|ticket| ticket.id.clone()));
-    }
-    ids
 }

@@ -13,6 +13,10 @@ use super::words::{self, Alert, Cause, Missing, REASONS};
 /// Facts that webhooks should have told from which on an alert is raised, and within what time.
 const MISSING_MIN: usize = 3;
 const MISSING_WINDOW: SignedDuration = SignedDuration::from_mins(30);
+/// Of them that are kept.
+const MISSING_MAX: usize = 100_000;
+/// How far Blip's clock may be ahead of ours.
+const SKEW_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// The hours of a week.
 const SLOTS: usize = 168;
 /// How many usual pauses a silence must last to be one: that is chance once in twenty thousand times.
@@ -48,6 +52,8 @@ pub(super) struct Watchdog {
     silence: Silence,
     started: Timestamp,
     last_webhook: Option<Timestamp>,
+    /// From when the newest is that was missing; kept while an alert is raised.
+    newest_missing: Option<Timestamp>,
     looked_at: Option<Timestamp>,
     /// Webhooks of the hour that runs: its number since 1970, and whether it was watched from its beginning.
     hour: (i64, u32, bool),
@@ -63,7 +69,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// A watchdog since `started`; `usual` and `raised` are what an earlier process told.
+    /// A watchdog since `started`; `usual` and `raised` are what an earlier process noted.
     pub(super) fn new(
         silence: Silence,
         started: Timestamp,
@@ -71,21 +77,21 @@ impl Watchdog {
         raised: &[String],
     ) -> Self {
         let usual = if usual.len() == SLOTS { usual } else { vec![None; SLOTS] };
-        let was = |reason: &str| raised.iter().any(|raised| raised == reason);
         let [missing, blind] = REASONS;
+        let cause_of = |reason| words::noted(raised, reason);
         Self {
             silence,
             started,
             last_webhook: None,
+            newest_missing: None,
             looked_at: None,
             hour: (hour_of(started), 0, false),
             usual,
             missing: VecDeque::new(),
             refused: None,
-            raised: was(missing).then_some(Cause::Lost),
+            raised: cause_of(missing).map(|cause| Cause::named(cause).unwrap_or(Cause::Lost)),
             last_found: None,
-            // Which it was is not known any more; the first that is seen, or none, is told.
-            blind: was(blind).then_some(ReaderFault::ListRefused),
+            blind: cause_of(blind).map(|cause| ReaderFault::named(cause).unwrap_or(ReaderFault::ListRefused)),
         }
     }
 
@@ -94,11 +100,11 @@ impl Watchdog {
         &self.usual
     }
 
-    /// The reasons of the alerts that are raised.
+    /// The alerts that are raised, each with its cause, to be noted.
     pub(super) fn raised(&self) -> Vec<String> {
         let [missing, blind] = REASONS;
-        let missing = self.raised.map(|_| missing.to_owned());
-        missing.into_iter().chain(self.blind.map(|_| blind.to_owned())).collect()
+        let missing = self.raised.map(|cause| words::note_of(missing, cause.name()));
+        missing.into_iter().chain(self.blind.map(|fault| words::note_of(blind, fault.name()))).collect()
     }
 
     /// A webhook came.
@@ -121,9 +127,15 @@ impl Watchdog {
         self.last_found = Some(now);
         if date >= self.started {
             self.missing.push_back((now, date, is_ticket));
+            self.newest_missing = self.newest_missing.max(Some(date));
         }
+        self.forget(now);
+    }
+
+    /// What was found long ago says nothing of now.
+    fn forget(&mut self, now: Timestamp) {
         while self.missing.front().is_some_and(|(at, ..)| now.duration_since(*at) > MISSING_WINDOW)
-            || self.missing.len() > 100_000
+            || self.missing.len() > MISSING_MAX
         {
             self.missing.pop_front();
         }
@@ -195,24 +207,28 @@ impl Watchdog {
     pub(super) fn round_done(&mut self, began: Timestamp) -> Option<Alert> {
         let cause = self.raised?;
         let nothing = self.last_found.is_none_or(|found| found < began);
-        let newest = self.missing.back().map(|(_, date, _)| *date);
-        let heard = cause != Cause::Blocked || self.last_webhook > newest;
+        let heard = cause != Cause::Blocked || self.last_webhook > self.newest_missing;
         if !(nothing && heard) {
             return None;
         }
         self.raised = None;
+        self.refused = None;
+        self.newest_missing = None;
         self.missing.clear();
         Some(words::cleared(self.last_webhook))
     }
 
     /// The alert that webhooks are missing, if it is to be raised now.
     pub(super) fn alarm(&mut self, now: Timestamp) -> Option<Alert> {
+        self.forget(now);
         let oldest = self.missing.iter().map(|(_, date, _)| *date).min()?;
         let silent = self.is_silent(now, self.last_webhook.unwrap_or(self.started));
         if self.raised.is_some() || (self.missing.len() < MISSING_MIN && !silent) {
             return None;
         }
-        let cause = if self.refused.is_some_and(|at| at >= self.started) {
+        // Blip's clock may be ahead of ours.
+        let since = oldest.saturating_sub(SKEW_MAX).unwrap_or(oldest);
+        let cause = if self.refused.is_some_and(|at| at >= since) {
             Cause::Refused
         } else if self.last_webhook.is_none_or(|last| last < oldest) {
             Cause::Blocked
@@ -248,114 +264,4 @@ fn slot_of(hour: i64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn watchdog(after: Option<SilenceAfter>, hours: Option<&str>) -> Watchdog {
-        let hours = hours.map(|hours| Hours::parse(hours).unwrap());
-        Watchdog::new(Silence { after, hours }, at("2024-05-02T12:00:00Z"), Vec::new(), &[])
-    }
-
-    #[test]
-    fn a_silence_is_looked_into_once_for_each_time() {
-        let mut watchdog = watchdog(Some(SilenceAfter::Time(Duration::from_mins(30))), None);
-        assert!(!watchdog.should_look(at("2024-05-02T12:30:00Z")));
-        assert!(watchdog.should_look(at("2024-05-02T12:30:01Z")));
-        assert!(!watchdog.should_look(at("2024-05-02T12:59:00Z")));
-        assert!(watchdog.should_look(at("2024-05-02T13:01:00Z")));
-        watchdog.heard(at("2024-05-02T13:02:00Z"));
-        assert!(!watchdog.should_look(at("2024-05-02T13:31:30Z")));
-    }
-
-    #[test]
-    fn a_night_is_no_silence() {
-        let half = Some(SilenceAfter::Time(Duration::from_mins(30)));
-        let mut watchdog = watchdog(half, Some("mon-fri 09:00-18:00 -03:00"));
-        watchdog.heard(at("2024-05-02T20:59:00Z"));
-        assert!(!watchdog.should_look(at("2024-05-03T03:00:00Z")));
-        assert!(!watchdog.should_look(at("2024-05-03T12:10:00Z")));
-        assert!(watchdog.should_look(at("2024-05-03T12:31:00Z")));
-    }
-
-    #[test]
-    fn what_is_usual_for_an_hour_is_learnt() {
-        let mut watchdog = watchdog(Some(SilenceAfter::Learnt), None);
-        let start = at("2024-05-02T13:00:00Z");
-        let minute = |n: i64| start.checked_add(SignedDuration::from_mins(n)).unwrap();
-        assert!(!watchdog.should_look(minute(59)), "nothing is known yet");
-        for n in 0..24 * 60 {
-            watchdog.heard(minute(n));
-        }
-        // One a minute, the day before.
-        assert!(!watchdog.should_look(minute(24 * 60 + 9)));
-        assert!(watchdog.should_look(minute(24 * 60 + 11)));
-        let usual = watchdog.usual().to_vec();
-        let mut next = Watchdog::new(
-            Silence { after: Some(SilenceAfter::Learnt), hours: None },
-            minute(48 * 60),
-            usual,
-            &[],
-        );
-        assert!(!next.should_look(minute(48 * 60 + 9)) && next.should_look(minute(48 * 60 + 11)));
-    }
-
-    #[test]
-    fn missing_webhooks_are_told_once_and_again_when_they_come() {
-        let mut watchdog = watchdog(None, None);
-        let minute = |n: i64| at("2024-05-02T13:00:00Z").checked_add(SignedDuration::from_mins(n)).unwrap();
-        watchdog.missed(minute(1), at("2024-05-02T11:00:00Z"), true);
-        for n in 1..=2 {
-            watchdog.missed(minute(n), minute(0), false);
-            assert_eq!(watchdog.alarm(minute(n)), None, "a few may be lost");
-        }
-        watchdog.missed(minute(3), minute(1), true);
-        let raised = watchdog.alarm(minute(3)).unwrap();
-        assert_eq!((raised.reason, raised.raised), ("WEBHOOKS_MISSING", true));
-        assert_eq!(raised.details["cause"], "blocked");
-        assert_eq!((&raised.details["tickets"], &raised.details["messages"]), (&1.into(), &2.into()));
-        assert_eq!(watchdog.alarm(minute(4)), None, "it is told once");
-        assert_eq!(watchdog.raised(), ["WEBHOOKS_MISSING"]);
-        assert_eq!(watchdog.round_done(minute(5)), None, "no webhook came since");
-        watchdog.heard(minute(6));
-        assert_eq!(watchdog.round_done(minute(2)), None, "that round found something");
-        let cleared = watchdog.round_done(minute(7)).unwrap();
-        assert_eq!((cleared.reason, cleared.raised), ("WEBHOOKS_MISSING", false));
-        assert!(watchdog.raised().is_empty());
-    }
-
-    #[test]
-    fn the_cause_is_told_by_what_else_was_seen() {
-        let minute = |n: i64| at("2024-05-02T13:00:00Z").checked_add(SignedDuration::from_mins(n)).unwrap();
-        let cause = |heard: bool, refused: bool| {
-            let mut watchdog = watchdog(None, None);
-            for n in 0..3 {
-                watchdog.missed(minute(5), minute(n), false);
-            }
-            if heard {
-                watchdog.heard(minute(1));
-            }
-            if refused {
-                watchdog.refused(minute(1));
-            }
-            watchdog.alarm(minute(5)).unwrap().details["cause"].clone()
-        };
-        assert_eq!(cause(false, false), "blocked");
-        assert_eq!(cause(true, false), "lost");
-        assert_eq!(cause(true, true), "refused");
-    }
-
-    #[test]
-    fn a_blind_reader_is_told_and_when_it_sees_again() {
-        let mut watchdog = watchdog(None, None);
-        assert_eq!(watchdog.reader(None), None);
-        let raised = watchdog.reader(Some(ReaderFault::NoDesk)).unwrap();
-        assert_eq!((raised.reason, raised.raised), ("RECONCILIATION_BLIND", true));
-        assert!(raised.description.contains("router"), "{}", raised.description);
-        assert_eq!(watchdog.reader(Some(ReaderFault::NoDesk)), None);
-        assert!(!watchdog.reader(None).unwrap().raised);
-    }
-}
+mod tests;

@@ -36,6 +36,35 @@ pub(super) enum Cause {
     Refused,
 }
 
+impl Cause {
+    /// The name for programs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Lost => "lost",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The cause of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Blocked, Self::Lost, Self::Refused].into_iter().find(|cause| cause.name() == name)
+    }
+}
+
+/// An alert that is raised, as it is noted for the next process.
+pub(super) fn note_of(reason: &str, cause: &str) -> String {
+    format!("{reason}:{cause}")
+}
+
+/// The cause of an alert that was noted.
+pub(super) fn noted<'n>(raised: &'n [String], reason: &str) -> Option<&'n str> {
+    raised
+        .iter()
+        .find_map(|noted| noted.split_once(':').filter(|(noted, _)| *noted == reason))
+        .map(|(_, cause)| cause)
+}
+
 /// What is missing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Missing {
@@ -66,26 +95,23 @@ pub(super) fn missing(missing: &Missing) -> Alert {
         "webhooks are missing: Blip shows {tickets} tickets and {messages} messages since {oldest:.0} that none told of \
          ({last}). They are read back and appended, later than they should be."
     );
-    let (name, why) = match cause {
-        Cause::Blocked => (
-            "blocked",
+    let why = match cause {
+        Cause::Blocked => {
             "Blip seems to post none any more: it blocks a URL for hours after failures, or the URL leads nowhere. See \
              whether the webhook URL can be reached from the internet and answers 200 (a proxy, a certificate, a firewall), \
-             then save the custom attendance channel again in Blip's portal with this URL and token",
-        ),
-        Cause::Lost => (
-            "lost",
+             then save the custom attendance channel again in Blip's portal with this URL and token"
+        }
+        Cause::Lost => {
             "Some come and others do not: Blip posts each once, and one that fails is gone. Look for what stands between: \
-             time-outs and 5xx in the proxy's log, a second URL in the channel's settings, another receiver with the same bot",
-        ),
-        Cause::Refused => (
-            "refused",
+             time-outs and 5xx in the proxy's log, a second URL in the channel's settings, another receiver with the same bot"
+        }
+        Cause::Refused => {
             "The gateway itself refused some with 503, as it could not store them: see deskgate_store_ready, the free space \
-             of the store's disk, and the log",
-        ),
+             of the store's disk, and the log"
+        }
     };
     let details = json!({
-        "cause": name, "tickets": tickets, "messages": messages, "since": format!("{oldest:.0}"),
+        "cause": cause.name(), "tickets": tickets, "messages": messages, "since": format!("{oldest:.0}"),
         "last_webhook_time": last_webhook.map(|at| format!("{at:.0}")),
     });
     alert(MISSING, true, format!("{what} {why}"), details)

@@ -77,6 +77,15 @@ fn is_raised(events: &[pb::Event], cause: &str) -> bool {
     alerts(events, "RECONCILIATION_BLIND").iter().any(|alert| detail(alert, "cause") == cause)
 }
 
+/// Whether each of so many faults that wait has happened at least once.
+async fn all_happened(world: &World, faults: usize) -> bool {
+    let told = world.http.get(world.desk_url("/faults")).send().await.unwrap().text().await.unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let waiting = told["waiting"].as_array().unwrap();
+    assert_eq!(waiting.len(), faults, "{told}");
+    waiting.iter().all(|fault| fault["times"].as_u64().unwrap() < MANY)
+}
+
 /// How many questions were asked.
 async fn asked(world: &World) -> u64 {
     super::counted(world, "deskgate_reconcile_questions_total").await
@@ -103,12 +112,16 @@ async fn whichever_way_reading_fails_nothing_that_lives_is_closed() {
                 println!("{name}: {}", alert.description);
                 break;
             }
-            if cause.is_empty() && asked(&world).await > before + 10 {
+            if cause.is_empty()
+                && asked(&world).await > before + 10
+                && all_happened(&world, faults.len()).await
+            {
                 break;
             }
             assert!(start.elapsed() < PATIENCE, "{name}: no alert of {cause:?}: {:#?}", types(&events));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        assert!(all_happened(&world, faults.len()).await, "{name}: not all of it came to pass");
         let events = world.all_events().await;
         assert_eq!(count(&events, "ticket.closed") + count(&events, "ticket.transferred"), 0, "{name}");
         let cleared = world.http.delete(world.desk_url("/faults")).send().await.unwrap();

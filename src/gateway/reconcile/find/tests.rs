@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::domain::Payload;
 use crate::domain::translate::items_of_thread;
+use crate::gateway::reconcile::plan::{Errand, What};
 
 const NOON: &str = "2024-05-02T12:00:00Z";
 
@@ -31,20 +32,22 @@ fn rules() -> Rules {
         earlier: SignedDuration::from_hours(1),
         lookback: SignedDuration::from_hours(24),
         window: SignedDuration::from_hours(70),
+        errands_max: 50_000,
         automatic: true,
     }
 }
 
 fn conversation(thread: &[Value], whole: bool) -> Conversation {
     let items = items_of_thread(&json!({"items": thread}));
-    Conversation {
+    let errand = Errand {
         ticket_id: "t".to_owned(),
-        document: None,
-        items,
-        floor: minute(-60),
-        whole,
+        from: Instant::now(),
+        created: Some(minute(0)),
+        what: What::Living,
         position: None,
-    }
+        tries: 0,
+    };
+    Conversation { errand, items, floor: minute(-60), whole }
 }
 
 fn ticket(status: TicketStatus, closed: Option<i64>) -> Ticket {
@@ -65,7 +68,7 @@ fn ids(
 ) -> Vec<String> {
     let ends = ends.iter().map(|(id, ended)| ((*id).to_owned(), ended.map(minute))).collect();
     let now = Now { at: Instant::now(), date: minute(600) };
-    let words = words_of(&Arc::from("suporte"), conversation, ticket, &ends, now, rules);
+    let words = words_of(&Arc::from("suporte"), conversation, ticket, (true, &ends), now, rules);
     words.said.into_iter().map(|said| said.id).collect()
 }
 
@@ -109,15 +112,21 @@ fn where_blip_tells_the_ticket_that_counts() {
 }
 
 /// What is missing, each with whether its place is uncertain; `known` are those the log has.
-fn placed(thread: &[Value], known: &[&str], sequence: u64, document: Option<&Ticket>) -> Vec<(String, bool)> {
+fn placed_in(
+    thread: &[Value],
+    known: &[&str],
+    sequence: u64,
+    document: Option<&Ticket>,
+) -> Vec<(String, bool)> {
     let (conversation, open) = (conversation(thread, true), ticket(TicketStatus::Open, None));
     let bot: Arc<str> = Arc::from("suporte");
     let now = Now { at: Instant::now(), date: minute(600) };
-    let words = words_of(&bot, &conversation, &open, &BTreeMap::new(), now, &rules());
+    let words = words_of(&bot, &conversation, &open, (sequence > 0, &BTreeMap::new()), now, &rules());
     let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
     let ticket = (sequence > 0).then_some(open);
     let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };
-    let missing = missing(&bot, document, (&state, false), words, &known);
+    let as_known = Known { state: &state, moved: false, newest: minute(600) };
+    let missing = missing(&bot, document, as_known, words, &known);
     let told = missing.into_iter().map(|(event, _)| {
         let name = match &event.fact {
             Fact::Ticket(ticket) => ticket.blip_status.clone(),
@@ -134,11 +143,11 @@ fn a_place_is_sure_only_where_nothing_later_is_known() {
     let thread = [ticket_item("t", 0), said("a", 1), said("b", 2), said("c", 2), said("d", 3)];
     let told = |name: &str, uncertain| (name.to_owned(), uncertain);
     assert_eq!(
-        placed(&thread, &["a", "c"], 3, None),
+        placed_in(&thread, &["a", "c"], 3, None),
         [told("b", true), told("d", false)],
         "b and c are of one moment"
     );
-    assert_eq!(placed(&thread, &["a", "b", "c", "d"], 5, None), []);
+    assert_eq!(placed_in(&thread, &["a", "b", "c", "d"], 5, None), []);
 }
 
 #[test]
@@ -148,7 +157,27 @@ fn a_ticket_nobody_told_of_is_told_whole_and_in_order() {
     closed.blip_status = "ClosedClient".to_owned();
     let told = |name: &str, uncertain| (name.to_owned(), uncertain);
     assert_eq!(
-        placed(&thread, &[], 0, Some(&closed)),
+        placed_in(&thread, &[], 0, Some(&closed)),
         [told("Waiting", false), told("before", true), told("a", false), told("ClosedClient", false)]
     );
+}
+
+#[test]
+fn what_became_of_a_ticket_stands_where_it_happened_or_is_flagged() {
+    let thread = [ticket_item("t", 0), said("a", 1), said("b", 5)];
+    let mut open = ticket(TicketStatus::Open, None);
+    (open.blip_status, open.status_time) = ("Open".to_owned(), Some(minute(3)));
+    let told = |name: &str, uncertain| (name.to_owned(), uncertain);
+    assert_eq!(
+        placed_in(&thread, &[], 0, Some(&open)),
+        [told("Waiting", false), told("a", false), told("Open", false), told("b", false)],
+        "a new ticket is told in its order"
+    );
+    // Of one that is known already the log has something newer.
+    let event = super::told(&Arc::from("suporte"), open);
+    let uncertain = |newest: i64| super::placed(event.clone(), Some(minute(newest))).order_uncertain;
+    assert_eq!([2, 3, 4].map(uncertain), [false, true, true]);
+    let undated = NewEvent { event_time: None, ..event.clone() };
+    assert!(super::placed(undated, Some(minute(2))).order_uncertain, "nobody knows when that was");
+    assert!(!super::placed(event, None).order_uncertain, "nothing is known");
 }

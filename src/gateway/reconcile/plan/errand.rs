@@ -1,15 +1,21 @@
 //! What is read before a round's questions: a ticket, or its conversation, as soon as it may be.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::reading::Reading;
 use super::{Ask, Now, Planner};
 use crate::domain::Ticket;
 
-/// Errands that may wait at a time: what is more is left to the next round.
-const ERRANDS_MAX: usize = 50_000;
+/// Errands that a round may find at a time beyond those that are followed: what is more is left to the next round.
+const FOUND_MAX: usize = 50_000;
+
+/// How often an errand is tried that comes to nothing, and how long after the first time; then twice as long each time.
+const TRIES_MAX: u32 = 8;
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Something to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +32,16 @@ pub struct Errand {
     pub position: Option<u64>,
     /// How often it came to nothing.
     pub tries: u32,
+}
+
+impl Errand {
+    /// The same, later; `None` where it was tried often enough.
+    pub(super) fn again(self, now: Now) -> Option<Self> {
+        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(self.tries));
+        let tries = self.tries.saturating_add(1);
+        let from = now.at.checked_add(pause).unwrap_or(now.at);
+        (tries < TRIES_MAX).then_some(Self { from, tries, ..self })
+    }
 }
 
 /// What is to be read.
@@ -53,13 +69,17 @@ pub enum What {
 pub(super) struct Errands(VecDeque<Errand>);
 
 impl Errands {
-    /// Whether there was room.
-    pub(super) fn add(&mut self, errand: Errand) -> bool {
-        let room = self.0.len() < ERRANDS_MAX;
-        if room {
-            self.0.push_back(errand);
-        }
-        room
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn add(&mut self, errand: Errand) {
+        self.0.push_back(errand);
+    }
+
+    /// Those that the log does not tell of: what rounds found.
+    pub(super) fn loose(&self) -> impl Iterator<Item = &Errand> {
+        self.0.iter().filter(|errand| errand.position.is_none())
     }
 
     /// When the first may be run.
@@ -83,6 +103,37 @@ impl Errands {
 }
 
 impl Planner {
+    /// Whether there is room for an errand that the log tells of.
+    pub fn has_room(&self) -> bool {
+        self.errands.len() < self.rules.errands_max
+    }
+
+    /// A conversation is to be read before all else. What the log tells of needs [room](Self::has_room).
+    pub fn run_errand(&mut self, errand: Errand) {
+        if self.errands.len() < self.rules.errands_max.saturating_add(FOUND_MAX) {
+            self.errands.add(errand);
+        } else if let Some(round) = &mut self.round {
+            // The next round finds it again.
+            round.complete = false;
+        }
+    }
+
+    /// What rounds found that is still to be read, and no round would find again: conversations, and tickets, by their ids.
+    pub fn loose_ends(&self) -> (Vec<String>, Vec<String>) {
+        let under_way =
+            self.readings.values().map(Reading::errand).filter(|errand| errand.position.is_none());
+        let all = self.errands.loose().chain(under_way).chain(self.checking.values());
+        let (mut said, mut tickets) = (Vec::new(), Vec::new());
+        for errand in all {
+            match errand.what {
+                What::Arrived | What::Ended => said.push(errand.ticket_id.clone()),
+                What::Check => tickets.push(errand.ticket_id.clone()),
+                What::Living | What::Found { .. } => {}
+            }
+        }
+        (said, tickets)
+    }
+
     /// The question of the first errand that may be run.
     pub(super) fn errand(&mut self, now: Now) -> Option<Ask> {
         // Each is taken or put back once.
@@ -95,6 +146,7 @@ impl Planner {
                 if self.out.contains_key(&ask) {
                     continue;
                 }
+                self.checking.insert(errand.ticket_id.clone(), errand);
                 return Some(ask);
             }
             if busy {
@@ -105,5 +157,16 @@ impl Planner {
             return Some(self.begin_reading(now, errand));
         }
         None
+    }
+
+    /// A ticket that was to be looked at later was not given: later still, or by a round that looks back as far.
+    pub(super) fn check_again(&mut self, now: Now, errand: Option<Errand>) {
+        let Some(errand) = errand else { return };
+        let created = errand.created;
+        if let Some(again) = errand.again(now) {
+            self.run_errand(again);
+        } else if let Some(since) = created.or(self.covered) {
+            self.look_back(since);
+        }
     }
 }

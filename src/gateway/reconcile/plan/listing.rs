@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::errand::{Errand, What};
 use super::round::{Phase, later};
-use super::{Answer, Finding, LIVING_MAX, Life, Now, Planner, ReaderFault, Whose, is_news};
+use super::{Answer, Finding, LIVING_MAX, Life, MESSAGES_AGE, Now, Planner, ReaderFault, Whose, is_news};
 use crate::domain::{Ticket, TicketState};
 
 /// Pages that are asked of one list at most.
 const PAGES_MAX: usize = 5_000;
-/// How many tickets of a page are asked for again with the next: those that end meanwhile move the rest up.
+/// One part in so many of a page is asked for again with the next: tickets that end meanwhile move the rest up.
 const PAGE_OVERLAP: usize = 10;
+/// LIME's code for what does not exist.
+pub(super) const NOT_FOUND: i64 = 67;
 /// The smallest page that is asked for, where Blip refuses larger ones.
 const TAKE_MIN: usize = 10;
 
@@ -35,13 +37,19 @@ impl Planner {
         };
         self.reader.listed();
         let mut findings = Vec::new();
+        let before = self.listed_so_far();
         for ticket in tickets {
             if let Some(finding) = self.listed(now, ticket, known) {
                 findings.push(finding);
             }
         }
+        let brought = self.listed_so_far() > before;
         if self.turn(page, count, total) {
-            return findings;
+            if brought {
+                return findings;
+            }
+            // The same tickets again: there would be no end of it.
+            self.cut();
         }
         self.check_absent(now);
         if let Some(round) = &mut self.round {
@@ -75,7 +83,7 @@ impl Planner {
             return None;
         }
         if self.living.len() < LIVING_MAX {
-            let life = Life { created: ticket.create_time, seen: 0 };
+            let life = Life { created: ticket.create_time, ..Life::default() };
             self.living.entry(ticket.id.clone()).or_insert(life);
         }
         let news = !self.is_fresh(now, ticket.status_time) && is_news(state, &ticket);
@@ -97,13 +105,28 @@ impl Planner {
         let more = total.is_some_and(|total| total > seen);
         let goes_on = count > 0 && (count >= take || more || patient);
         round.pages = round.pages.saturating_add(1);
-        if !goes_on || round.pages >= PAGES_MAX {
+        if goes_on && round.pages >= PAGES_MAX {
+            self.cut();
             return false;
         }
-        let overlap = PAGE_OVERLAP.min(count.saturating_sub(1));
+        if !goes_on {
+            return false;
+        }
+        let overlap = count.checked_div(PAGE_OVERLAP).unwrap_or_default();
         // A page that is not full has nothing after it that could have moved up.
         round.skip = if count >= take { seen.saturating_sub(overlap) } else { seen };
         true
+    }
+
+    fn listed_so_far(&self) -> usize {
+        self.round.as_ref().map_or(0, |round| round.listed.len())
+    }
+
+    /// A list was not read to its end.
+    fn cut(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.complete = false;
+        }
     }
 
     /// Has every ticket read that lives and was not listed: that it was not says nothing.
@@ -162,7 +185,7 @@ impl Planner {
             return;
         }
         // A router's key finds nothing, or hears that there is no such thing (R§3.1).
-        let no_desk = matches!(code, Some(62 | 67));
+        let no_desk = matches!(code, Some(62 | NOT_FOUND));
         if !is_unanswered(code, description) {
             self.reader.fault(if no_desk { ReaderFault::NoDesk } else { ReaderFault::ListRefused });
         }
@@ -173,7 +196,8 @@ impl Planner {
 
     /// Blip refuses pages of this size: asks for smaller ones, while there are any.
     fn smaller_page(&mut self, description: &str) -> bool {
-        let too_large = description.to_ascii_lowercase().contains("take") && self.take > TAKE_MIN;
+        let mut words = description.split(|letter: char| !letter.is_alphanumeric());
+        let too_large = words.any(|word| word.eq_ignore_ascii_case("take")) && self.take > TAKE_MIN;
         if too_large {
             self.take = (self.take / 2).max(TAKE_MIN);
         }
@@ -190,19 +214,26 @@ impl Planner {
         known: Option<&TicketState>,
     ) -> Vec<Finding> {
         self.answered(whose);
+        let errand = self.checking.remove(id);
         let ticket = match answer {
             Answer::Ticket(Some(ticket)) if ticket.id == id => ticket,
-            Answer::Refused { code, .. } => {
-                self.not_found(code);
+            Answer::Refused { code: Some(NOT_FOUND), .. } => {
+                self.not_found(now, id);
                 return Vec::new();
             }
             Answer::Tickets { .. }
             | Answer::Ticket(_)
             | Answer::Said { .. }
+            | Answer::Refused { .. }
             | Answer::KeyRefused
-            | Answer::Failed { .. } => return Vec::new(),
+            | Answer::Failed { .. } => {
+                self.not_given(id);
+                self.check_again(now, errand);
+                return Vec::new();
+            }
         };
         self.reader.found();
+        self.given();
         let state = known.filter(|state| state.last_sequence > 0);
         if state.is_some_and(TicketState::is_closed) {
             return Vec::new();
@@ -241,11 +272,12 @@ impl Planner {
         news.then_some(Finding::Ticket(ticket)).into_iter().collect()
     }
 
-    /// A ticket is said not to exist, or cannot be read: that closes nothing. Where all are, reading is no use.
-    pub(super) fn not_found(&mut self, code: Option<i64>) {
-        let listed = self.round.as_ref().map_or(0, |round| round.listed.len());
-        if code == Some(67)
-            && self.reader.not_found(listed)
+    /// A ticket is said not to exist: that closes nothing. Where all are, reading is no use.
+    pub(super) fn not_found(&mut self, now: Now, id: &str) {
+        let listed = self.listed_so_far();
+        let created = self.living.get(id).and_then(|life| life.created);
+        let of_late = created.is_some_and(|created| now.date.duration_since(created) < MESSAGES_AGE);
+        if self.reader.not_found(listed, of_late)
             && let Some(round) = &mut self.round
         {
             round.break_off();

@@ -2,6 +2,8 @@
 
 /// Tickets that are said not to exist, and none that does, from which on nothing is believed to be found at all.
 const NOT_FOUND_MIN: usize = 5;
+/// The same of fewer tickets, in so many rounds running.
+const IN_VAIN_MIN: u32 = 3;
 /// The same while the list of living tickets is empty too: no more are asked for.
 const NOT_FOUND_MAX: usize = 20;
 
@@ -25,6 +27,21 @@ pub enum ReaderFault {
 }
 
 impl ReaderFault {
+    const ALL: [Self; 7] = [
+        Self::KeyRefused,
+        Self::NoDesk,
+        Self::ListRefused,
+        Self::NothingFound,
+        Self::EmptyList,
+        Self::ShortList,
+        Self::NoClosedList,
+    ];
+
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+
     /// The name for programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -47,6 +64,10 @@ pub(super) struct Reader {
     found: usize,
     heard: usize,
     not_found: usize,
+    /// One of these was made lately.
+    of_late: bool,
+    /// Rounds running in which none of those was found, and nothing else.
+    in_vain: u32,
     /// Lists are read until nothing is left, as a page that is not full has not been the last.
     pub(super) patient: bool,
 }
@@ -78,8 +99,9 @@ impl Reader {
     }
 
     /// A ticket is said not to exist: some do not any more. Whether so many are, and none that exists, that it is no use
-    /// to ask for more; `listed` is how many Blip lists.
-    pub(super) fn not_found(&mut self, listed: usize) -> bool {
+    /// to ask for more; `listed` is how many Blip lists. One made `of_late` would exist.
+    pub(super) fn not_found(&mut self, listed: usize, of_late: bool) -> bool {
+        self.of_late |= of_late;
         self.not_found = self.not_found.saturating_add(1);
         listed == 0 && self.found == 0 && self.not_found >= NOT_FOUND_MAX
     }
@@ -94,10 +116,17 @@ impl Reader {
     /// A round ended: what its lists were like, and whether they were right. Whether what it saw can be believed.
     pub(super) fn round_ended(&mut self, listed: usize, left_out: usize, complete: bool) -> bool {
         // Where others are listed and read, those that are not found may be gone indeed.
-        let nothing = self.not_found >= NOT_FOUND_MIN && self.found == 0 && (listed == 0 || self.heard == 0);
+        let none = self.found == 0 && (listed == 0 || self.heard == 0);
+        let lately = none && self.of_late;
+        self.in_vain = if lately { self.in_vain.saturating_add(1) } else { 0 };
+        let nothing = none && (self.not_found >= NOT_FOUND_MIN || self.in_vain >= IN_VAIN_MIN);
+        self.of_late = false;
         (self.found, self.heard, self.not_found) = (0, 0, 0);
         if nothing {
             self.fault = Some(ReaderFault::NothingFound);
+            return false;
+        }
+        if lately {
             return false;
         }
         if complete && self.fault == Some(ReaderFault::NothingFound) {

@@ -2,11 +2,11 @@
 //! what was read to later pages, so that things are seen twice but never missed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::errand::{Errand, What};
+use super::listing::NOT_FOUND;
 use super::{Answer, Ask, Conversation, Finding, Now, Planner, Whose};
 use crate::domain::translate::{ITEMS_MAX, ThreadItem};
 
@@ -15,10 +15,6 @@ const PAGES_MAX: usize = 50;
 
 /// Pages in which the ticket before is looked for, if something was said before this one.
 const PAGES_BEFORE_MAX: usize = 5;
-
-/// How often a conversation is tried that cannot be read, and how long after the first time; then twice as long each time.
-const TRIES_MAX: u32 = 8;
-const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// A conversation under way.
 #[derive(Debug)]
@@ -36,6 +32,10 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn position(&self) -> Option<u64> {
         self.errand.position
+    }
+
+    pub(super) fn errand(&self) -> &Errand {
+        &self.errand
     }
 
     /// Whether something was said before the ticket, and it is not known whose that is.
@@ -84,18 +84,19 @@ impl Planner {
         let (items, count) = match answer {
             Answer::Said { items, count } => (items, count),
             Answer::Refused { code, .. } => {
-                self.not_found(code);
-                self.try_again(now, id);
-                return self.read_through(id, whose);
+                let gone = code == Some(NOT_FOUND);
+                if gone {
+                    self.not_found(now, id);
+                }
+                return self.unheard(now, id, whose, gone);
             }
             Answer::Tickets { .. } | Answer::Ticket(_) | Answer::KeyRefused | Answer::Failed { .. } => {
-                return self.read_through(id, whose);
+                return self.unheard(now, id, whose, false);
             }
         };
         // The ticket itself is part of its conversation: nothing at all is no answer.
         if skip == 0 && count == 0 {
-            self.try_again(now, id);
-            return self.read_through(id, whose);
+            return self.unheard(now, id, whose, false);
         }
         self.reader.heard();
         let Some(reading) = self.readings.get_mut(id) else {
@@ -108,12 +109,30 @@ impl Planner {
         reading.items.extend(items.into_iter().filter(|item| item.date >= floor || item.begins.is_some()));
         reading.pages = reading.pages.saturating_add(1);
         reading.whole = count < ITEMS_MAX;
-        let more = !past || reading.wants_the_ticket_before();
-        if more && !reading.whole && reading.pages < PAGES_MAX {
+        let more = !reading.whole && (!past || reading.wants_the_ticket_before());
+        if more && reading.pages < PAGES_MAX {
             let next = Ask::Said { id: id.to_owned(), skip: skip.saturating_add(count) };
             self.again.push_front((next, whose));
             return Vec::new();
         }
+        if !past && !reading.whole {
+            // What was said before is out of reach.
+            self.not_given(id);
+        }
+        if let Some(round) = &mut self.round {
+            round.conversations = round.conversations.saturating_add(1);
+            round.read.insert(id.to_owned());
+        }
+        self.given();
+        self.read_through(id, whose)
+    }
+
+    /// A conversation, or its rest, was not given. Of a ticket that is `gone` there is none, unless it was listed.
+    fn unheard(&mut self, now: Now, id: &str, whose: Whose, gone: bool) -> Vec<Finding> {
+        if !gone || self.round.as_ref().is_some_and(|round| round.listed.contains(id)) {
+            self.not_given(id);
+        }
+        self.try_again(now, id);
         self.read_through(id, whose)
     }
 
@@ -125,11 +144,7 @@ impl Planner {
             What::Arrived => What::Arrived,
             What::Ended | What::Found { .. } => What::Ended,
         };
-        let tries = errand.tries.saturating_add(1);
-        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(errand.tries));
-        let from = now.at.checked_add(pause).unwrap_or(now.at);
-        let again = Errand { from, what, tries, ..errand.clone() };
-        if tries < TRIES_MAX {
+        if let Some(again) = (Errand { what, ..errand.clone() }).again(now) {
             self.run_errand(again);
         }
     }
@@ -139,26 +154,11 @@ impl Planner {
         let Some(Reading { errand, floor, mut items, whole, .. }) = self.readings.remove(id) else {
             return Vec::new();
         };
-        if let Some(round) = &mut self.round {
-            round.conversations = round.conversations.saturating_add(1);
-            round.read.insert(id.to_owned());
-        }
         // What came meanwhile is seen twice; of one moment Blip's own order counts.
         let mut seen = BTreeSet::new();
         items.retain(|item| seen.insert((item.id.clone(), item.date)));
         items.reverse();
         items.sort_by_key(|item| item.date);
-        let document = match errand.what {
-            What::Found { document, .. } => Some(*document),
-            What::Arrived | What::Ended | What::Living | What::Check => None,
-        };
-        vec![Finding::Conversation(Box::new(Conversation {
-            ticket_id: errand.ticket_id,
-            document,
-            items,
-            floor,
-            whole,
-            position: errand.position,
-        }))]
+        vec![Finding::Conversation(Box::new(Conversation { errand, items, floor, whole }))]
     }
 }

@@ -42,6 +42,8 @@ pub struct Report {
     pub conversations: u64,
     /// Tickets that the list left out though they live.
     pub left_out: usize,
+    /// Tickets that Blip did not give, or not their conversation.
+    pub unread: usize,
     /// It was carried to its end.
     pub complete: bool,
 }
@@ -68,6 +70,10 @@ pub(super) struct Round {
     pub(super) open: usize,
     pub(super) conversations: u64,
     pub(super) left_out: usize,
+    /// Tickets that Blip did not give, or not their conversation.
+    pub(super) unread: BTreeSet<String>,
+    /// How many it gave.
+    pub(super) given: u64,
     pub(super) complete: bool,
     /// Nothing more is asked.
     pub(super) broken_off: bool,
@@ -116,6 +122,8 @@ impl Planner {
             open: 0,
             conversations: 0,
             left_out: 0,
+            unread: BTreeSet::new(),
+            given: 0,
             complete: true,
             broken_off: false,
         });
@@ -187,6 +195,31 @@ impl Planner {
         }
     }
 
+    /// Blip gave something that was asked for.
+    pub(super) fn given(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.given = round.given.saturating_add(1);
+        }
+    }
+
+    /// Blip did not give a ticket, or not its conversation.
+    pub(super) fn not_given(&mut self, id: &str) {
+        if let Some(round) = &mut self.round {
+            round.unread.insert(id.to_owned());
+        }
+    }
+
+    /// Whether Blip gave all that a round asked for, but for what it has not given for long while it gave others.
+    fn is_all_given(&mut self, round: &Round) -> bool {
+        let some = round.given > 0;
+        let rounds = |id: &String| {
+            let before = self.unread.get(id).copied().unwrap_or_default();
+            (id.clone(), before.saturating_add(u32::from(some)))
+        };
+        self.unread = round.unread.iter().map(rounds).collect();
+        round.unread.is_empty() || (some && self.unread.values().all(|rounds| *rounds >= ROUNDS_UNREAD))
+    }
+
     /// The round's report, once nothing of it is left.
     pub(super) fn end_round(&mut self, now: Now) -> Option<Report> {
         let round = self.round.as_ref()?;
@@ -195,13 +228,20 @@ impl Planner {
             return None;
         }
         let mut round = self.round.take()?;
+        if !round.broken_off {
+            round.complete &= self.is_all_given(&round);
+        }
         round.complete &= self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
         self.resume = None;
         if round.complete {
             let began = round.started.date;
             self.covered = Some(self.covered.map_or(began, |covered| covered.max(began)));
+        } else {
+            self.look_back(round.since);
         }
-        let pause = if round.complete { self.rules.interval } else { self.rules.interval.min(RETRY) };
+        self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(1) };
+        let retry = RETRY.saturating_mul(2_u32.saturating_pow(self.incomplete.saturating_sub(1).min(16)));
+        let pause = if round.complete { self.rules.interval } else { self.rules.interval.min(retry) };
         let next = now.at.checked_add(pause).filter(|_| self.rules.automatic);
         self.due = self.due.or(next);
         Some(Report {
@@ -213,6 +253,7 @@ impl Planner {
             checked: u64::try_from(round.checks.len()).unwrap_or(u64::MAX),
             conversations: round.conversations,
             left_out: round.left_out,
+            unread: round.unread.len(),
             complete: round.complete,
         })
     }
@@ -250,8 +291,10 @@ impl Planner {
     }
 }
 
-/// When a round is tried again that was broken off.
+/// When a round is tried again that was not complete; twice as long after each that is not either.
 const RETRY: Duration = Duration::from_mins(1);
+/// In how many rounds running Blip does not give a ticket, while it gives others, before they are complete without it.
+const ROUNDS_UNREAD: u32 = 3;
 
 /// The date of an instant that is `date` now; kept here as rounds are measured in both.
 pub(super) fn later(now: Now, by: jiff::SignedDuration) -> Instant {

@@ -15,6 +15,10 @@ use crate::domain::translate::items_of_thread;
 use crate::domain::{DedupKey, Event, NewEvent, Payload, TicketStatus, place};
 use crate::gateway::reconcile::find;
 
+mod answers;
+
+use answers::item_of;
+
 const BOT: &str = "suporte";
 
 pub(super) fn rules() -> Rules {
@@ -25,6 +29,7 @@ pub(super) fn rules() -> Rules {
         earlier: SignedDuration::from_hours(1),
         lookback: SignedDuration::from_hours(24),
         window: SignedDuration::from_hours(70),
+        errands_max: 50_000,
         automatic: true,
     }
 }
@@ -63,19 +68,36 @@ pub(super) struct Attendance {
 #[derive(Default)]
 pub(super) struct Log {
     states: BTreeMap<String, TicketState>,
-    keys: BTreeSet<DedupKey>,
+    /// What is recognised, and since when: for 72 hours.
+    keys: BTreeMap<DedupKey, Timestamp>,
     events: Vec<Event>,
     /// Tickets of which the webhook of their end told first: there, `ticket.closed` is all that tells of the ticket.
     ended_first: BTreeSet<String>,
 }
 
 impl Log {
+    /// From when the newest is that it has of a ticket.
+    fn newest(&self, ticket: &str) -> Option<Timestamp> {
+        self.events
+            .iter()
+            .filter(|event| event.ticket_id == ticket)
+            .filter_map(|event| event.event_time)
+            .max()
+    }
+
     fn append(&mut self, new: NewEvent, date: Timestamp) {
-        if new.dedup.is_some_and(|key| !self.keys.insert(key)) {
-            return;
+        if let Some(key) = new.dedup {
+            if self.recognises(key, date) {
+                return;
+            }
+            self.keys.insert(key, date);
         }
         let state = self.states.entry(new.ticket_id.clone().unwrap()).or_default();
         self.events.push(place(new, state, Uuid::nil(), date).0);
+    }
+
+    fn recognises(&self, key: DedupKey, now: Timestamp) -> bool {
+        self.keys.get(&key).is_some_and(|since| now.duration_since(*since) < SignedDuration::from_hours(72))
     }
 
     fn count(&self, ticket: &str, what: &str) -> usize {
@@ -147,10 +169,17 @@ impl Model {
         if let crate::domain::Fact::Ticket(ticket) = &event.fact {
             let lives = !ticket.status.is_terminal();
             self.planner.log_has(&ticket.id, lives, ticket.create_time);
+            self.heard(&ticket.id);
             let what = if lives { errand::What::Arrived } else { errand::What::Ended };
             let from = if lives { self.now.at } else { round::later(self.now, rules().grace) };
             let (ticket_id, created) = (ticket.id.clone(), ticket.create_time);
             self.planner.run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
+        }
+    }
+
+    fn heard(&mut self, ticket: &str) {
+        if let Some(newest) = self.log.newest(ticket) {
+            self.planner.log_has_from(ticket, newest);
         }
     }
 
@@ -164,6 +193,20 @@ impl Model {
         if told && !message.sent {
             let item = items_of_thread(&json!({"items": [item_of(&message)]})).remove(0);
             self.tell(&item.event(&Arc::from(BOT), &document).unwrap());
+            self.heard(&document.id);
+        }
+    }
+
+    /// The webhooks of a ticket and of all that the customer said in it arrive, late.
+    pub(super) fn tell_all(&mut self, n: usize) {
+        let Attendance { document, said } = &self.attendances[n];
+        let bot = Arc::from(BOT);
+        let items = said.iter().filter(|it| !it.sent).map(item_of).collect::<Vec<_>>();
+        let words = items_of_thread(&json!({"items": items})).into_iter();
+        let words = words.filter_map(|item| item.event(&bot, document)).collect::<Vec<_>>();
+        let document = find::told(&bot, document.clone());
+        for event in std::iter::once(document).chain(words) {
+            self.tell(&event);
         }
     }
 
@@ -179,11 +222,31 @@ impl Model {
         }
     }
 
+    /// Another agent attends.
+    pub(super) fn assign(&mut self, n: usize, told: bool) {
+        self.made += 1;
+        let (date, document) = (self.now.date, &mut self.attendances[n].document);
+        document.status = TicketStatus::Open;
+        document.blip_status = "Open".to_owned();
+        document.agent_identity = format!("a{}@blip.ai", self.made);
+        document.status_time = Some(date);
+        document.open_time.get_or_insert(date);
+        let document = document.clone();
+        if told {
+            self.tell(&find::told(&Arc::from(BOT), document));
+        }
+    }
+
     /// Something happens at Blip, and its webhook comes, or does not.
     pub(super) fn live(&mut self) {
         let told = !self.dice.one_in(3);
-        match self.dice.roll(8) {
+        match self.dice.roll(9) {
             0 => self.open(told),
+            8 => {
+                if let Some(n) = self.some_living() {
+                    self.assign(n, told);
+                }
+            }
             1 => {
                 if let Some(n) = self.some_living() {
                     self.end(n, told);
@@ -204,84 +267,6 @@ impl Model {
         (!living.is_empty()).then(|| living[self.dice.roll(living.len())])
     }
 
-    pub(super) fn answer(&mut self, ask: &Ask) -> Answer {
-        self.asked += 1;
-        if let Ask::Said { id, skip: 0 } = ask {
-            let sequence = self.log.states.get(id).map_or(0, |state| state.last_sequence);
-            self.asked_at.insert(id.clone(), sequence);
-        }
-        if self.troubled
-            && let Some(trouble) = self.trouble(ask)
-        {
-            return trouble;
-        }
-        match ask {
-            Ask::Living { skip, take } => {
-                let mut living: Vec<_> = self.documents(|ticket| !ticket.status.is_terminal());
-                if self.troubled && !living.is_empty() {
-                    let by = self.dice.roll(living.len());
-                    living.rotate_left(by);
-                }
-                let take = if self.troubled { (*take).min(3) } else { *take };
-                page(&living, *skip, take)
-            }
-            Ask::Closed { since, skip, take } => {
-                let ended = self.documents(|ticket| {
-                    ticket.status.is_terminal() && ticket.create_time.is_some_and(|made| made >= *since)
-                });
-                page(&ended, *skip, *take)
-            }
-            Ask::Ticket { id } => {
-                let found = self.attendances.iter().find(|it| it.document.id == *id);
-                let gone = || Answer::Refused { code: Some(67), description: "not found".to_owned() };
-                found.map_or_else(gone, |it| Answer::Ticket(Some(Box::new(it.document.clone()))))
-            }
-            Ask::Said { id, skip } => {
-                let Some(found) = self.attendances.iter().find(|it| it.document.id == *id) else {
-                    return Answer::Refused { code: Some(67), description: "not found".to_owned() };
-                };
-                let ticket = json!({"id": id, "direction": "received", "date": found.document.create_time.unwrap().to_string(),
-                    "type": "application/vnd.iris.ticket+json", "content": {"id": id}});
-                let mut thread = vec![ticket];
-                thread.extend(found.said.iter().map(item_of));
-                thread.reverse();
-                let items: Vec<_> = thread.into_iter().skip(*skip).take(ITEMS_MAX).collect();
-                let count = items.len();
-                Answer::Said { items: items_of_thread(&json!({"items": items})), count }
-            }
-        }
-    }
-
-    fn documents(&self, which: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
-        self.attendances.iter().map(|it| it.document.clone()).filter(|ticket| which(ticket)).collect()
-    }
-
-    /// A way to fail, now and then.
-    fn trouble(&mut self, ask: &Ask) -> Option<Answer> {
-        let refused = |code: Option<i64>, said: &str| Answer::Refused { code, description: said.to_owned() };
-        let way = self.dice.roll(10);
-        Some(match (way, ask) {
-            (0, _) => Answer::Failed { retry_after: Duration::from_secs(1), asked: self.dice.one_in(2) },
-            (1, _) => refused(Some(67), "The requested resource was not found"),
-            (2, _) => Answer::KeyRefused,
-            (3, Ask::Living { .. } | Ask::Closed { .. }) => {
-                Answer::Tickets { tickets: Vec::new(), count: 0, total: None }
-            }
-            (3, Ask::Said { .. }) => Answer::Said { items: Vec::new(), count: 0 },
-            (3, Ask::Ticket { .. }) => Answer::Ticket(None),
-            (4, Ask::Ticket { .. }) => {
-                let mut other = self.documents(|ticket| ticket.status.is_terminal());
-                Answer::Ticket(other.pop().map(Box::new))
-            }
-            (4, _) => refused(None, "The take parameter can not be greater than 100"),
-            (5, _) => refused(Some(61), "Unable to perform operation"),
-            (6, Ask::Ticket { id }) => {
-                Answer::Ticket(Some(Box::new(Ticket { id: id.clone(), ..Ticket::default() })))
-            }
-            _ => return None,
-        })
-    }
-
     /// What came back is taken in as the gateway does.
     pub(super) fn take_in(&mut self, ask: &Ask, answer: Answer) {
         let known = tickets_of(ask, &answer).into_iter();
@@ -289,8 +274,9 @@ impl Model {
         for finding in self.planner.came_back(self.now, ask, answer, &known) {
             match finding {
                 Finding::Ticket(ticket) => {
+                    let newest = self.planner.newest(&ticket.id, self.now);
                     let event = find::told(&Arc::from(BOT), *ticket);
-                    self.append(event);
+                    self.append(find::placed(event, Some(newest)));
                 }
                 Finding::Conversation(conversation) => self.conversation(&conversation),
             }
@@ -298,19 +284,30 @@ impl Model {
     }
 
     fn conversation(&mut self, conversation: &Conversation) {
-        let state = self.log.states.get(&conversation.ticket_id).cloned().unwrap_or_default();
-        let document = conversation.document.clone().filter(|_| !state.is_closed());
-        let moved = self.asked_at.get(&conversation.ticket_id) != Some(&state.last_sequence);
+        let id = conversation.ticket_id();
+        let state = self.log.states.get(id).cloned().unwrap_or_default();
+        let document = conversation.document().cloned().filter(|_| !state.is_closed());
+        let moved = self.asked_at.get(id) != Some(&state.last_sequence);
         let ticket = document.clone().or(state.ticket.clone()).unwrap();
         let bot = Arc::from(BOT);
-        let words = find::words_of(&bot, conversation, &ticket, &BTreeMap::new(), self.now, &rules());
+        let words = find::words_of(
+            &bot,
+            conversation,
+            &ticket,
+            (state.last_sequence > 0, &BTreeMap::new()),
+            self.now,
+            &rules(),
+        );
         let (whole, digest) = (words.is_whole(), words.digest);
-        let known: Vec<_> = words.said.iter().map(|said| self.log.keys.contains(&said.key)).collect();
-        for (event, _) in find::missing(&bot, document.as_ref(), (&state, moved), words, &known) {
+        let known: Vec<_> =
+            words.said.iter().map(|said| self.log.recognises(said.key, self.now.date)).collect();
+        let newest = self.planner.newest(id, self.now);
+        let as_known = find::Known { state: &state, moved, newest };
+        for (event, _) in find::missing(&bot, document.as_ref(), as_known, words, &known) {
             self.append(event);
         }
         if whole {
-            self.planner.stored(&conversation.ticket_id, digest);
+            self.planner.stored(id, digest);
         }
     }
 
@@ -326,6 +323,7 @@ impl Model {
             assert!(!ended || status.is_terminal(), "{} was closed and lives", event.ticket_id);
             let lives = !self.log.states[&event.ticket_id].is_closed();
             self.planner.log_has(&event.ticket_id, lives, really.document.create_time);
+            self.heard(&event.ticket_id);
         }
     }
 
@@ -381,6 +379,15 @@ impl Model {
         }
     }
 
+    /// Nothing is in the log twice.
+    pub(super) fn check_once(&self) {
+        let mut seen = BTreeSet::new();
+        for event in &self.log.events {
+            let fact = (&event.ticket_id, &event.blip_id, event.payload.type_name());
+            assert!(seen.insert(fact), "twice: {fact:?}");
+        }
+    }
+
     /// Everything there is at Blip is in the log, once.
     pub(super) fn check(&self) {
         for Attendance { document, said } in &self.attendances {
@@ -407,17 +414,4 @@ impl Model {
             }
         }
     }
-}
-
-fn item_of(message: &Message) -> serde_json::Value {
-    let (id, direction) = (&message.id, if message.sent { "sent" } else { "received" });
-    let id = if message.sent { format!("fwd:fwd:{id}") } else { id.clone() };
-    json!({"id": id, "direction": direction, "type": "text/plain", "content": "oi", "date": message.date.to_string()})
-}
-
-fn page(tickets: &[Ticket], skip: usize, take: usize) -> Answer {
-    let total = Some(tickets.len());
-    let tickets: Vec<_> = tickets.iter().skip(skip).take(take).cloned().collect();
-    let count = tickets.len();
-    Answer::Tickets { tickets, count, total }
 }
