@@ -112,6 +112,7 @@ impl Actor {
         } else if let Some(mut connected) = self.members.remove(&member) {
             connected.stopping = true;
             self.call_back(&connected);
+            self.machine.give_nothing(member);
             self.members.insert(member, connected);
             self.more = true;
         }

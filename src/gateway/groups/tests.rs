@@ -319,3 +319,37 @@ async fn who_does_not_read_hurts_nobody_else() {
     world.put(101..=110).await;
     assert!(delivery(&stuck).await.event.seq > Seq(100));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_settles_nothing_uses_up_nobodys_attempts() {
+    const EVENTS: u64 = 40;
+    let world = World::new(ExpiredPolicy::Fail).await;
+    let hangs = world.join().await;
+    let works = world.groups.join("crm", Join { held_max: 1, ..Join::default() }).await.unwrap();
+    world.put(1..=EVENTS).await;
+    let reads_on = async {
+        loop {
+            drop(delivery(&hangs).await);
+        }
+    };
+    let settles = async {
+        let mut attempts = BTreeMap::new();
+        while world.groups.group("crm").await.unwrap().group.floor < Seq(EVENTS) {
+            let next = delivery(&works).await;
+            attempts.insert(next.event.seq, next.attempt);
+            // It has more to do than it can, all the time.
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let states = world.groups.settle("crm", vec![(Some(next.id), Outcome::Ack)]).await.unwrap();
+            assert_eq!(states, [SettleState::Done]);
+        }
+        attempts
+    };
+    let attempts = tokio::select! {
+        () = reads_on => unreachable!("it reads on"),
+        attempts = settles => attempts,
+        () = tokio::time::sleep(Duration::from_hours(1)) => panic!("{:?}", world.groups.group("crm").await),
+    };
+    let view = world.groups.group("crm").await.unwrap();
+    assert_eq!((view.counts.parked, attempts.len()), (0, 40), "{attempts:?}");
+    assert!(attempts.values().all(|attempt| *attempt <= 2), "{attempts:?}");
+}
