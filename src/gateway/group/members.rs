@@ -172,9 +172,8 @@ mod tests {
             members.join(MemberId(id), 2, 1_000, false);
             members.set_room(MemberId(id), 9);
         }
-        let mut give = |members: &mut Members, seq, attempts| {
-            members.give(Seq(seq), 1, attempts).map(|(id, _)| id.0)
-        };
+        let give =
+            |members: &mut Members, seq, attempts| members.give(Seq(seq), 1, attempts).map(|(id, _)| id.0);
         members.lapse(MemberId(1));
         let given: Vec<_> = (1..=4).map(|seq| give(&mut members, seq, 0)).collect();
         assert_eq!(given, [Some(2), Some(2), Some(1), None], "one at a time, until it settles one");

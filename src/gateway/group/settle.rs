@@ -71,7 +71,9 @@ impl Group {
                 self.park(seq, reason, now);
                 continue;
             }
-            let Some((member, ends_with_it)) = self.members.give(seq, entry.weight, entry.attempts) else { break };
+            let Some((member, ends_with_it)) = self.members.give(seq, entry.weight, entry.attempts) else {
+                break;
+            };
             let until = later(now, self.rules.ack_deadline);
             self.token = self.token.saturating_add(1);
             entry.token = self.token;

@@ -101,7 +101,7 @@ impl Actor {
                 Ok(self.group.clone())
             }
             Updated::Changed(revision) => Err(GroupError::Changed { name, id: self.group.id, revision }),
-            Updated::Gone => Err(GroupError::NotFound(name)),
+            Updated::Gone => Err(self.gone()),
         }
     }
 
@@ -112,14 +112,21 @@ impl Actor {
             Updated::Changed(revision) => {
                 return Err(GroupError::Changed { name, id: self.group.id, revision });
             }
-            Updated::Gone => return Err(GroupError::NotFound(name)),
+            // It was deleted by a call that was not told so.
+            Updated::Gone => return Err(self.gone()),
         }
-        tracing::info!(group = &*self.name, "a consumer group was deleted");
-        self.deleted = true;
-        self.end_all(&GroupError::NotFound(name));
+        self.gone();
         for (results, states) in std::mem::take(&mut self.pending.results) {
             results.tell(states);
         }
         Ok(())
+    }
+
+    /// The group is gone: everybody hears so.
+    fn gone(&mut self) -> GroupError {
+        tracing::info!(group = &*self.name, "a consumer group was deleted");
+        let error = self.be_deleted();
+        self.end_all(&error);
+        error
     }
 }

@@ -2,6 +2,7 @@
 //! called back, so that an attempt which nobody saw does not count. Bounded by what the group asks before it puts in.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +78,33 @@ pub enum End {
     Failed(GroupError),
 }
 
+/// The group's side of an outbox, and its promise that an end comes: dropped without one, it says that the group broke down.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    outbox: Arc<Outbox>,
+    group: Arc<str>,
+}
+
+impl Inlet {
+    pub(super) fn new(outbox: Arc<Outbox>, group: &str) -> Self {
+        Self { outbox, group: group.into() }
+    }
+}
+
+impl Deref for Inlet {
+    type Target = Outbox;
+
+    fn deref(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.outbox.push(ToMember::End(End::Failed(GroupError::Broken(self.group.to_string()))));
+    }
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Outbox {
@@ -99,6 +127,8 @@ struct Queue {
     wanted: bool,
     /// What it had was not taken in all the time there was: it gets no more before it takes something.
     stalled: bool,
+    /// Its end was put in: nothing follows.
+    ended: bool,
 }
 
 impl Outbox {
@@ -122,6 +152,9 @@ impl Outbox {
 
     pub(super) fn push(&self, item: ToMember) {
         let mut queue = self.lock();
+        if queue.ended {
+            return;
+        }
         match &item {
             ToMember::Delivery(delivery) => {
                 queue.deliveries = queue.deliveries.saturating_add(1);
@@ -130,7 +163,8 @@ impl Outbox {
             ToMember::Report { .. } => queue.reports = queue.reports.saturating_add(1),
             // The newest will do for whoever does not read.
             ToMember::CaughtUp(_) => queue.items.retain(|known| !matches!(known, ToMember::CaughtUp(_))),
-            ToMember::Gap(_) | ToMember::GoingAway(_) | ToMember::End(_) => {}
+            ToMember::End(_) => queue.ended = true,
+            ToMember::Gap(_) | ToMember::GoingAway(_) => {}
         }
         queue.items.push_back(item);
         drop(queue);

@@ -1,7 +1,7 @@
 //! Groups over a log in memory that trims when told, and over a store that fails when told.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,8 @@ use crate::gateway::group::Outcome;
 use crate::store::AppendError;
 use crate::store::groups::{GroupChanges, GroupId, GroupState, Updated};
 use crate::store::memory::MemoryLog;
+
+mod ends;
 
 fn said(text: u64) -> Payload {
     let kind = ContentKind::Text(text.to_string());
@@ -45,14 +47,47 @@ pub(super) fn event(seq: u64) -> StoredEvent {
     StoredEvent { seq: Seq(seq), event, raw: Bytes::new() }
 }
 
-/// A store whose commits fail for as often as it is told.
+/// A store that fails, or takes its time, when told.
 #[derive(Debug)]
 struct Faulty {
     inner: Arc<MemoryLog>,
+    /// So many commits fail.
     failures: AtomicUsize,
+    /// Commits panic.
+    panics: AtomicBool,
+    /// What is done to a group itself is done, and told as failed.
+    hides: AtomicBool,
+    /// Who wants to change something waits for this.
+    gate: tokio::sync::Mutex<()>,
+    /// So many came to the gate.
+    came: AtomicUsize,
 }
 
 impl Faulty {
+    fn new(inner: Arc<MemoryLog>) -> Self {
+        Self {
+            inner,
+            failures: AtomicUsize::default(),
+            panics: AtomicBool::default(),
+            hides: AtomicBool::default(),
+            gate: tokio::sync::Mutex::default(),
+            came: AtomicUsize::default(),
+        }
+    }
+
+    async fn pass_the_gate(&self) {
+        self.came.fetch_add(1, Ordering::AcqRel);
+        drop(self.gate.lock().await);
+        assert!(!self.panics.load(Ordering::Acquire), "as the test wants it");
+    }
+
+    fn unless_hidden(&self, updated: Updated) -> Result<Updated, AppendError> {
+        if self.hides.swap(false, Ordering::AcqRel) {
+            return Err(AppendError::Unknown("as the test wants it".to_owned()));
+        }
+        Ok(updated)
+    }
+
     fn fails(&self) -> Result<(), AppendError> {
         let left = self.failures.load(Ordering::Acquire);
         if left == 0 {
@@ -80,11 +115,13 @@ impl GroupStore for Faulty {
         expected: Option<u64>,
         settings: GroupSettings,
     ) -> Result<Updated, AppendError> {
-        self.inner.update_group(id, expected, settings).await
+        self.pass_the_gate().await;
+        self.unless_hidden(self.inner.update_group(id, expected, settings).await?)
     }
 
     async fn delete_group(&self, id: GroupId, expected: Option<u64>) -> Result<Updated, AppendError> {
-        self.inner.delete_group(id, expected).await
+        self.pass_the_gate().await;
+        self.unless_hidden(self.inner.delete_group(id, expected).await?)
     }
 
     async fn sweep_groups(&self) -> Result<bool, AppendError> {
@@ -101,6 +138,7 @@ impl GroupStore for Faulty {
 
     /// Half of its failures come after the step was written.
     async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<(), AppendError> {
+        self.pass_the_gate().await;
         if self.failures.load(Ordering::Acquire).is_multiple_of(2) {
             self.inner.commit(id, changes.clone()).await?;
         }
@@ -134,7 +172,7 @@ impl World {
         let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
         let day = Duration::from_hours(24);
         let log = Arc::new(MemoryLog::new(day, day, clock.clone(), Arc::clone(&ids)));
-        let store = Arc::new(Faulty { inner: log.clone(), failures: AtomicUsize::new(0) });
+        let store = Arc::new(Faulty::new(log.clone()));
         let parts = GroupParts {
             log: log.clone(),
             store: store.clone(),
