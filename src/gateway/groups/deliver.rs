@@ -103,6 +103,14 @@ impl Actor {
         self.more = true;
     }
 
+    /// An event that was to be delivered again, or to be parked, is nowhere: the group goes on without it, and says so.
+    pub(super) fn lose(&mut self, seq: Seq) {
+        tracing::warn!(group = &*self.name, position = seq.0, "an event of a consumer group is gone");
+        self.machine.lose(seq);
+        self.pending.gaps.push(Lost { after: Seq(seq.0.saturating_sub(1)), to: seq });
+        self.more = true;
+    }
+
     /// The store could not be read.
     fn unreadable(&mut self, error: ReadError) {
         tracing::warn!(%error, group = &*self.name, "a consumer group cannot read the log");
