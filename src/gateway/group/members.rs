@@ -13,14 +13,14 @@ pub struct MemberId(pub u64);
 /// The members.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    members: BTreeMap<MemberId, Member>,
+    pub(super) members: BTreeMap<MemberId, Member>,
     turns: u64,
 }
 
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     held: BTreeSet<Seq>,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// The most it holds.
     held_max: usize,
     bytes_max: usize,
@@ -130,6 +130,20 @@ impl Members {
         }
     }
 
+    /// An event that a member was given weighs something else than was thought; `false` if that is more than it may hold, and
+    /// not all that it holds.
+    pub(super) fn weigh(&mut self, id: MemberId, before: usize, weight: usize) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return true };
+        member.bytes = member.bytes.saturating_sub(before).saturating_add(weight);
+        let fits = member.bytes <= member.bytes_max || member.bytes == weight;
+        if !fits && member.pulls {
+            // Nothing is given back of what ends with nobody.
+            member.bytes = member.bytes.saturating_sub(weight);
+            member.room = member.room.saturating_add(1);
+        }
+        fits
+    }
+
     /// Nobody holds anything any more.
     pub(super) fn clear(&mut self) {
         for member in self.members.values_mut() {
@@ -203,6 +217,9 @@ mod tests {
         members.give_back(MemberId(1), Seq(1), 500);
         assert!(members.give(Seq(2), 60, 0).is_some());
         assert!(members.give(Seq(3), 60, 0).is_none());
+        assert!(members.weigh(MemberId(1), 60, 30) && members.weigh(MemberId(1), 30, 500), "alone it may");
+        assert!(members.weigh(MemberId(1), 500, 60));
         assert!(members.give(Seq(3), 40, 0).is_some());
+        assert!(!members.weigh(MemberId(1), 40, 41));
     }
 }

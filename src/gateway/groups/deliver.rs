@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::bodies::Found;
 use super::outbox::{Delivery, End, Lost, ToMember};
 use super::{GroupError, READ_PAUSE};
 use crate::domain::Seq;
@@ -130,12 +131,19 @@ impl Actor {
         let wanted: BTreeSet<Seq> = leases.iter().map(|lease| lease.seq).collect();
         let place = (self.parts.store.as_ref(), self.group.id);
         match self.bodies.find(wanted, self.parts.log.as_ref(), place).await {
-            Ok(mut found) => {
+            Ok(Found { mut events, left }) => {
                 let mut gone = Vec::new();
                 for lease in leases {
-                    match found.remove(&lease.seq) {
-                        Some(event) => self.pending.leases.push((lease, event)),
-                        None => gone.push(lease),
+                    match events.remove(&lease.seq) {
+                        Some(event) if self.machine.weigh(lease.seq, lease.member, event.weight()) => {
+                            self.pending.leases.push((lease, event));
+                        }
+                        None if !left.contains(&lease.seq) => gone.push(lease),
+                        // More than its member may hold, or than is read at once: it is its turn again.
+                        Some(_) | None => {
+                            self.machine.unsent(lease.seq, lease.token);
+                            self.more = true;
+                        }
                     }
                 }
                 self.without_event(gone).await;

@@ -187,6 +187,11 @@ impl World {
     }
 
     async fn put(&self, texts: std::ops::RangeInclusive<u64>) {
+        self.put_large(texts, 0).await;
+    }
+
+    /// Each with a body of so many bytes.
+    async fn put_large(&self, texts: std::ops::RangeInclusive<u64>, bytes: usize) {
         for text in texts {
             let new = NewEvent {
                 bot: "suporte".into(),
@@ -199,7 +204,7 @@ impl World {
                 resolved_customer_identity: String::new(),
                 order_uncertain: false,
                 fact: Fact::Told(said(text)),
-                raw: Bytes::new(),
+                raw: Bytes::from(vec![b'x'; bytes]),
             };
             self.log.append(vec![new]).await.unwrap();
         }
@@ -395,4 +400,29 @@ async fn who_settles_nothing_uses_up_nobodys_attempts() {
     let view = world.groups.group("crm").await.unwrap();
     assert_eq!((view.counts.parked, attempts.len()), (0, 40), "{attempts:?}");
     assert!(attempts.values().all(|attempt| *attempt <= 2), "{attempts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_again_weighs_what_it_weighs() {
+    const EVENTS: u64 = 30;
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put_large(1..=EVENTS, 700 << 10).await;
+    for again in [false, true] {
+        let mut pulled_count = 0;
+        while pulled_count < EVENTS {
+            let pulled = world.pull().await.unwrap().deliveries;
+            let bytes: usize = pulled.iter().map(|delivery| delivery.event.weight()).sum();
+            assert!(!pulled.is_empty() && bytes <= PULL_BYTES_MAX, "{bytes} bytes, again: {again}");
+            pulled_count += u64::try_from(pulled.len()).unwrap();
+            let outcome = if again { Outcome::Ack } else { Outcome::Park { reason: "broken".to_owned() } };
+            let all = pulled.iter().map(|delivery| (Some(delivery.id), outcome.clone())).collect();
+            let states = world.groups.settle("crm", all).await.unwrap();
+            assert!(states.iter().all(|state| *state == SettleState::Done));
+        }
+        // The log does not have them any more; their copies are larger than is read at once.
+        world.trim();
+        let replayed = world.groups.replay("crm", ParkedEvents::All).await.unwrap();
+        assert_eq!(replayed, if again { 0 } else { 30 });
+    }
+    assert_eq!(world.groups.group("crm").await.unwrap().counts, Counts::default());
 }
