@@ -162,20 +162,26 @@ impl Actor {
         if gone.is_empty() {
             return;
         }
-        let mut from_log = false;
+        let mut from_log = Vec::new();
         for Lease { seq, token, .. } in gone {
             self.machine.unsent(seq, token);
             if self.machine.is_replayed(seq) {
-                self.machine.lose(seq);
+                self.lose(seq);
             } else {
-                from_log = true;
+                from_log.push(seq);
             }
         }
-        if !from_log {
-            return;
-        }
+        let Some(last) = from_log.last().copied() else { return };
         match self.parts.log.bounds().await {
-            Ok(bounds) => self.trimmed(bounds.trimmed),
+            Ok(bounds) => {
+                if from_log.first().is_some_and(|first| *first <= bounds.trimmed) {
+                    self.trimmed(bounds.trimmed);
+                }
+                // Retention has not come so far: there is nothing to wait for.
+                if last > bounds.trimmed {
+                    from_log.into_iter().filter(|seq| *seq > bounds.trimmed).for_each(|seq| self.lose(seq));
+                }
+            }
             Err(error) => self.unreadable(error),
         }
     }
@@ -184,8 +190,7 @@ impl Actor {
     pub(super) fn send(&mut self) {
         for lost in std::mem::take(&mut self.pending.gaps) {
             self.members.values().for_each(|member| member.outbox.push(ToMember::Gap(lost)));
-            let after = self.gap.map_or(lost.after, |before| before.after);
-            self.gap = Some(Lost { after, to: lost.to });
+            self.gap = Some(self.gap.map_or(lost, |before| before.and(lost)));
         }
         let group = self.group.id;
         for (lease, event) in std::mem::take(&mut self.pending.leases) {

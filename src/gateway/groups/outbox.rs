@@ -47,6 +47,13 @@ pub struct Lost {
     pub to: Seq,
 }
 
+impl Lost {
+    /// Both, and whatever lies between.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { after: self.after.min(other.after), to: self.to.max(other.to) }
+    }
+}
+
 /// Something for a member.
 #[derive(Debug)]
 pub enum ToMember {
@@ -61,7 +68,7 @@ pub enum ToMember {
     },
     /// Everything up to here was given to somebody.
     CaughtUp(Seq),
-    /// Events are lost to the group.
+    /// Events are lost to the group; the next one joins it, as long as it is not taken.
     Gap(Lost),
     /// The gateway stops; so long there is to settle.
     GoingAway(Duration),
@@ -164,7 +171,17 @@ impl Outbox {
             // The newest will do for whoever does not read.
             ToMember::CaughtUp(_) => queue.items.retain(|known| !matches!(known, ToMember::CaughtUp(_))),
             ToMember::End(_) => queue.ended = true,
-            ToMember::Gap(_) | ToMember::GoingAway(_) => {}
+            ToMember::Gap(lost) => {
+                let known = queue
+                    .items
+                    .iter_mut()
+                    .find_map(|known| if let ToMember::Gap(known) = known { Some(known) } else { None });
+                if let Some(known) = known {
+                    *known = known.and(*lost);
+                    return;
+                }
+            }
+            ToMember::GoingAway(_) => {}
         }
         queue.items.push_back(item);
         drop(queue);
@@ -301,7 +318,14 @@ mod tests {
         }
         outbox.push(delivery(3));
         assert_eq!(outbox.lock().items.len(), 2, "the newest word of it will do");
+        for at in 4..99 {
+            outbox.push(ToMember::Gap(Lost { after: Seq(at), to: Seq(at + 1) }));
+        }
+        outbox.push(ToMember::Gap(Lost { after: Seq(3), to: Seq(9) }));
+        assert_eq!(outbox.lock().items.len(), 3, "one gap tells them all");
         assert_eq!(outbox.call_all_back().len(), 1);
         assert!(matches!(outbox.take(), Some(ToMember::CaughtUp(Seq(8)))));
+        let whole = Lost { after: Seq(3), to: Seq(99) };
+        assert!(matches!(outbox.take(), Some(ToMember::Gap(lost)) if lost == whole));
     }
 }

@@ -426,3 +426,28 @@ async fn what_is_delivered_again_weighs_what_it_weighs() {
     }
     assert_eq!(world.groups.group("crm").await.unwrap().counts, Counts::default());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_out_of_a_log_that_does_not_have_it_is_lost_once() {
+    let world = World::new(ExpiredPolicy::Earliest).await;
+    world.put(1..=1).await;
+    let attempted = crate::store::groups::Attempted {
+        ticket: None,
+        attempts: 1,
+        token: 1,
+        lease_until: None,
+        retry_at: None,
+        failure: String::new(),
+    };
+    let attempts = [(Seq(9), Some(attempted))].into();
+    let changes = GroupChanges { token: 1, attempts, ..GroupChanges::default() };
+    let id = world.groups.group("crm").await.unwrap().group.id;
+    world.log.commit(id, changes).await.unwrap();
+    let parts = GroupParts { shutdown: Shutdown::new(), ..world.groups.parts.clone() };
+    let restarted = World { groups: Groups::start(parts, &mut Registry::default()), ..world };
+    let member = restarted.join().await;
+    assert_eq!(gap(&member).await, Lost { after: Seq(8), to: Seq(9) });
+    assert_eq!(delivery(&member).await.event.seq, Seq(1));
+    restarted.put(2..=2).await;
+    assert_eq!(delivery(&member).await.event.seq, Seq(2), "and it goes on");
+}

@@ -29,7 +29,7 @@ impl World {
 
     fn deleting(&self) -> tokio::task::JoinHandle<Result<(), GroupError>> {
         let groups = self.groups.clone();
-        tokio::spawn(async move { groups.delete("crm", None).await })
+        self.groups.parts.shutdown.spawn(async move { groups.delete("crm", None).await })
     }
 }
 
@@ -40,7 +40,8 @@ async fn who_comes_while_a_group_is_deleted_hears_so() {
     let world = World::new(ExpiredPolicy::Fail).await;
     let gate = world.store.gate.lock().await;
     let groups = world.groups.clone();
-    let updating = tokio::spawn(async move { groups.update("crm", None, GroupSettings::default()).await });
+    let updating = async move { groups.update("crm", None, GroupSettings::default()).await };
+    let updating = world.groups.parts.shutdown.spawn(updating);
     world.stands(0).await;
     let deleting = world.deleting();
     world.stands(1).await;
@@ -87,6 +88,21 @@ async fn a_group_that_broke_down_is_not_said_to_be_gone() {
         tokio::time::sleep(READ_PAUSE).await;
     };
     assert_eq!(pulled.deliveries.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_was_made_and_not_told_is_found() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    let settings = |max_attempts| GroupSettings { max_attempts, ..GroupSettings::default() };
+    world.store.hides.store(true, Ordering::Release);
+    assert!(matches!(world.groups.update("crm", Some(1), settings(7)).await, Err(GroupError::Store(_))));
+    let changed = world.groups.update("crm", Some(1), settings(8)).await;
+    assert!(matches!(changed, Err(GroupError::Changed { revision: 2, .. })), "{changed:?}");
+    // Whoever looks again finds what there is, and can go on from it.
+    let group = world.groups.group("crm").await.unwrap().group;
+    assert_eq!((group.revision, group.settings.max_attempts), (2, 7));
+    let changed = world.groups.update("crm", Some(2), settings(8)).await.unwrap().group;
+    assert_eq!((changed.revision, changed.settings.max_attempts), (3, 8));
 }
 
 #[tokio::test(start_paused = true)]
