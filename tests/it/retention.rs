@@ -67,20 +67,7 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
     let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
     assert!(trimmed.unwrap().parse::<u64>().unwrap() > 1_000, "{trimmed:?}");
 
-    let (asks, outgoing) = tokio::sync::mpsc::channel(1);
-    let start = pb::ConsumeStart { group: "crm".to_owned(), ..Default::default() };
-    asks.send(pb::ConsumeRequest { message: Some(Ask::Start(start)) }).await.unwrap();
-    let ended = match client.consume(ReceiverStream::new(outgoing)).await {
-        Err(status) => status,
-        Ok(stream) => {
-            let mut stream = stream.into_inner();
-            loop {
-                if let Err(status) = stream.message().await {
-                    break status;
-                }
-            }
-        }
-    };
+    let ended = ended_at_once(&mut client).await;
     let (reason, metadata) = reason_of(&ended);
     assert_eq!(reason, "CURSOR_EXPIRED", "{ended:?}");
     // Where it says that the log begins, it begins.
@@ -91,6 +78,24 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
     let pull = pb::PullRequest { group: "crm".to_owned(), max_events: 5, ..Default::default() };
     let pulled = client.pull(pull).await.unwrap().into_inner();
     assert!(!pulled.deliveries.is_empty() && pulled.gap.is_none(), "{pulled:?}");
+}
+
+/// How a member's stream ends that is not to last.
+async fn ended_at_once(client: &mut crate::crowd::Groups) -> tonic::Status {
+    let (asks, outgoing) = tokio::sync::mpsc::channel(1);
+    let start = pb::ConsumeStart { group: "crm".to_owned(), ..Default::default() };
+    asks.send(pb::ConsumeRequest { message: Some(Ask::Start(start)) }).await.unwrap();
+    match client.consume(ReceiverStream::new(outgoing)).await {
+        Err(status) => status,
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            loop {
+                if let Err(status) = stream.message().await {
+                    break status;
+                }
+            }
+        }
+    }
 }
 
 /// What the database and its log take.
