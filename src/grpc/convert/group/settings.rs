@@ -266,9 +266,9 @@ pub(in crate::grpc) fn position_of(start: GroupStart, field: &'static str) -> St
 mod tests {
     use super::*;
 
-    fn span(nanos: i64) -> Option<prost_types::Duration> {
+    fn span(nanos: i64) -> prost_types::Duration {
         let (seconds, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
-        Some(prost_types::Duration { seconds, nanos: i32::try_from(rest).unwrap() })
+        prost_types::Duration { seconds, nanos: i32::try_from(rest).unwrap() }
     }
 
     fn faults(group: pb::ConsumerGroup) -> Vec<String> {
@@ -294,12 +294,12 @@ mod tests {
         const HOUR: i64 = 3_600 * SECOND;
         type Set = fn(&mut pb::ConsumerGroup, i64);
         let times: [(&str, i64, Set); 3] = [
-            ("ack_deadline", SECOND, |group, nanos| group.ack_deadline = span(nanos)),
+            ("ack_deadline", SECOND, |group, nanos| group.ack_deadline = Some(span(nanos))),
             ("min_backoff", SECOND / 100, |group, nanos| {
-                (group.min_backoff, group.max_backoff) = (span(nanos), span(HOUR));
+                (group.min_backoff, group.max_backoff) = (Some(span(nanos)), Some(span(HOUR)));
             }),
             ("max_backoff", SECOND / 100, |group, nanos| {
-                (group.min_backoff, group.max_backoff) = (span(SECOND / 100), span(nanos));
+                (group.min_backoff, group.max_backoff) = (Some(span(SECOND / 100)), Some(span(nanos)));
             }),
         ];
         for (field, min, set) in times {
@@ -320,8 +320,8 @@ mod tests {
             assert_eq!(found.is_empty(), is_good, "{attempts}: {found:?}");
         }
         let turned = pb::ConsumerGroup {
-            min_backoff: span(2 * SECOND),
-            max_backoff: span(SECOND),
+            min_backoff: Some(span(2 * SECOND)),
+            max_backoff: Some(span(SECOND)),
             ..Default::default()
         };
         assert_eq!(faults(turned), ["consumer_group.max_backoff"]);
