@@ -203,14 +203,13 @@ impl World {
         for member in &self.members {
             self.group.set_room(*member, 2);
         }
-        let before: BTreeSet<Seq> = self.parked();
         for lease in self.group.lease(self.now, count) {
             let told = self.to_tell.entry(lease.seq).or_default();
             assert!(!told.acked, "what was settled never comes again: {lease:?}");
             told.attempts += 1;
             assert_eq!(lease.attempt, told.attempts, "{lease:?}");
             assert!(lease.attempt <= MAX_ATTEMPTS);
-            self.in_order(&lease, &before);
+            self.in_order(&lease);
             if !self.group.weigh(lease.seq, lease.member, WEIGHT) {
                 self.group.unsent(lease.seq, lease.token);
                 self.given_back(lease.seq);
@@ -225,7 +224,7 @@ impl World {
     }
 
     /// Nothing of a ticket is delivered before what came earlier is settled or parked.
-    fn in_order(&self, lease: &Lease, _parked: &BTreeSet<Seq>) {
+    fn in_order(&self, lease: &Lease) {
         let Some(ticket) = self.ticket(lease.seq) else { return };
         let parked = self.parked();
         for at in (self.begun.0 + 1)..lease.seq.0 {
