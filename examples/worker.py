@@ -56,6 +56,8 @@ class Worker:
         start.heartbeat_interval.seconds = self.heartbeat
         says = itertools.chain([pb.ConsumeRequest(start=start)], iter(said.get, None))
         self.leave = lambda: said.put(pb.ConsumeRequest(stop=pb.ConsumeStop()))
+        if self.stopping.is_set():
+            return  # told just before
         stream = rpc.ConsumerServiceStub(channel).Consume(says)
         threading.Thread(target=self.watch, args=(stream, heard, silence_max), daemon=True).start()
         pool = ThreadPoolExecutor(self.threads)

@@ -34,6 +34,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const EVENT_BYTES_MAX: usize = 32 << 20;
 /// Messages to the gateway that may wait to be sent.
 const ASKS_MAX: usize = 1_024;
+/// How long a gateway that cannot write is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Names batches that say how a command ended …
+const END: u64 = 0;
+/// … and those that say it still runs.
+const EXTENSION: u64 = 1;
 /// How often deadlines of what still runs are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -171,6 +177,10 @@ struct Work {
     /// By task: its delivery, and when its deadline is to be moved.
     leases: HashMap<Id, (String, Instant)>,
     lease: Duration,
+    /// What was said of a delivery, until it is answered.
+    said: HashMap<String, Outcome>,
+    /// What is to be said again, and when: the gateway could not write.
+    again: Vec<(Instant, String)>,
     /// The last look found nothing to do but what waits for parked events. One alone may come between two events.
     is_idle: bool,
     stopping: bool,
@@ -187,6 +197,8 @@ impl Consumer {
             running: JoinSet::new(),
             leases: HashMap::new(),
             lease: Duration::from_secs(30),
+            said: HashMap::new(),
+            again: Vec::new(),
             is_idle: false,
             stopping: false,
         };
@@ -217,6 +229,7 @@ impl Consumer {
                 Some(ended) = work.running.join_next_with_id() => work.settle(ended).await?,
                 _ = ticks.tick() => {
                     work.extend().await?;
+                    work.say_again().await?;
                     if self.args.stop && self.joined && !self.leaving && work.running.is_empty() {
                         self.leaving = work.is_over(&mut group, &self.args.group).await?;
                     }
@@ -259,13 +272,8 @@ impl Consumer {
                 work.leases.insert(task.id(), (id, Instant::now() + work.lease / 2));
             }
             Some(Told::Settled(report)) => {
-                for result in report.results.iter().filter(|result| result.state() != pb::SettleState::Done) {
-                    let state =
-                        result.state().as_str_name().trim_start_matches("SETTLE_STATE_").to_lowercase();
-                    say(&format!(
-                        "settling {} was {state}: the event may come again",
-                        printable(&result.delivery_id)
-                    ))?;
+                for result in report.results {
+                    work.answered(result, report.batch_id == EXTENSION)?;
                 }
             }
             Some(Told::Gap(gap)) => {
@@ -285,8 +293,9 @@ impl Work {
     }
 
     async fn tell(&self, delivery_id: String, outcome: Outcome) -> Result<(), Broken> {
+        let batch_id = if matches!(outcome, Outcome::Extend(_)) { EXTENSION } else { END };
         let settlement = pb::Settlement { delivery_id, outcome: Some(outcome) };
-        self.ask(Ask::Settle(pb::SettleBatch { batch_id: 0, settlements: vec![settlement] })).await
+        self.ask(Ask::Settle(pb::SettleBatch { batch_id, settlements: vec![settlement] })).await
     }
 
     /// A command has ended.
@@ -309,7 +318,53 @@ impl Work {
                 Outcome::Retry(pb::Retry { delay: None, reason })
             }
         };
+        self.said.insert(delivery_id.clone(), outcome.clone());
         self.tell(delivery_id, outcome).await
+    }
+
+    /// What a settlement did.
+    fn answered(&mut self, result: pb::SettleResult, is_extension: bool) -> Result<(), Broken> {
+        let state = result.state();
+        let (id, again_at) = (result.delivery_id, Instant::now() + AGAIN);
+        let what = match state {
+            pb::SettleState::TryAgain if is_extension => {
+                if let Some((_, due)) = self.leases.values_mut().find(|(known, _)| *known == id) {
+                    *due = again_at;
+                }
+                "it is said again"
+            }
+            pb::SettleState::TryAgain => {
+                self.again.push((again_at, id.clone()));
+                "it is said again"
+            }
+            pb::SettleState::Done
+            | pb::SettleState::AlreadyDone
+            | pb::SettleState::Stale
+            | pb::SettleState::UnknownDelivery
+            | pb::SettleState::Unspecified => {
+                if !is_extension {
+                    self.said.remove(&id);
+                }
+                "the event may come again"
+            }
+        };
+        if matches!(state, pb::SettleState::Done | pb::SettleState::AlreadyDone) {
+            return Ok(());
+        }
+        let state = state.as_str_name().trim_start_matches("SETTLE_STATE_").to_lowercase();
+        Ok(say(&format!("settling {} was {state}: {what}", printable(&id)))?)
+    }
+
+    /// Says again what the gateway could not write.
+    async fn say_again(&mut self) -> Result<(), Broken> {
+        let now = Instant::now();
+        let due: Vec<String> = self.again.extract_if(.., |(at, _)| *at <= now).map(|(_, id)| id).collect();
+        for id in due {
+            if let Some(outcome) = self.said.get(&id).cloned() {
+                self.tell(id, outcome).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves the deadlines of what still runs.

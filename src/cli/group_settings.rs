@@ -24,7 +24,12 @@ pub(super) struct Settings {
     #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_ACK_DEADLINE")]
     ack_deadline: Option<String>,
     /// How many times an event is delivered before it is parked.
-    #[arg(long, value_name = "N", env = "DESKGATE_GROUPS_MAX_ATTEMPTS")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "DESKGATE_GROUPS_MAX_ATTEMPTS",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
     max_attempts: Option<u32>,
     /// The wait after the first retry, such as 500ms; it doubles each time.
     #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_MIN_BACKOFF")]

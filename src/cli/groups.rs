@@ -310,7 +310,11 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
 async fn update(args: UpdateArgs) -> anyhow::Result<()> {
     let UpdateArgs { one: One { server, group, json }, settings, reset, etag } = args;
     let (settings, mut paths) = settings.to_pb()?;
-    paths.extend(reset.into_iter().map(|field| field.name().to_owned()));
+    let reset: Vec<_> = reset.into_iter().map(|field| field.name().to_owned()).collect();
+    if let Some(field) = reset.iter().find(|field| paths.contains(field)) {
+        bail!("{field} is given a value and reset: leave one out");
+    }
+    paths.extend(reset);
     if paths.is_empty() {
         bail!("nothing to change: give a setting, or --reset one");
     }

@@ -196,8 +196,12 @@ impl Group {
         }
         self.pass_to(Seq(seq.0.saturating_sub(1)));
         self.position = seq;
-        if let Some(entry) = self.entries.get_mut(&seq) {
-            entry.weight = weight;
+        if let Some(entry) = self.entries.get(&seq) {
+            if let State::Leased { member: Some(member), .. } = entry.state {
+                self.weigh(seq, member, weight);
+            } else {
+                self.set_weight(seq, weight);
+            }
             return;
         }
         if self.is_settled(seq) {
@@ -205,6 +209,19 @@ impl Group {
         }
         self.entries.insert(seq, Entry::new(ticket, weight));
         self.enlist(seq, ticket);
+    }
+
+    /// An event that was given to `member` turns out to weigh so much; `false` if the member may not hold that much beside
+    /// what it has: then it is [`unsent`](Self::unsent).
+    pub fn weigh(&mut self, seq: Seq, member: MemberId, weight: usize) -> bool {
+        let before = self.set_weight(seq, weight);
+        before.is_none_or(|before| before == weight || self.members.weigh(member, before, weight))
+    }
+
+    /// Answers what it was thought to weigh.
+    fn set_weight(&mut self, seq: Seq, weight: usize) -> Option<usize> {
+        let entry = self.entries.get_mut(&seq)?;
+        Some(std::mem::replace(&mut entry.weight, weight))
     }
 
     /// The next position of the log, with an event that is not wanted.

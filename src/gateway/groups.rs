@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -44,6 +44,7 @@ pub use view::{GroupView, MemberView};
 
 use actor::Actor;
 use input::{Input, Joining, Reply, Results};
+use outbox::Inlet;
 
 /// What may wait for a group's task; more waits with whoever brings it.
 const INPUTS_MAX: usize = 1_024;
@@ -89,6 +90,8 @@ struct Handle {
     inbox: mpsc::Sender<Input>,
     wake: Arc<Notify>,
     state: Arc<Mutex<GroupView>>,
+    /// Why its task has ended, if by its own decision.
+    over: Arc<OnceLock<GroupError>>,
 }
 
 /// Who wants to be a member.
@@ -168,30 +171,30 @@ impl Groups {
             members: Vec::new(),
             oldest: None,
         };
-        let state = Arc::new(Mutex::new(view.clone()));
         let handle = Handle {
             name: name.clone(),
             shutdown: self.parts.shutdown.clone(),
             inbox,
-            wake: Arc::clone(&wake),
-            state: Arc::clone(&state),
+            wake,
+            state: Arc::new(Mutex::new(view.clone())),
+            over: Arc::default(),
         };
         self.known().insert(name, handle.clone());
-        let actor = Actor::new(&self.parts, self.metrics.clone(), view, (inputs, wake, state));
+        let actor = Actor::new(&self.parts, self.metrics.clone(), view, inputs, &handle);
         let running = self.parts.shutdown.spawn(actor.run());
-        let (groups, name) = (self.clone(), handle.name.clone());
+        let (groups, broken) = (self.clone(), handle.clone());
         drop(self.parts.shutdown.spawn(async move {
             if running.await.is_err() {
-                groups.open_again(&name).await;
+                groups.open_again(&broken).await;
             }
         }));
         handle
     }
 
     /// A group's task broke down: what was committed is where it goes on from.
-    async fn open_again(&self, name: &str) {
+    async fn open_again(&self, broken: &Handle) {
         tracing::error!(
-            group = name,
+            group = broken.name,
             "a consumer group's task broke down; it begins again from what is on disk"
         );
         loop {
@@ -200,8 +203,9 @@ impl Groups {
                 () = self.parts.shutdown.soft().cancelled() => return,
             }
             if let Ok(found) = self.parts.store.groups().await {
-                if let Some(group) = found.into_iter().find(|group| group.name == name) {
-                    drop(self.open(group));
+                match found.into_iter().find(|group| group.name == broken.name) {
+                    Some(group) => drop(self.open(group)),
+                    None => self.forget(broken),
                 }
                 return;
             }
@@ -295,8 +299,11 @@ impl Groups {
     ) -> Result<GroupView, GroupError> {
         let settings = Box::new(settings);
         let handle = self.handle(name).await?;
-        let group = handle.ask(|reply| Input::Update { expected, settings, reply }).await?;
-        let mut view = GroupView { group, ..handle.view() };
+        let asked = handle.ask(|reply| Input::Update { expected, settings, reply }).await;
+        if let Err(GroupError::NotFound(_)) = &asked {
+            self.forget(&handle);
+        }
+        let mut view = GroupView { group: asked?, ..handle.view() };
         self.complete(&mut view).await?;
         Ok(view)
     }
@@ -306,8 +313,11 @@ impl Groups {
         let handle = self.handle(name).await?;
         let groups = self.clone();
         let deleting = self.parts.shutdown.spawn(async move {
-            handle.ask(|reply| Input::Delete { expected, reply }).await?;
-            groups.forget(&handle);
+            let deleted = handle.ask(|reply| Input::Delete { expected, reply }).await;
+            if matches!(deleted, Ok(()) | Err(GroupError::NotFound(_))) {
+                groups.forget(&handle);
+            }
+            deleted?;
             let swept = groups.clone();
             drop(groups.parts.shutdown.spawn(async move { swept.sweep().await }));
             Ok(())
@@ -384,7 +394,7 @@ impl Groups {
             client_name: client_name.into(),
             principal: principal.into(),
             held_max,
-            outbox,
+            outbox: Inlet::new(outbox, &handle.name),
         };
         handle.tell(Input::Join(joining)).await?;
         Ok(membership)
@@ -428,12 +438,12 @@ impl Handle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The task ends when its group is deleted, or the gateway stops.
+    /// Why the task has ended: its group is deleted, the gateway stops, or it broke down.
     fn gone(&self) -> GroupError {
-        if self.shutdown.is_draining() {
-            GroupError::Draining
-        } else {
-            GroupError::NotFound(self.name.clone())
+        match self.over.get() {
+            Some(error) => error.clone(),
+            None if self.shutdown.is_draining() => GroupError::Draining,
+            None => GroupError::Broken(self.name.clone()),
         }
     }
 

@@ -44,6 +44,8 @@ const OUTSTANDING: u32 = 100;
 const OUTSTANDING_MAX: u32 = 1_000;
 /// Deliveries of a pull, unless asked otherwise.
 const PULL: usize = 10;
+/// How often settings are read and written anew where others change them meanwhile.
+const UPDATE_TRIES: u32 = 16;
 /// The longest that a pull waits.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest name of a member.
@@ -300,6 +302,7 @@ impl ConsumerService for Consumers {
     ) -> Result<Response<pb::UpdateConsumerGroupResponse>, Status> {
         let updating = settings::updating(request.into_inner())?;
         // Without an etag, whoever comes between this reading and the writing is overwritten only where both meant to.
+        let mut tries = UPDATE_TRIES;
         loop {
             let view = self.group(&updating.name).await?;
             let settings = updating.over(view.group.settings)?;
@@ -311,7 +314,7 @@ impl ConsumerService for Consumers {
                     let consumer_group = Some(self.to_pb(&view));
                     return Ok(Response::new(pb::UpdateConsumerGroupResponse { consumer_group }));
                 }
-                Err(GroupError::Changed { .. }) if asked.is_none() => {}
+                Err(GroupError::Changed { .. }) if asked.is_none() && tries > 1 => tries -= 1,
                 Err(error) => return Err(self.failed(&error)),
             }
         }

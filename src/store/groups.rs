@@ -51,8 +51,9 @@ pub trait GroupStore: fmt::Debug + Send + Sync + 'static {
     /// All that is kept of a group, but for its settings and the bodies of its parked events; `None` if it is gone.
     async fn load_group(&self, id: GroupId) -> Result<Option<GroupState>, ReadError>;
 
-    /// Makes a step of a group durable, all of it or nothing. Changes nothing if the group is gone.
-    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<(), AppendError>;
+    /// Makes a step of a group durable, all of it or nothing. Changes nothing if the group is gone. Answers which events
+    /// are not on the parked list though they were to be: the log does not have them any more, and there is no copy.
+    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<BTreeSet<Seq>, AppendError>;
 
     /// A page of a group's parked events.
     async fn parked(&self, id: GroupId, wanted: ParkedWanted) -> Result<ParkedPage, ReadError>;
@@ -172,7 +173,7 @@ pub struct GroupChanges {
 /// What becomes of a parked event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParkChange {
-    /// It is on the list; its event is copied from the log where there is no copy yet.
+    /// It is on the list; its event is copied from the log where there is no copy yet. Without either it is not.
     Listed {
         /// Its ticket.
         ticket: Option<TicketKey>,

@@ -1,7 +1,7 @@
 //! What groups are promised by their store: names and revisions, steps that are committed whole and may be committed
 //! again, and parked events that outlive the log's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deskgate::domain::Seq;
 use deskgate::domain::filter::EventFilter;
@@ -126,10 +126,15 @@ fn listed(attempts: u32, reason: &str, store: &Subject) -> ParkChange {
     ParkChange::Listed { ticket, attempts, reason, time, replaying: false }
 }
 
-async fn park(store: &Subject, id: GroupId, changes: impl IntoIterator<Item = (u64, ParkChange)>) {
+/// Answers which events are not parked, as nothing is left of them.
+async fn park(
+    store: &Subject,
+    id: GroupId,
+    changes: impl IntoIterator<Item = (u64, ParkChange)>,
+) -> BTreeSet<Seq> {
     let parked = changes.into_iter().map(|(seq, change)| (Seq(seq), change)).collect();
     let changes = GroupChanges { floor: Seq(4), token: 9, parked, ..GroupChanges::default() };
-    store.groups().commit(id, changes).await.unwrap();
+    store.groups().commit(id, changes).await.unwrap()
 }
 
 async fn on_list(store: &Subject, id: GroupId, wanted: ParkedWanted) -> (Vec<(u64, u32, String)>, bool) {
@@ -144,7 +149,8 @@ pub(crate) async fn parked(store: &mut Subject) {
     }
     let group = made(store, "crm", 0).await;
     let events = store.all_after(Seq(0)).await;
-    park(store, group.id, [1, 2, 3].map(|seq| (seq, listed(3, "why", store)))).await;
+    let missing = park(store, group.id, [1, 2, 3].map(|seq| (seq, listed(3, "why", store)))).await;
+    assert_eq!(missing, BTreeSet::new());
     let one = |seq: u64| (seq, 3, "why".to_owned());
     store.hours_pass(30);
     store.enforce_retention().await;
@@ -172,10 +178,11 @@ pub(crate) async fn parked(store: &mut Subject) {
         assert!(store.groups().parked_seqs(group.id, ids).await.unwrap().is_empty());
         store.restart();
     }
-    park(store, group.id, [(1, listed(5, "again", store))]).await;
+    assert_eq!(park(store, group.id, [(1, listed(5, "again", store))]).await, BTreeSet::new());
     let (again, _) = on_list(store, group.id, wanted()).await;
     assert_eq!(again, [(1, 5, "again".to_owned()), one(3)], "from its copy, as the log has it no more");
-    park(store, group.id, [(4, listed(1, "gone", store))]).await;
+    let lost = [(3, listed(3, "why", store)), (4, listed(1, "gone", store))];
+    assert_eq!(park(store, group.id, lost).await, [Seq(4)].into(), "it is said which");
     assert_eq!(
         on_list(store, group.id, wanted()).await.0.len(),
         2,

@@ -2,7 +2,7 @@
 //! README's card.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -68,6 +68,11 @@ async fn a_group_from_its_making_to_its_end() {
     let stale = ["groups", "delete", "crm", "--etag", "nonsense"];
     assert!(!deskgate(&world, &stale).0, "another etag");
     assert!(!deskgate(&world, &["groups", "update", "crm"]).0, "nothing to change");
+    let (done, _, said) = deskgate(&world, &["groups", "update", "crm", "--max-attempts", "0"]);
+    assert!(!done && said.contains("1..=100"), "0 is no number of attempts: {said}");
+    let both = ["groups", "update", "crm", "--max-attempts", "5", "--reset", "max-attempts"];
+    let (done, _, said) = deskgate(&world, &both);
+    assert!(!done && said.contains("max_attempts"), "either one or the other: {said}");
 
     let asked = good(&world, &["groups", "seek", "crm", "latest", "--validate-only"]);
     assert_eq!(asked, "would move crm over 4 events\n");
@@ -145,6 +150,109 @@ async fn parked_events_are_replayed_and_a_run_can_end_by_itself() {
         ["message.customer"; 4]
     );
     assert!(!deskgate(&world, &["consume", "nobody", "--exec", "true"]).0);
+}
+
+/// What a run of `deskgate consume` is, as a terminal has it: the commands that it runs belong to it.
+fn consume(world: &World, exec: &str) -> Child {
+    use std::os::unix::process::CommandExt as _;
+    Command::new(env!("CARGO_BIN_EXE_deskgate"))
+        .args(["consume", "crm", "--exec", exec])
+        .env("DESKGATE_SERVER", world.gateway.address("grpc"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+/// Ctrl-C: everything in the foreground hears it.
+fn interrupt(child: &Child) {
+    let everything = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-INT", "--", &everything]).status().unwrap().success());
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(20));
+    let began = tokio::time::Instant::now();
+    while !is_so() {
+        looks.tick().await;
+        assert!(began.elapsed() < crate::support::PATIENCE, "not so: {what}");
+    }
+}
+
+fn is_settled(world: &World) -> bool {
+    let status = json(&good(world, &["groups", "show", "crm", "--json"]))["status"].clone();
+    status.get("eventsBehind").is_none_or(|behind| behind == "0")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_lets_what_runs_end_and_a_second_one_ends_it() {
+    let world = World::start().await;
+    let path = |name: &str| world.folder.path().join(name);
+    good(&world, &["groups", "create", "crm", "--from", "earliest"]);
+    assert_eq!(world.post(message("t1", "m1", "Olá")).await, 200);
+    let script = format!(
+        "cd {}; touch begun; while ! test -e go; do sleep 0.02; done; echo $DESKGATE_ATTEMPT >> out",
+        world.folder.path().display()
+    );
+    let mut child = consume(&world, &script);
+    until("it runs", || path("begun").exists()).await;
+    interrupt(&child);
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(said.any(|line| line.unwrap().contains("waiting for 1 that run")), "nothing is waited for");
+    fs::write(path("go"), "").unwrap();
+    let rest: Vec<_> = said.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(fs::read_to_string(path("out")).unwrap(), "1\n", "{rest:?}");
+    assert!(is_settled(&world), "{rest:?}");
+
+    assert_eq!(world.post(message("t1", "m2", "Olá")).await, 200);
+    let script =
+        format!("cd {}; sleep 1000 & echo $! > id; mv id sleeper; wait", world.folder.path().display());
+    let mut child = consume(&world, &script);
+    until("it sleeps", || path("sleeper").exists()).await;
+    interrupt(&child);
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(said.any(|line| line.unwrap().contains("waiting for 1 that run")), "nothing is waited for");
+    interrupt(&child);
+    assert!(child.wait().unwrap().success());
+    let sleeper = fs::read_to_string(path("sleeper")).unwrap();
+    let state = || fs::read_to_string(format!("/proc/{}/stat", sleeper.trim())).unwrap_or_default();
+    until("what it began is gone, too", || state().is_empty() || state().contains(") Z ")).await;
+    assert!(!is_settled(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_while_the_store_cannot_write_is_not_done_again() {
+    let world = World::start().await;
+    let path = |name: &str| world.folder.path().join(name);
+    good(&world, &["groups", "create", "crm", "--from", "earliest", "--ack-deadline", "20s"]);
+    for ticket in ["t1", "t2"] {
+        assert_eq!(world.post(message(ticket, ticket, "Olá")).await, 200);
+    }
+    let script = format!(
+        "cd {}; t=$DESKGATE_TICKET_ID; touch begun-$t; while ! test -e go-$t; do sleep 0.02; done; \
+         echo $t $DESKGATE_ATTEMPT >> out",
+        world.folder.path().display()
+    );
+    let mut child = consume(&world, &script);
+    until("both run", || path("begun-t1").exists() && path("begun-t2").exists()).await;
+    let locked = rusqlite::Connection::open(path("deskgate.db")).unwrap();
+    locked.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    locked.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    // The first is on its way to the disk, the second is refused.
+    for ticket in ["go-t1", "go-t2"] {
+        fs::write(path(ticket), "").unwrap();
+        assert!(said.any(|line| line.unwrap().contains("try_again")), "it hears that it is not on disk");
+    }
+    locked.execute_batch("ROLLBACK").unwrap();
+    until("both are settled", || is_settled(&world)).await;
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let rest: Vec<_> = said.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(fs::read_to_string(path("out")).unwrap(), "t1 1\nt2 1\n", "{rest:?}");
 }
 
 /// The README's lines that take work from a group and settle it, as they stand there.

@@ -581,4 +581,22 @@ async fn a_filter_and_its_change_decide_what_comes() {
     let empty = world.consumers().await.pull(empty).await.unwrap().into_inner();
     assert!(empty.deliveries.is_empty() && empty.caught_up);
     assert_eq!(world.status("crm").await.events_behind, 0);
+
+    // Of what waits, another filter wants something else.
+    world.messages("t", 1..2).await;
+    assert_eq!(world.post(crate::support::ticket("t", "Open")).await, 200);
+    let types = vec!["ticket.*".to_owned()];
+    let changed = pb::ConsumerGroup {
+        group: "crm".to_owned(),
+        filter: Some(pb::EventFilter { types, ..Default::default() }),
+        ..Default::default()
+    };
+    let request = pb::UpdateConsumerGroupRequest { consumer_group: Some(changed), update_mask: None };
+    world.consumers().await.update_consumer_group(request).await.unwrap();
+    let pulled = world.pull("crm", 5).await;
+    let types: Vec<_> =
+        pulled.deliveries.iter().map(|delivery| delivery.event.clone().unwrap().r#type).collect();
+    assert_eq!(types, ["ticket.assigned"]);
+    assert_eq!(world.settle("crm", &pulled.deliveries[0].delivery_id, ack()).await, pb::SettleState::Done);
+    world.until("crm", |status| status.events_behind == 0).await;
 }

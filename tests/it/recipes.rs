@@ -54,7 +54,7 @@ async fn until(database: &Path, count: usize) {
 /// Each message once, each ticket's in order.
 fn once_and_in_order(database: &Path, tickets: usize, each: i64) {
     let effects = effects(database);
-    assert_eq!(i64::try_from(effects.len() / tickets).unwrap(), each);
+    assert_eq!(i64::try_from(effects.len()).unwrap(), i64::try_from(tickets).unwrap() * each);
     for ticket in 0..tickets {
         let name = format!("ticket-{ticket}");
         let numbers: Vec<_> =

@@ -1,8 +1,10 @@
-//! One run of the command for one event. Dropped, it is killed.
+//! One run of the command for one event, in a process group of its own: an interrupt of the terminal is deskgate's to
+//! answer, not the command's. Dropped, all of the group is killed.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -26,7 +28,7 @@ impl Exec {
     /// `line` by `sh -c`, with `input` on its stdin.
     pub(super) fn new(line: &str, input: String, delivery: &pb::Delivery, event: &pb::Event) -> Self {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(line).stdin(Stdio::piped()).kill_on_drop(true);
+        command.arg("-c").arg(line).stdin(Stdio::piped()).process_group(0).kill_on_drop(true);
         command
             .env("DESKGATE_EVENT_ID", &event.event_id)
             .env("DESKGATE_EVENT_TYPE", &event.r#type)
@@ -46,6 +48,7 @@ impl Exec {
             Ok(child) => child,
             Err(error) => return End::Failed(format!("it cannot be run: {error}")),
         };
+        let mut family = Family(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
@@ -53,6 +56,7 @@ impl Exec {
             }
         };
         let ((), ended) = tokio::join!(feed, child.wait());
+        family.0 = None; // what it left behind on purpose may stay
         match ended {
             Ok(status) if status.success() => End::Good,
             Ok(status) => End::Failed(match (status.code(), status.signal()) {
@@ -61,6 +65,17 @@ impl Exec {
                 (None, None) => "it failed".to_owned(),
             }),
             Err(error) => End::Failed(format!("its end is not known: {error}")),
+        }
+    }
+}
+
+/// A command and what it began; killed when it is dropped.
+struct Family(Option<Pid>);
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, Signal::KILL); // it may have ended just now
         }
     }
 }

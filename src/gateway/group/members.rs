@@ -1,4 +1,6 @@
-//! Who shares the work, and whose turn it is: least in hand first, then whoever had none for longest.
+//! Who shares the work, and whose turn it is: least in hand first, then whoever had none for longest; and last whoever let
+//! a lease expire and has settled nothing since. Holding nothing, it would be first, and use up the attempts of events
+//! that others would settle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +13,14 @@ pub struct MemberId(pub u64);
 /// The members.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    members: BTreeMap<MemberId, Member>,
+    pub(super) members: BTreeMap<MemberId, Member>,
     turns: u64,
 }
 
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     held: BTreeSet<Seq>,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// The most it holds.
     held_max: usize,
     bytes_max: usize,
@@ -28,13 +30,52 @@ struct Member {
     turn: u64,
     /// Its leases do not end with it.
     pulls: bool,
+    /// The last that was heard of a lease of its own is that its time was over.
+    lapsed: bool,
+}
+
+impl Member {
+    /// Whether it can be trusted with an event: it takes what it is given, and settles it in time.
+    fn is_sound(&self) -> bool {
+        let takes = self.room > 0 || !self.held.is_empty();
+        !self.lapsed && self.held_max > 0 && takes
+    }
 }
 
 impl Members {
     pub(super) fn join(&mut self, id: MemberId, held_max: usize, bytes_max: usize, pulls: bool) {
-        let member =
-            Member { held: BTreeSet::new(), bytes: 0, held_max, bytes_max, room: 0, turn: self.turns, pulls };
+        let member = Member {
+            held: BTreeSet::new(),
+            bytes: 0,
+            held_max,
+            bytes_max,
+            room: 0,
+            turn: self.turns,
+            pulls,
+            lapsed: false,
+        };
         self.members.insert(id, member);
+    }
+
+    /// A member gets nothing more.
+    pub(super) fn give_nothing(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.held_max = 0;
+        }
+    }
+
+    /// The time of a member's lease was over.
+    pub(super) fn lapse(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.lapsed = true;
+        }
+    }
+
+    /// A member settled an event in time.
+    pub(super) fn prove(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.lapsed = false;
+        }
     }
 
     pub(super) fn set_room(&mut self, id: MemberId, room: usize) {
@@ -58,14 +99,19 @@ impl Members {
         self.members.get(&id).map(|member| member.held.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Gives an event to whoever is next and can take it; answers who, and whether the lease ends with them.
-    pub(super) fn give(&mut self, seq: Seq, weight: usize) -> Option<(MemberId, bool)> {
+    /// Gives an event of so many attempts to whoever is next and can take it; answers who, and whether the lease ends
+    /// with them.
+    pub(super) fn give(&mut self, seq: Seq, weight: usize, attempts: u32) -> Option<(MemberId, bool)> {
+        let any_sound = self.members.values().any(Member::is_sound);
         let can_take = |member: &Member| {
             let fits = member.bytes.saturating_add(weight) <= member.bytes_max || member.bytes == 0;
-            member.room > 0 && member.held.len() < member.held_max && fits
+            // While others settle in time, it is tried with one at a time, and costs no event more than one attempt.
+            let is_worth_it = !(member.lapsed && any_sound) || (attempts == 0 && member.held.is_empty());
+            member.room > 0 && member.held.len() < member.held_max && fits && is_worth_it
         };
         let next = self.members.iter_mut().filter(|(_, member)| can_take(member));
-        let (id, member) = next.min_by_key(|(id, member)| (member.held.len(), member.turn, **id))?;
+        let (id, member) =
+            next.min_by_key(|(id, member)| (member.lapsed, member.held.len(), member.turn, **id))?;
         self.turns = self.turns.saturating_add(1);
         member.turn = self.turns;
         member.room = member.room.saturating_sub(1);
@@ -82,6 +128,20 @@ impl Members {
         {
             member.bytes = member.bytes.saturating_sub(weight);
         }
+    }
+
+    /// An event that a member was given weighs something else than was thought; `false` if that is more than it may hold, and
+    /// not all that it holds.
+    pub(super) fn weigh(&mut self, id: MemberId, before: usize, weight: usize) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return true };
+        member.bytes = member.bytes.saturating_sub(before).saturating_add(weight);
+        let fits = member.bytes <= member.bytes_max || member.bytes == weight;
+        if !fits && member.pulls {
+            // Nothing is given back of what ends with nobody.
+            member.bytes = member.bytes.saturating_sub(weight);
+            member.room = member.room.saturating_add(1);
+        }
+        fits
     }
 
     /// Nobody holds anything any more.
@@ -109,14 +169,42 @@ mod tests {
             members.join(MemberId(id), 3, 1_000, false);
             members.set_room(MemberId(id), 9);
         }
-        let given: Vec<_> = (1..=10).map(|seq| members.give(Seq(seq), 1).map(|(id, _)| id.0)).collect();
+        let given: Vec<_> = (1..=10).map(|seq| members.give(Seq(seq), 1, 0).map(|(id, _)| id.0)).collect();
         let in_turn = [1, 2, 3, 1, 2, 3, 1, 2, 3].map(Some);
         assert_eq!((&given[..9], given[9]), (&in_turn[..], None), "each holds three");
         members.give_back(MemberId(3), Seq(3), 1);
         members.give_back(MemberId(3), Seq(6), 1);
         members.give_back(MemberId(1), Seq(1), 1);
-        let given: Vec<_> = (11..=14).map(|seq| members.give(Seq(seq), 1).map(|(id, _)| id.0)).collect();
+        let given: Vec<_> = (11..=14).map(|seq| members.give(Seq(seq), 1, 0).map(|(id, _)| id.0)).collect();
         assert_eq!(given, [Some(3), Some(1), Some(3), None]);
+    }
+
+    #[test]
+    fn who_let_leases_expire_comes_last_and_burns_no_second_attempt() {
+        let mut members = Members::default();
+        for id in 1..=2 {
+            members.join(MemberId(id), 2, 1_000, false);
+            members.set_room(MemberId(id), 9);
+        }
+        let give =
+            |members: &mut Members, seq, attempts| members.give(Seq(seq), 1, attempts).map(|(id, _)| id.0);
+        members.lapse(MemberId(1));
+        let given: Vec<_> = (1..=4).map(|seq| give(&mut members, seq, 0)).collect();
+        assert_eq!(given, [Some(2), Some(2), Some(1), None], "one at a time, until it settles one");
+        members.give_back(MemberId(1), Seq(3), 1);
+        assert_eq!(give(&mut members, 3, 1), None, "somebody else has it again");
+        assert_eq!(give(&mut members, 4, 0), Some(1));
+        members.prove(MemberId(1));
+        assert_eq!(give(&mut members, 3, 1), Some(1), "it settles again");
+        // With nobody better, it gets everything as before.
+        members.give_back(MemberId(1), Seq(4), 1);
+        members.lapse(MemberId(1));
+        members.give_nothing(MemberId(2));
+        for seq in 1..=2 {
+            members.give_back(MemberId(2), Seq(seq), 1);
+        }
+        assert_eq!(give(&mut members, 4, 9), Some(1));
+        assert_eq!(give(&mut members, 5, 0), None, "it holds as much as it may");
     }
 
     #[test]
@@ -124,11 +212,14 @@ mod tests {
         let mut members = Members::default();
         members.join(MemberId(1), 9, 100, false);
         members.set_room(MemberId(1), 9);
-        assert!(members.give(Seq(1), 500).is_some());
-        assert!(members.give(Seq(2), 1).is_none());
+        assert!(members.give(Seq(1), 500, 0).is_some());
+        assert!(members.give(Seq(2), 1, 0).is_none());
         members.give_back(MemberId(1), Seq(1), 500);
-        assert!(members.give(Seq(2), 60).is_some());
-        assert!(members.give(Seq(3), 60).is_none());
-        assert!(members.give(Seq(3), 40).is_some());
+        assert!(members.give(Seq(2), 60, 0).is_some());
+        assert!(members.give(Seq(3), 60, 0).is_none());
+        assert!(members.weigh(MemberId(1), 60, 30) && members.weigh(MemberId(1), 30, 500), "alone it may");
+        assert!(members.weigh(MemberId(1), 500, 60));
+        assert!(members.give(Seq(3), 40, 0).is_some());
+        assert!(!members.weigh(MemberId(1), 40, 41));
     }
 }

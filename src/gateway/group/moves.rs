@@ -141,8 +141,11 @@ impl Group {
         lost.len()
     }
 
-    /// An event that was to be delivered again is nowhere to be found.
+    /// An event that was to be delivered again, or to be parked, is nowhere to be found.
     pub fn lose(&mut self, seq: Seq) {
+        if self.discard(&Which::These([seq].into())) > 0 {
+            return;
+        }
         let Some(entry) = self.forget(seq) else { return };
         if entry.replayed {
             self.dirty.gone(seq);

@@ -71,7 +71,9 @@ impl Group {
                 self.park(seq, reason, now);
                 continue;
             }
-            let Some((member, ends_with_it)) = self.members.give(seq, entry.weight) else { break };
+            let Some((member, ends_with_it)) = self.members.give(seq, entry.weight, entry.attempts) else {
+                break;
+            };
             let until = later(now, self.rules.ack_deadline);
             self.token = self.token.saturating_add(1);
             entry.token = self.token;
@@ -109,6 +111,14 @@ impl Group {
         entry.is_some_and(|entry| entry.token == token && matches!(entry.state, State::Leased { .. }))
     }
 
+    /// Who holds an event on a stream.
+    fn holder(&self, seq: Seq) -> Option<MemberId> {
+        match self.entries.get(&seq)?.state {
+            State::Leased { member, .. } => member,
+            State::Queued | State::Ready | State::Waiting { .. } => None,
+        }
+    }
+
     /// A member settles a delivery; `random`, of all values alike, spreads what failed together.
     pub fn settle(
         &mut self,
@@ -119,6 +129,9 @@ impl Group {
     ) -> Settled {
         if !self.is_out(seq, token) {
             return self.not_out(seq, token);
+        }
+        if let Some(member) = self.holder(seq) {
+            self.members.prove(member);
         }
         if let Outcome::Extend(by) = outcome {
             self.extend(seq, later(now, by));
@@ -256,6 +269,9 @@ impl Group {
     /// A lease's time is over, and the attempt counts.
     pub fn expire(&mut self, seq: Seq, token: u64, now: Timestamp) {
         if self.is_out(seq, token) {
+            if let Some(member) = self.holder(seq) {
+                self.members.lapse(member);
+            }
             self.failed(seq, "the ack deadline passed", now);
         }
     }
@@ -310,6 +326,11 @@ impl Group {
     /// leases do not end with it.
     pub fn join(&mut self, member: MemberId, held_max: usize, bytes_max: usize, pulls: bool) {
         self.members.join(member, held_max, bytes_max, pulls);
+    }
+
+    /// A member gets nothing more, and may settle what it has.
+    pub fn give_nothing(&mut self, member: MemberId) {
+        self.members.give_nothing(member);
     }
 
     /// How many more events a member can take now.

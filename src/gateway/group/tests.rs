@@ -22,6 +22,8 @@ pub(super) fn put<T>(into: &mut BTreeMap<Seq, T>, changes: BTreeMap<Seq, Option<
 }
 
 const MAX_ATTEMPTS: u32 = 3;
+/// Of every event.
+const WEIGHT: usize = 100;
 
 fn rules(blocks: bool) -> Rules {
     Rules {
@@ -143,6 +145,8 @@ struct World {
     now: Timestamp,
     log: Vec<What>,
     members: Vec<MemberId>,
+    /// Of these, those that pull.
+    pulling: BTreeSet<MemberId>,
     next_member: u64,
     /// Leases and results that wait for the commit.
     leased: Vec<Lease>,
@@ -167,6 +171,7 @@ impl World {
             now,
             log: Vec::new(),
             members: Vec::new(),
+            pulling: BTreeSet::new(),
             next_member: 0,
             leased: Vec::new(),
             answers: Vec::new(),
@@ -189,7 +194,7 @@ impl World {
             match self.log.get(usize::try_from(at).unwrap() - 1) {
                 None => return,
                 Some(What::Unwanted) => self.group.skip(Seq(at)),
-                Some(what) => self.group.offer(Seq(at), what.ticket(), 100),
+                Some(what) => self.group.offer(Seq(at), what.ticket(), WEIGHT),
             }
         }
     }
@@ -198,14 +203,18 @@ impl World {
         for member in &self.members {
             self.group.set_room(*member, 2);
         }
-        let before: BTreeSet<Seq> = self.parked();
         for lease in self.group.lease(self.now, count) {
             let told = self.to_tell.entry(lease.seq).or_default();
             assert!(!told.acked, "what was settled never comes again: {lease:?}");
             told.attempts += 1;
             assert_eq!(lease.attempt, told.attempts, "{lease:?}");
             assert!(lease.attempt <= MAX_ATTEMPTS);
-            self.in_order(&lease, &before);
+            self.in_order(&lease);
+            if !self.group.weigh(lease.seq, lease.member, WEIGHT) {
+                self.group.unsent(lease.seq, lease.token);
+                self.given_back(lease.seq);
+                continue;
+            }
             self.leased.push(lease);
         }
     }
@@ -215,7 +224,7 @@ impl World {
     }
 
     /// Nothing of a ticket is delivered before what came earlier is settled or parked.
-    fn in_order(&self, lease: &Lease, _parked: &BTreeSet<Seq>) {
+    fn in_order(&self, lease: &Lease) {
         let Some(ticket) = self.ticket(lease.seq) else { return };
         let parked = self.parked();
         for at in (self.begun.0 + 1)..lease.seq.0 {
@@ -383,6 +392,10 @@ impl World {
             (leased.count(), waiting.count(), ready.count())
         );
         assert_eq!(self.group.due.len(), counts.in_flight + counts.retrying);
+        for (id, member) in self.group.members.members.iter().filter(|(id, _)| !self.pulling.contains(id)) {
+            let held = self.group.members_hold(*id);
+            assert_eq!(member.bytes, held.len() * WEIGHT, "{held:?}");
+        }
         if self.group.position().0 == u64::try_from(self.log.len()).unwrap() {
             assert!(
                 self.group.settled_ranges() <= counts.remembered + 1,
@@ -401,6 +414,9 @@ impl World {
                 self.next_member += 1;
                 let member = MemberId(self.next_member);
                 self.group.join(member, *held_max, 1_000, *pulls);
+                if *pulls {
+                    self.pulling.insert(member);
+                }
                 self.members.push(member);
             }
             Step::Leave { member, planned } => self.leave(*member, *planned),

@@ -2,7 +2,7 @@
 //! step is committed, and only then is anything sent.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,11 +15,11 @@ use super::input::Input;
 use super::members::{Connected, Pulling};
 use super::outbox::{End, Lost, ToMember};
 use super::steady::Steady;
-use super::{GroupError, GroupMetrics, GroupParts, GroupView, INPUTS_MAX, MemberView, READ_PAUSE};
+use super::{GroupError, GroupMetrics, GroupParts, GroupView, Handle, INPUTS_MAX, MemberView, READ_PAUSE};
 use crate::domain::Seq;
 use crate::domain::filter::Filter;
 use crate::gateway::group::{Group as Machine, MemberId, Rules};
-use crate::store::{AppendError, ReadError};
+use crate::store::ReadError;
 
 /// How often a group looks after what need not be at once: a floor that was moved by events nobody wants, and how old
 /// its oldest unsettled event is.
@@ -61,24 +61,12 @@ pub(super) struct Actor {
     pub(super) paused: Option<Instant>,
     /// There is more to do at once.
     pub(super) more: bool,
-    /// The group was deleted.
-    pub(super) deleted: bool,
+    /// Why the task ends: the group was deleted.
+    over: Arc<OnceLock<GroupError>>,
     look_after: Instant,
     oldest: Option<(Seq, Timestamp)>,
     oldest_due: Instant,
     blocked: (Instant, usize),
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        // It broke down: members are not to wait for what never comes.
-        if std::thread::panicking() {
-            let broken = AppendError::Unavailable("the consumer group's task broke down".to_owned());
-            for member in self.members.values() {
-                member.outbox.push(ToMember::End(End::Failed(GroupError::Store(broken.clone()))));
-            }
-        }
-    }
 }
 
 impl Actor {
@@ -86,7 +74,8 @@ impl Actor {
         parts: &GroupParts,
         metrics: GroupMetrics,
         view: GroupView,
-        (inbox, wake, state): (mpsc::Receiver<Input>, Arc<Notify>, Arc<Mutex<GroupView>>),
+        inbox: mpsc::Receiver<Input>,
+        handle: &Handle,
     ) -> Self {
         let steady = Steady::new(parts.clock.as_ref());
         let group = view.group;
@@ -104,8 +93,8 @@ impl Actor {
             group,
             steady,
             inbox,
-            wake,
-            state,
+            wake: Arc::clone(&handle.wake),
+            state: Arc::clone(&handle.state),
             members: BTreeMap::new(),
             pulls: BTreeMap::new(),
             bodies: Bodies::default(),
@@ -117,7 +106,7 @@ impl Actor {
             draining: None,
             paused: None,
             more: false,
-            deleted: false,
+            over: Arc::clone(&handle.over),
             look_after: now,
             oldest: None,
             oldest_due: now,
@@ -127,9 +116,13 @@ impl Actor {
 
     /// Runs until the group is deleted or the gateway stops.
     pub(super) async fn run(mut self) {
-        if !self.restore().await {
-            return;
+        if self.restore().await {
+            self.work().await;
         }
+        self.turn_away().await;
+    }
+
+    async fn work(&mut self) {
         let mut rounds = 0_u32;
         loop {
             let mut inputs = VecDeque::new();
@@ -152,9 +145,33 @@ impl Actor {
                 break;
             }
         }
-        if self.deleted {
-            self.metrics.forget(&self.name);
+    }
+
+    /// Whoever is still there, or came too late, hears why it is over.
+    async fn turn_away(&mut self) {
+        let error = self.over.get().cloned().unwrap_or(GroupError::Draining);
+        self.end_all(&error);
+        self.inbox.close();
+        let mut late = std::mem::take(&mut self.later);
+        while let Some(input) = self.inbox.recv().await {
+            late.push_back(input);
         }
+        for input in late {
+            // Whoever waits for an answer asks why none comes.
+            if let Input::Join(joining) = input {
+                joining.outbox.push(ToMember::End(End::Failed(error.clone())));
+            }
+        }
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.over.get().is_some()
+    }
+
+    /// The group is gone; nothing is taken in any more.
+    pub(super) fn be_deleted(&self) -> GroupError {
+        self.metrics.forget(&self.name);
+        self.over.get_or_init(|| GroupError::NotFound(self.group.name.clone())).clone()
     }
 
     /// Goes on from what was committed; `false` if there is nothing to go on from.
@@ -167,7 +184,10 @@ impl Actor {
                     self.more = true;
                     return true;
                 }
-                Ok(None) => return false,
+                Ok(None) => {
+                    self.be_deleted();
+                    return false;
+                }
                 Err(error) => {
                     tracing::warn!(%error, group = &*self.name, "a consumer group cannot be read; trying again");
                     tokio::select! {
@@ -216,10 +236,14 @@ impl Actor {
             self.drain();
         }
         for input in inputs {
-            self.take(input).await;
+            if self.is_deleted() {
+                self.later.push_back(input);
+            } else {
+                self.take(input).await;
+            }
         }
         self.time_passes();
-        if !self.deleted {
+        if !self.is_deleted() {
             self.advance().await;
         }
         let now = Instant::now();
@@ -227,7 +251,7 @@ impl Actor {
         if looks_after {
             self.look_after = now + LOOK_AFTER;
         }
-        if !self.deleted
+        if !self.is_deleted()
             && (self.machine.must_commit() || (looks_after && self.machine.has_changed()))
             && !self.commit().await
         {
@@ -243,7 +267,7 @@ impl Actor {
         self.look(looks_after).await;
         self.publish();
         let is_over = self.draining.is_some() && self.members.is_empty() && !self.more;
-        !(self.deleted || is_over)
+        !(self.is_deleted() || is_over)
     }
 
     /// Leases and waits end.

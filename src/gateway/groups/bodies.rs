@@ -12,6 +12,15 @@ const BYTES_MAX: usize = 8 << 20;
 /// Events that are read at once.
 const PAGE: u64 = 256;
 
+/// What was looked for.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What is there.
+    pub(super) events: BTreeMap<Seq, Arc<StoredEvent>>,
+    /// What was not looked at: the others take enough memory.
+    pub(super) left: BTreeSet<Seq>,
+}
+
 /// A group's events, by position.
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
@@ -44,22 +53,28 @@ impl Bodies {
         self.bytes = 0;
     }
 
-    /// Finds the events at `wanted`, wherever they are; what is not in the answer is gone.
+    /// Finds the events at `wanted`, wherever they are, the first ones first; what is not in the answer is gone.
     pub(super) async fn find(
         &mut self,
         wanted: BTreeSet<Seq>,
         log: &dyn EventLog,
         (store, group): (&dyn GroupStore, GroupId),
-    ) -> Result<BTreeMap<Seq, Arc<StoredEvent>>, ReadError> {
-        let mut found = BTreeMap::new();
+    ) -> Result<Found, ReadError> {
+        let (mut found, mut bytes) = (BTreeMap::new(), 0_usize);
         let mut missing = BTreeSet::new();
         for seq in wanted {
             match self.take(seq) {
-                Some(event) => _ = found.insert(seq, event),
+                Some(event) => {
+                    bytes = bytes.saturating_add(event.weight());
+                    found.insert(seq, event);
+                }
                 None => _ = missing.insert(seq),
             }
         }
         while let Some(seq) = missing.first().copied() {
+            if bytes > BYTES_MAX {
+                break;
+            }
             let reach = Seq(seq.0.saturating_add(PAGE.saturating_sub(1)));
             let last = missing.range(seq..=reach).next_back().copied().unwrap_or(seq);
             let count = usize::try_from(last.0.saturating_sub(seq.0).saturating_add(1)).unwrap_or(1);
@@ -67,6 +82,7 @@ impl Bodies {
                 Ok(page) => {
                     for event in page {
                         if missing.remove(&event.seq) {
+                            bytes = bytes.saturating_add(event.weight());
                             found.insert(event.seq, event);
                         }
                     }
@@ -76,8 +92,12 @@ impl Bodies {
                 Err(ReadError::Trimmed { earliest }) => {
                     let gone: Vec<Seq> = missing.range(..=earliest).copied().collect();
                     for seq in gone {
+                        if bytes > BYTES_MAX {
+                            break;
+                        }
                         missing.remove(&seq);
                         if let Some(event) = store.parked_event(group, seq).await? {
+                            bytes = bytes.saturating_add(event.weight());
                             found.insert(seq, event);
                         }
                     }
@@ -86,6 +106,6 @@ impl Bodies {
                 Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        Ok(Found { events: found, left: missing })
     }
 }

@@ -58,8 +58,11 @@ impl Actor {
         let changes = self.machine.changes();
         let begun = Instant::now();
         let mut pause = PAUSE;
-        loop {
-            let Err(error) = self.parts.store.commit(self.group.id, changes.clone()).await else { break };
+        let missing = loop {
+            let error = match self.parts.store.commit(self.group.id, changes.clone()).await {
+                Ok(missing) => break missing,
+                Err(error) => error,
+            };
             if !(error == AppendError::Busy && begun.elapsed() < BUSY_PATIENCE) {
                 if pause == PAUSE || pause == PAUSE_MAX {
                     tracing::warn!(%error, group = &*self.name, "a consumer group's step is not on disk yet");
@@ -70,6 +73,10 @@ impl Actor {
                 return false;
             }
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        };
+        // Retention was quicker than whoever had them parked.
+        for seq in missing {
+            self.lose(seq);
         }
         if begun.elapsed() > Duration::from_secs(1) {
             self.prolong();

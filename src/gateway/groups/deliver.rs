@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::bodies::Found;
 use super::outbox::{Delivery, End, Lost, ToMember};
 use super::{GroupError, READ_PAUSE};
 use crate::domain::Seq;
@@ -103,6 +104,14 @@ impl Actor {
         self.more = true;
     }
 
+    /// An event that was to be delivered again, or to be parked, is nowhere: the group goes on without it, and says so.
+    pub(super) fn lose(&mut self, seq: Seq) {
+        tracing::warn!(group = &*self.name, position = seq.0, "an event of a consumer group is gone");
+        self.machine.lose(seq);
+        self.pending.gaps.push(Lost { after: Seq(seq.0.saturating_sub(1)), to: seq });
+        self.more = true;
+    }
+
     /// The store could not be read.
     fn unreadable(&mut self, error: ReadError) {
         tracing::warn!(%error, group = &*self.name, "a consumer group cannot read the log");
@@ -122,12 +131,19 @@ impl Actor {
         let wanted: BTreeSet<Seq> = leases.iter().map(|lease| lease.seq).collect();
         let place = (self.parts.store.as_ref(), self.group.id);
         match self.bodies.find(wanted, self.parts.log.as_ref(), place).await {
-            Ok(mut found) => {
+            Ok(Found { mut events, left }) => {
                 let mut gone = Vec::new();
                 for lease in leases {
-                    match found.remove(&lease.seq) {
-                        Some(event) => self.pending.leases.push((lease, event)),
-                        None => gone.push(lease),
+                    match events.remove(&lease.seq) {
+                        Some(event) if self.machine.weigh(lease.seq, lease.member, event.weight()) => {
+                            self.pending.leases.push((lease, event));
+                        }
+                        None if !left.contains(&lease.seq) => gone.push(lease),
+                        // More than its member may hold, or than is read at once: it is its turn again.
+                        Some(_) | None => {
+                            self.machine.unsent(lease.seq, lease.token);
+                            self.more = true;
+                        }
                     }
                 }
                 self.without_event(gone).await;
@@ -146,20 +162,26 @@ impl Actor {
         if gone.is_empty() {
             return;
         }
-        let mut from_log = false;
+        let mut from_log = Vec::new();
         for Lease { seq, token, .. } in gone {
             self.machine.unsent(seq, token);
             if self.machine.is_replayed(seq) {
-                self.machine.lose(seq);
+                self.lose(seq);
             } else {
-                from_log = true;
+                from_log.push(seq);
             }
         }
-        if !from_log {
-            return;
-        }
+        let Some(last) = from_log.last().copied() else { return };
         match self.parts.log.bounds().await {
-            Ok(bounds) => self.trimmed(bounds.trimmed),
+            Ok(bounds) => {
+                if from_log.first().is_some_and(|first| *first <= bounds.trimmed) {
+                    self.trimmed(bounds.trimmed);
+                }
+                // Retention has not come so far: there is nothing to wait for.
+                if last > bounds.trimmed {
+                    from_log.into_iter().filter(|seq| *seq > bounds.trimmed).for_each(|seq| self.lose(seq));
+                }
+            }
             Err(error) => self.unreadable(error),
         }
     }
@@ -168,8 +190,7 @@ impl Actor {
     pub(super) fn send(&mut self) {
         for lost in std::mem::take(&mut self.pending.gaps) {
             self.members.values().for_each(|member| member.outbox.push(ToMember::Gap(lost)));
-            let after = self.gap.map_or(lost.after, |before| before.after);
-            self.gap = Some(Lost { after, to: lost.to });
+            self.gap = Some(self.gap.map_or(lost, |before| before.and(lost)));
         }
         let group = self.group.id;
         for (lease, event) in std::mem::take(&mut self.pending.leases) {

@@ -47,6 +47,9 @@ pub enum GroupError {
         /// Everything up to here is gone.
         earliest: Seq,
     },
+    /// Its task broke down, and begins again from what is on disk.
+    #[error("consumer group {0} broke down; it goes on in a moment")]
+    Broken(String),
     /// The gateway stops.
     #[error("the gateway is shutting down")]
     Draining,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::GroupError;
-use super::outbox::{Delivery, Lost, Outbox};
+use super::outbox::{Delivery, Inlet, Lost, Outbox};
 use crate::domain::Seq;
 use crate::domain::group::GroupSettings;
 use crate::gateway::group::{MemberId, Outcome, Which};
@@ -74,7 +74,7 @@ pub(super) struct Joining {
     pub(super) client_name: Arc<str>,
     pub(super) principal: Arc<str>,
     pub(super) held_max: usize,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) outbox: Inlet,
 }
 
 /// Something for the group's task.

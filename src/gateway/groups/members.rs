@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::actor::Actor;
 use super::input::{Joining, Pulled, Reply};
-use super::outbox::{Delivery, End, Outbox, ToMember};
+use super::outbox::{Delivery, End, Inlet, ToMember};
 use super::{GroupError, HELD_BYTES_MAX, MEMBERS_MAX, MemberView, PULL_BYTES_MAX};
 use crate::gateway::group::MemberId;
 
@@ -22,7 +22,7 @@ pub(super) struct Connected {
     client_name: Arc<str>,
     principal: Arc<str>,
     since: Timestamp,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) outbox: Inlet,
     /// It takes nothing more.
     pub(super) stopping: bool,
     pub(super) told_live: bool,
@@ -112,6 +112,7 @@ impl Actor {
         } else if let Some(mut connected) = self.members.remove(&member) {
             connected.stopping = true;
             self.call_back(&connected);
+            self.machine.give_nothing(member);
             self.members.insert(member, connected);
             self.more = true;
         }

@@ -83,26 +83,45 @@ impl Actor {
         let name = self.group.name.clone();
         match self.parts.store.update_group(self.group.id, expected, settings.clone()).await? {
             Updated::Done(revision) => {
-                let before = std::mem::replace(&mut self.group.settings, settings);
-                self.group.revision = revision;
-                self.machine.set_rules(Rules::from(&self.group.settings));
-                if before.filter != self.group.settings.filter {
-                    self.filter = Filter::of(&self.group.settings.filter);
-                    self.machine.refilter();
-                    self.bodies.clear();
-                }
-                self.expired = None;
-                self.more = true;
-                tracing::info!(
-                    group = &*self.name,
-                    revision,
-                    "the settings of a consumer group were changed"
-                );
+                self.adopt(revision, settings);
                 Ok(self.group.clone())
             }
-            Updated::Changed(revision) => Err(GroupError::Changed { name, id: self.group.id, revision }),
-            Updated::Gone => Err(GroupError::NotFound(name)),
+            Updated::Changed(revision) => {
+                if revision != self.group.revision {
+                    self.look_again().await?;
+                }
+                Err(GroupError::Changed { name, id: self.group.id, revision })
+            }
+            Updated::Gone => Err(self.gone()),
         }
+    }
+
+    /// A change was made by a call that was not told so: who goes by the old revision would never change anything again.
+    async fn look_again(&mut self) -> Result<(), GroupError> {
+        let found = self.parts.store.groups().await?;
+        match found.into_iter().find(|group| group.id == self.group.id) {
+            Some(Group { revision, settings, .. }) => {
+                self.adopt(revision, settings);
+                Ok(())
+            }
+            None => Err(self.gone()),
+        }
+    }
+
+    /// Works by other settings from now on.
+    fn adopt(&mut self, revision: u64, settings: GroupSettings) {
+        let before = std::mem::replace(&mut self.group.settings, settings);
+        self.group.revision = revision;
+        self.machine.set_rules(Rules::from(&self.group.settings));
+        if before.filter != self.group.settings.filter {
+            self.filter = Filter::of(&self.group.settings.filter);
+            self.machine.refilter();
+            self.bodies.clear();
+        }
+        self.expired = None;
+        self.more = true;
+        tracing::info!(group = &*self.name, revision, "the settings of a consumer group were changed");
+        self.publish();
     }
 
     async fn delete(&mut self, expected: Option<u64>) -> Result<(), GroupError> {
@@ -112,14 +131,21 @@ impl Actor {
             Updated::Changed(revision) => {
                 return Err(GroupError::Changed { name, id: self.group.id, revision });
             }
-            Updated::Gone => return Err(GroupError::NotFound(name)),
+            // It was deleted by a call that was not told so.
+            Updated::Gone => return Err(self.gone()),
         }
-        tracing::info!(group = &*self.name, "a consumer group was deleted");
-        self.deleted = true;
-        self.end_all(&GroupError::NotFound(name));
+        self.gone();
         for (results, states) in std::mem::take(&mut self.pending.results) {
             results.tell(states);
         }
         Ok(())
+    }
+
+    /// The group is gone: everybody hears so.
+    fn gone(&mut self) -> GroupError {
+        tracing::info!(group = &*self.name, "a consumer group was deleted");
+        let error = self.be_deleted();
+        self.end_all(&error);
+        error
     }
 }

@@ -2,6 +2,7 @@
 //! called back, so that an attempt which nobody saw does not count. Bounded by what the group asks before it puts in.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,13 @@ pub struct Lost {
     pub to: Seq,
 }
 
+impl Lost {
+    /// Both, and whatever lies between.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { after: self.after.min(other.after), to: self.to.max(other.to) }
+    }
+}
+
 /// Something for a member.
 #[derive(Debug)]
 pub enum ToMember {
@@ -60,7 +68,7 @@ pub enum ToMember {
     },
     /// Everything up to here was given to somebody.
     CaughtUp(Seq),
-    /// Events are lost to the group.
+    /// Events are lost to the group; the next one joins it, as long as it is not taken.
     Gap(Lost),
     /// The gateway stops; so long there is to settle.
     GoingAway(Duration),
@@ -75,6 +83,33 @@ pub enum End {
     Stopped(usize),
     /// By the group.
     Failed(GroupError),
+}
+
+/// The group's side of an outbox, and its promise that an end comes: dropped without one, it says that the group broke down.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    outbox: Arc<Outbox>,
+    group: Arc<str>,
+}
+
+impl Inlet {
+    pub(super) fn new(outbox: Arc<Outbox>, group: &str) -> Self {
+        Self { outbox, group: group.into() }
+    }
+}
+
+impl Deref for Inlet {
+    type Target = Outbox;
+
+    fn deref(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.outbox.push(ToMember::End(End::Failed(GroupError::Broken(self.group.to_string()))));
+    }
 }
 
 /// The queue.
@@ -99,6 +134,8 @@ struct Queue {
     wanted: bool,
     /// What it had was not taken in all the time there was: it gets no more before it takes something.
     stalled: bool,
+    /// Its end was put in: nothing follows.
+    ended: bool,
 }
 
 impl Outbox {
@@ -122,6 +159,9 @@ impl Outbox {
 
     pub(super) fn push(&self, item: ToMember) {
         let mut queue = self.lock();
+        if queue.ended {
+            return;
+        }
         match &item {
             ToMember::Delivery(delivery) => {
                 queue.deliveries = queue.deliveries.saturating_add(1);
@@ -130,7 +170,18 @@ impl Outbox {
             ToMember::Report { .. } => queue.reports = queue.reports.saturating_add(1),
             // The newest will do for whoever does not read.
             ToMember::CaughtUp(_) => queue.items.retain(|known| !matches!(known, ToMember::CaughtUp(_))),
-            ToMember::Gap(_) | ToMember::GoingAway(_) | ToMember::End(_) => {}
+            ToMember::End(_) => queue.ended = true,
+            ToMember::Gap(lost) => {
+                let known = queue
+                    .items
+                    .iter_mut()
+                    .find_map(|known| if let ToMember::Gap(known) = known { Some(known) } else { None });
+                if let Some(known) = known {
+                    *known = known.and(*lost);
+                    return;
+                }
+            }
+            ToMember::GoingAway(_) => {}
         }
         queue.items.push_back(item);
         drop(queue);
@@ -267,7 +318,14 @@ mod tests {
         }
         outbox.push(delivery(3));
         assert_eq!(outbox.lock().items.len(), 2, "the newest word of it will do");
+        for at in 4..99 {
+            outbox.push(ToMember::Gap(Lost { after: Seq(at), to: Seq(at + 1) }));
+        }
+        outbox.push(ToMember::Gap(Lost { after: Seq(3), to: Seq(9) }));
+        assert_eq!(outbox.lock().items.len(), 3, "one gap tells them all");
         assert_eq!(outbox.call_all_back().len(), 1);
         assert!(matches!(outbox.take(), Some(ToMember::CaughtUp(Seq(8)))));
+        let whole = Lost { after: Seq(3), to: Seq(99) };
+        assert!(matches!(outbox.take(), Some(ToMember::Gap(lost)) if lost == whole));
     }
 }

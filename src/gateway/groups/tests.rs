@@ -1,7 +1,7 @@
 //! Groups over a log in memory that trims when told, and over a store that fails when told.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,8 @@ use crate::gateway::group::Outcome;
 use crate::store::AppendError;
 use crate::store::groups::{GroupChanges, GroupId, GroupState, Updated};
 use crate::store::memory::MemoryLog;
+
+mod ends;
 
 fn said(text: u64) -> Payload {
     let kind = ContentKind::Text(text.to_string());
@@ -45,14 +47,47 @@ pub(super) fn event(seq: u64) -> StoredEvent {
     StoredEvent { seq: Seq(seq), event, raw: Bytes::new() }
 }
 
-/// A store whose commits fail for as often as it is told.
+/// A store that fails, or takes its time, when told.
 #[derive(Debug)]
 struct Faulty {
     inner: Arc<MemoryLog>,
+    /// So many commits fail.
     failures: AtomicUsize,
+    /// Commits panic.
+    panics: AtomicBool,
+    /// What is done to a group itself is done, and told as failed.
+    hides: AtomicBool,
+    /// Who wants to change something waits for this.
+    gate: tokio::sync::Mutex<()>,
+    /// So many came to the gate.
+    came: AtomicUsize,
 }
 
 impl Faulty {
+    fn new(inner: Arc<MemoryLog>) -> Self {
+        Self {
+            inner,
+            failures: AtomicUsize::default(),
+            panics: AtomicBool::default(),
+            hides: AtomicBool::default(),
+            gate: tokio::sync::Mutex::default(),
+            came: AtomicUsize::default(),
+        }
+    }
+
+    async fn pass_the_gate(&self) {
+        self.came.fetch_add(1, Ordering::AcqRel);
+        drop(self.gate.lock().await);
+        assert!(!self.panics.load(Ordering::Acquire), "as the test wants it");
+    }
+
+    fn unless_hidden(&self, updated: Updated) -> Result<Updated, AppendError> {
+        if self.hides.swap(false, Ordering::AcqRel) {
+            return Err(AppendError::Unknown("as the test wants it".to_owned()));
+        }
+        Ok(updated)
+    }
+
     fn fails(&self) -> Result<(), AppendError> {
         let left = self.failures.load(Ordering::Acquire);
         if left == 0 {
@@ -80,11 +115,13 @@ impl GroupStore for Faulty {
         expected: Option<u64>,
         settings: GroupSettings,
     ) -> Result<Updated, AppendError> {
-        self.inner.update_group(id, expected, settings).await
+        self.pass_the_gate().await;
+        self.unless_hidden(self.inner.update_group(id, expected, settings).await?)
     }
 
     async fn delete_group(&self, id: GroupId, expected: Option<u64>) -> Result<Updated, AppendError> {
-        self.inner.delete_group(id, expected).await
+        self.pass_the_gate().await;
+        self.unless_hidden(self.inner.delete_group(id, expected).await?)
     }
 
     async fn sweep_groups(&self) -> Result<bool, AppendError> {
@@ -100,7 +137,8 @@ impl GroupStore for Faulty {
     }
 
     /// Half of its failures come after the step was written.
-    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<(), AppendError> {
+    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<BTreeSet<Seq>, AppendError> {
+        self.pass_the_gate().await;
         if self.failures.load(Ordering::Acquire).is_multiple_of(2) {
             self.inner.commit(id, changes.clone()).await?;
         }
@@ -134,7 +172,7 @@ impl World {
         let ids: Arc<dyn Ids> = Arc::new(SequentialIds::default());
         let day = Duration::from_hours(24);
         let log = Arc::new(MemoryLog::new(day, day, clock.clone(), Arc::clone(&ids)));
-        let store = Arc::new(Faulty { inner: log.clone(), failures: AtomicUsize::new(0) });
+        let store = Arc::new(Faulty::new(log.clone()));
         let parts = GroupParts {
             log: log.clone(),
             store: store.clone(),
@@ -149,6 +187,11 @@ impl World {
     }
 
     async fn put(&self, texts: std::ops::RangeInclusive<u64>) {
+        self.put_large(texts, 0).await;
+    }
+
+    /// Each with a body of so many bytes.
+    async fn put_large(&self, texts: std::ops::RangeInclusive<u64>, bytes: usize) {
         for text in texts {
             let new = NewEvent {
                 bot: "suporte".into(),
@@ -161,7 +204,7 @@ impl World {
                 resolved_customer_identity: String::new(),
                 order_uncertain: false,
                 fact: Fact::Told(said(text)),
-                raw: Bytes::new(),
+                raw: Bytes::from(vec![b'x'; bytes]),
             };
             self.log.append(vec![new]).await.unwrap();
         }
@@ -195,6 +238,22 @@ async fn delivery(member: &Membership) -> Delivery {
             }
         }
     }
+}
+
+async fn gap(member: &Membership) -> Lost {
+    let heard = async {
+        loop {
+            match member.outbox.next().await {
+                ToMember::Gap(lost) => break lost,
+                ToMember::CaughtUp(_) => {}
+                other @ (ToMember::Delivery(_)
+                | ToMember::Report { .. }
+                | ToMember::GoingAway(_)
+                | ToMember::End(_)) => panic!("no gap: {other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), heard).await.expect("a gap")
 }
 
 #[tokio::test]
@@ -244,27 +303,16 @@ async fn what_was_out_and_is_gone_is_lost_and_told() {
     world.put(3..=3).await;
     let third = delivery(&member).await;
     world.trim();
+    // Retention has left no copy to park: that is told, like any other loss.
+    let park = Outcome::Park { reason: "broken".to_owned() };
+    let states = world.groups.settle("crm", vec![(Some(first.id), park)]).await.unwrap();
+    assert_eq!(states, [SettleState::Done]);
+    assert_eq!(gap(&member).await, Lost { after: Seq(0), to: Seq(1) });
+    assert_eq!(world.groups.group("crm").await.unwrap().counts.parked, 0, "it is not said to be kept");
     let retry = || Outcome::Retry { delay: Some(Duration::ZERO), reason: "busy".to_owned() };
-    let states = world
-        .groups
-        .settle(
-            "crm",
-            vec![(Some(first.id), Outcome::Park { reason: String::new() }), (Some(second.id), retry())],
-        )
-        .await
-        .unwrap();
-    assert_eq!(states, [SettleState::Done; 2]);
-    let told = loop {
-        match member.outbox.next().await {
-            ToMember::Gap(lost) => break lost,
-            ToMember::CaughtUp(_) => {}
-            other @ (ToMember::Delivery(_)
-            | ToMember::Report { .. }
-            | ToMember::GoingAway(_)
-            | ToMember::End(_)) => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(told.to, Seq(3));
+    let states = world.groups.settle("crm", vec![(Some(second.id), retry())]).await.unwrap();
+    assert_eq!(states, [SettleState::Done]);
+    assert_eq!(gap(&member).await.to, Seq(3));
     let states = world.groups.settle("crm", vec![(Some(third.id), Outcome::Ack)]).await.unwrap();
     assert_eq!(states, [SettleState::Done], "what is out can be settled all the same");
     let view = world.groups.group("crm").await.unwrap();
@@ -318,4 +366,88 @@ async fn who_does_not_read_hurts_nobody_else() {
     while stuck.outbox.take().is_some() {}
     world.put(101..=110).await;
     assert!(delivery(&stuck).await.event.seq > Seq(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_settles_nothing_uses_up_nobodys_attempts() {
+    const EVENTS: u64 = 40;
+    let world = World::new(ExpiredPolicy::Fail).await;
+    let hangs = world.join().await;
+    let works = world.groups.join("crm", Join { held_max: 1, ..Join::default() }).await.unwrap();
+    world.put(1..=EVENTS).await;
+    let reads_on = async {
+        loop {
+            drop(delivery(&hangs).await);
+        }
+    };
+    let settles = async {
+        let mut attempts = BTreeMap::new();
+        while world.groups.group("crm").await.unwrap().group.floor < Seq(EVENTS) {
+            let next = delivery(&works).await;
+            attempts.insert(next.event.seq, next.attempt);
+            // It has more to do than it can, all the time.
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let states = world.groups.settle("crm", vec![(Some(next.id), Outcome::Ack)]).await.unwrap();
+            assert_eq!(states, [SettleState::Done]);
+        }
+        attempts
+    };
+    let attempts = tokio::select! {
+        () = reads_on => unreachable!("it reads on"),
+        attempts = settles => attempts,
+        () = tokio::time::sleep(Duration::from_hours(1)) => panic!("{:?}", world.groups.group("crm").await),
+    };
+    let view = world.groups.group("crm").await.unwrap();
+    assert_eq!((view.counts.parked, attempts.len()), (0, 40), "{attempts:?}");
+    assert!(attempts.values().all(|attempt| *attempt <= 2), "{attempts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_again_weighs_what_it_weighs() {
+    const EVENTS: u64 = 30;
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put_large(1..=EVENTS, 700 << 10).await;
+    for again in [false, true] {
+        let mut pulled_count = 0;
+        while pulled_count < EVENTS {
+            let pulled = world.pull().await.unwrap().deliveries;
+            let bytes: usize = pulled.iter().map(|delivery| delivery.event.weight()).sum();
+            assert!(!pulled.is_empty() && bytes <= PULL_BYTES_MAX, "{bytes} bytes, again: {again}");
+            pulled_count += u64::try_from(pulled.len()).unwrap();
+            let outcome = if again { Outcome::Ack } else { Outcome::Park { reason: "broken".to_owned() } };
+            let all = pulled.iter().map(|delivery| (Some(delivery.id), outcome.clone())).collect();
+            let states = world.groups.settle("crm", all).await.unwrap();
+            assert!(states.iter().all(|state| *state == SettleState::Done));
+        }
+        // The log does not have them any more; their copies are larger than is read at once.
+        world.trim();
+        let replayed = world.groups.replay("crm", ParkedEvents::All).await.unwrap();
+        assert_eq!(replayed, if again { 0 } else { 30 });
+    }
+    assert_eq!(world.groups.group("crm").await.unwrap().counts, Counts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_out_of_a_log_that_does_not_have_it_is_lost_once() {
+    let world = World::new(ExpiredPolicy::Earliest).await;
+    world.put(1..=1).await;
+    let attempted = crate::store::groups::Attempted {
+        ticket: None,
+        attempts: 1,
+        token: 1,
+        lease_until: None,
+        retry_at: None,
+        failure: String::new(),
+    };
+    let attempts = [(Seq(9), Some(attempted))].into();
+    let changes = GroupChanges { token: 1, attempts, ..GroupChanges::default() };
+    let id = world.groups.group("crm").await.unwrap().group.id;
+    world.log.commit(id, changes).await.unwrap();
+    let parts = GroupParts { shutdown: Shutdown::new(), ..world.groups.parts.clone() };
+    let restarted = World { groups: Groups::start(parts, &mut Registry::default()), ..world };
+    let member = restarted.join().await;
+    assert_eq!(gap(&member).await, Lost { after: Seq(8), to: Seq(9) });
+    assert_eq!(delivery(&member).await.event.seq, Seq(1));
+    restarted.put(2..=2).await;
+    assert_eq!(delivery(&member).await.event.seq, Seq(2), "and it goes on");
 }

@@ -25,6 +25,7 @@ pub(in crate::grpc) fn of_group(error: &GroupError, log: LogId) -> Status {
         GroupError::Expired { name, earliest } => failure(ErrorReason::CursorExpired, name)
             .with("earliest_cursor", &Cursor { log, seq: *earliest })
             .into_status(),
+        GroupError::Broken(name) => failure(ErrorReason::StoreUnavailable, name).into_status(),
         GroupError::Draining => draining(),
         GroupError::Store(error) => {
             tracing::warn!(%error, "a consumer group could not be written");

@@ -110,17 +110,22 @@ impl GroupStore for MemoryLog {
         Ok(self.lock().groups.get(&id).map(|kept| kept.state.clone()))
     }
 
-    async fn commit(&self, id: GroupId, mut changes: GroupChanges) -> Result<(), AppendError> {
+    async fn commit(&self, id: GroupId, mut changes: GroupChanges) -> Result<BTreeSet<Seq>, AppendError> {
         let mut state = self.lock();
         let State { groups, events, .. } = &mut *state;
-        let Some(kept) = groups.get_mut(&id) else { return Ok(()) };
+        let Some(kept) = groups.get_mut(&id) else { return Ok(BTreeSet::new()) };
+        let mut missing = BTreeSet::new();
         changes.parked.retain(|seq, change| match change {
             ParkChange::Listed { .. } => match events.get(seq) {
                 Some(event) => {
                     kept.copies.entry(*seq).or_insert_with(|| Arc::clone(event));
                     true
                 }
-                None => kept.copies.contains_key(seq),
+                None if kept.copies.contains_key(seq) => true,
+                None => {
+                    missing.insert(*seq);
+                    false
+                }
             },
             ParkChange::Replaying => true,
             ParkChange::Gone => {
@@ -129,7 +134,7 @@ impl GroupStore for MemoryLog {
             }
         });
         kept.state.apply(&changes);
-        Ok(())
+        Ok(missing)
     }
 
     async fn parked(&self, id: GroupId, wanted: ParkedWanted) -> Result<ParkedPage, ReadError> {

@@ -1,6 +1,8 @@
 //! A step of a group, inside the writer's transaction. Everything it writes is absolute, so that a step which was
 //! perhaps committed can be committed again.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use super::failure::WriteError;
@@ -9,14 +11,14 @@ use crate::domain::Seq;
 use crate::domain::group::TicketKey;
 use crate::store::groups::{Attempted, GroupChanges, ParkChange};
 
-/// Writes a step of group `n`; nothing if it is gone.
-pub(super) fn apply(db: &Connection, n: i64, changes: &GroupChanges) -> Result<(), WriteError> {
+/// Writes a step of group `n`; nothing if it is gone. Answers which events could not be parked, as nothing is left of them.
+pub(super) fn apply(db: &Connection, n: i64, changes: &GroupChanges) -> Result<BTreeSet<Seq>, WriteError> {
     let GroupChanges { floor, token, cleared, settled, attempts, parked } = changes;
     let found = db
         .prepare_cached("UPDATE consumer_groups SET floor = ?2, token = ?3 WHERE n = ?1")?
         .execute((n, int(floor.0), int(*token)))?;
     if found == 0 {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     if *cleared {
         db.prepare_cached("DELETE FROM group_settled WHERE n = ?1")?.execute([n])?;
@@ -50,10 +52,17 @@ pub(super) fn apply(db: &Connection, n: i64, changes: &GroupChanges) -> Result<(
             None => remove.execute((n, int(seq.0)))?,
         };
     }
-    parked.iter().try_for_each(|(seq, change)| apply_parked(db, n, *seq, change))
+    let mut missing = BTreeSet::new();
+    for (seq, change) in parked {
+        if !apply_parked(db, n, *seq, change)? {
+            missing.insert(*seq);
+        }
+    }
+    Ok(missing)
 }
 
-fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Result<(), WriteError> {
+/// `false` if the event was to be parked, and is nowhere.
+fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Result<bool, WriteError> {
     match change {
         ParkChange::Listed { ticket, attempts, reason, time, replaying } => {
             // A copy of the event, as it stands in the log, unless there is one already: its checksum is still its own.
@@ -65,11 +74,13 @@ fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Resul
                  ON CONFLICT (n, seq) DO NOTHING",
             )?
             .execute(params![n, int(seq.0), key(*ticket), attempts, reason, micros(*time)])?;
-            db.prepare_cached(
-                "UPDATE group_parked SET attempts = ?3, reason = ?4, park_time = ?5, replaying = ?6
-                 WHERE n = ?1 AND seq = ?2",
-            )?
-            .execute(params![n, int(seq.0), attempts, reason, micros(*time), replaying])?;
+            let found = db
+                .prepare_cached(
+                    "UPDATE group_parked SET attempts = ?3, reason = ?4, park_time = ?5, replaying = ?6
+                     WHERE n = ?1 AND seq = ?2",
+                )?
+                .execute(params![n, int(seq.0), attempts, reason, micros(*time), replaying])?;
+            return Ok(found > 0);
         }
         ParkChange::Replaying => {
             db.prepare_cached("UPDATE group_parked SET replaying = 1 WHERE n = ?1 AND seq = ?2")?
@@ -80,7 +91,7 @@ fn apply_parked(db: &Connection, n: i64, seq: Seq, change: &ParkChange) -> Resul
                 .execute((n, int(seq.0)))?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn key(ticket: Option<TicketKey>) -> Option<i64> {

@@ -79,7 +79,7 @@ impl GroupStore for SqliteLog {
         self.readers.read(Seq::default(), move |db| state_of(db, int(id.0)).map(Ok)).await
     }
 
-    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<(), AppendError> {
+    async fn commit(&self, id: GroupId, changes: GroupChanges) -> Result<BTreeSet<Seq>, AppendError> {
         self.submit((id, changes), (1, 0), |batch, (id, changes)| {
             group_changes::apply(batch.db, int(id.0), &changes).map(Ok)
         })

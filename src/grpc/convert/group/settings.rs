@@ -261,3 +261,87 @@ pub(in crate::grpc) fn position_of(start: GroupStart, field: &'static str) -> St
         GroupStart::Ago(ago) => Start::Ago(ago),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(nanos: i64) -> prost_types::Duration {
+        let (seconds, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+        prost_types::Duration { seconds, nanos: i32::try_from(rest).unwrap() }
+    }
+
+    fn faults(group: pb::ConsumerGroup) -> Vec<String> {
+        let named = pb::ConsumerGroup { group: "crm".to_owned(), ..group };
+        let made = creating(pb::CreateConsumerGroupRequest { consumer_group: Some(named.clone()) });
+        let changed = updating(pb::UpdateConsumerGroupRequest {
+            consumer_group: Some(named),
+            ..pb::UpdateConsumerGroupRequest::default()
+        });
+        let changed = changed.and_then(|updating| updating.over(GroupSettings::default()));
+        let fields = |invalid: Invalid| match invalid {
+            Invalid::Fields(faults) => faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>(),
+            other @ Invalid::Content { .. } => panic!("{other:?}"),
+        };
+        let (made, changed) = (made.err().map(fields), changed.err().map(fields));
+        assert_eq!(made, changed, "a change is held to the same");
+        made.unwrap_or_default()
+    }
+
+    #[test]
+    fn every_bound_is_kept_and_its_field_named() {
+        const SECOND: i64 = 1_000_000_000;
+        const HOUR: i64 = 3_600 * SECOND;
+        type Set = fn(&mut pb::ConsumerGroup, i64);
+        let times: [(&str, i64, Set); 3] = [
+            ("ack_deadline", SECOND, |group, nanos| group.ack_deadline = Some(span(nanos))),
+            ("min_backoff", SECOND / 100, |group, nanos| {
+                (group.min_backoff, group.max_backoff) = (Some(span(nanos)), Some(span(HOUR)));
+            }),
+            ("max_backoff", SECOND / 100, |group, nanos| {
+                (group.min_backoff, group.max_backoff) = (Some(span(SECOND / 100)), Some(span(nanos)));
+            }),
+        ];
+        for (field, min, set) in times {
+            let of = |nanos| {
+                let mut group = pb::ConsumerGroup::default();
+                set(&mut group, nanos);
+                faults(group)
+            };
+            for good in [min, min + 1, HOUR] {
+                assert_eq!(of(good), Vec::<String>::new(), "{field} {good}");
+            }
+            for bad in [-1, 0, min - 1, HOUR + 1, i64::MIN, i64::MAX] {
+                assert_eq!(of(bad), [format!("consumer_group.{field}")], "{field} {bad}");
+            }
+        }
+        for (attempts, is_good) in [(1, true), (100, true), (101, false), (u32::MAX, false)] {
+            let found = faults(pb::ConsumerGroup { max_attempts: attempts, ..Default::default() });
+            assert_eq!(found.is_empty(), is_good, "{attempts}: {found:?}");
+        }
+        let turned = pb::ConsumerGroup {
+            min_backoff: Some(span(2 * SECOND)),
+            max_backoff: Some(span(SECOND)),
+            ..Default::default()
+        };
+        assert_eq!(faults(turned), ["consumer_group.max_backoff"]);
+        for number in [-1, 3, i32::MAX] {
+            let odd = pb::ConsumerGroup { park_policy: number, ..Default::default() };
+            assert_eq!(faults(odd), ["consumer_group.park_policy"], "{number}");
+        }
+        for number in [-1, 4, i32::MAX] {
+            let odd = pb::ConsumerGroup { view: number, expired_cursor_policy: number, ..Default::default() };
+            let both = ["consumer_group.view", "consumer_group.expired_cursor_policy"];
+            assert_eq!(faults(odd), both, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        let fits = |name: &str| name_of(name.to_owned(), "group").is_ok();
+        let longest = "a".repeat(63);
+        assert!(["a", "0", "a.b_c-d", &longest].into_iter().all(fits));
+        let too_long = "a".repeat(64);
+        assert!(!["", ".a", "-a", "A", "a b", "é", "a/b", &too_long].into_iter().any(fits));
+    }
+}
