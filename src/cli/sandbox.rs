@@ -12,7 +12,7 @@ use clap::builder::BoolishValueParser;
 use uuid::Uuid;
 
 use super::Listeners;
-use super::serve::{announce, stop_on_signals};
+use super::serve::{allow_open_files, announce, stop_on_signals};
 use crate::app::{Addresses, App};
 use crate::config::{Config, Log, LogFormat, MapSource, SecretStore};
 use crate::sandbox::{self, BotConfig, Sandbox, SandboxError, WebhookConfig};
@@ -87,6 +87,7 @@ pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     };
     let level = args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned());
     crate::telemetry::init(&Log { level, format })?;
+    allow_open_files();
     let listeners = [("--desk-listen", Some(args.desk_listen)), ("--control-listen", args.control_listen)];
     for (flag, address) in listeners {
         let Some(address) = address else { continue };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Listeners;
@@ -68,12 +69,25 @@ impl Listeners {
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.configuration.load(&args.listeners)?;
     crate::telemetry::init(&config.log)?;
+    allow_open_files();
     let secrets = Arc::new(SecretStore::new(&config, &Env)?);
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;
     let app = App::start(&config, secrets, Arc::new(Env), shutdown)?;
     announce(app.addresses(), args.listeners.addresses_file.as_deref())?;
     app.finish().await
+}
+
+/// As many files as the system lets this process have: each connection is one, and the limit that a process begins
+/// with is low for the sake of old programs.
+pub(super) fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, files = limit.current, "no more files may be open than the process began with");
+    }
 }
 
 /// Says where everything listens, in the log and in the file asked for.

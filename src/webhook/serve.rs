@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::doze::Doze;
 use super::{Accept, Webhook};
+use crate::gateway::notice::Notice;
 use crate::shutdown::Shutdown;
 
 /// Connections held at a time; more wait unaccepted.
@@ -51,10 +52,11 @@ pub async fn serve<A: Accept>(
     let http = builder();
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let notice = Notice::default();
     let accepting = async {
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let socket = accept(&listener).await;
+            let socket = accept(&listener, &notice).await;
             let end = (stop.clone(), shutdown.hard().clone());
             let serving = connection(socket, http.clone(), Arc::clone(&webhook), end);
             connections.spawn(async move {
@@ -84,12 +86,14 @@ fn builder() -> Builder<TokioExecutor> {
     http
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, notice: &Notice) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => return socket,
             Err(error) => {
-                tracing::warn!(%error, "a webhook connection could not be accepted");
+                if let Some(suppressed) = notice.permit() {
+                    tracing::warn!(%error, suppressed, "a webhook connection could not be accepted");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -1,7 +1,8 @@
 //! Configuration: every fault named with its key and its fix, no secret printed.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -101,4 +102,27 @@ fn ids_are_stronger_than_the_environment() {
         let (code, said) = replay(wrong, &[]);
         assert!(code == Some(2) && said.contains("--all"), "{wrong:?}: {said}");
     }
+}
+
+/// Systems keep the soft limit low for the sake of old programs; each connection is a file.
+#[test]
+fn as_many_files_may_be_open_as_the_system_allows() {
+    let line = "ulimit -Sn 64; exec \"$0\" sandbox --desk-only --desk-listen 127.0.0.1:0";
+    let mut process = Command::new("sh")
+        .args(["-c", line, env!("CARGO_BIN_EXE_deskgate")])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("ready")));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = files.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else {
+        panic!("{files}");
+    };
+    assert_eq!(soft, hard, "{limits}");
+    assert_ne!(soft, "64", "the system allows no more here, so this shows nothing");
 }
