@@ -382,4 +382,6 @@ fn later(from: Timestamp, by: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
+mod fair_tests;
+#[cfg(test)]
 mod tests;

@@ -3,7 +3,11 @@
 //! that others would settle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::later;
 use crate::domain::Seq;
 
 /// A member of a group, for as long as it is one.
@@ -32,13 +36,30 @@ pub(super) struct Member {
     pulls: bool,
     /// The last that was heard of a lease of its own is that its time was over.
     lapsed: bool,
+    /// When it was last given an event, or settled one.
+    moved: Timestamp,
+}
+
+/// On which terms an event is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) now: Timestamp,
+    /// How long a member that has all it may hold is waited for, with nothing settled.
+    pub(super) patience: Duration,
+    /// Whether the event may be tried with one that let a lease expire, though others settle in time.
+    pub(super) to_lapsed: bool,
 }
 
 impl Member {
-    /// Whether it can be trusted with an event: it takes what it is given, and settles it in time.
-    fn is_sound(&self) -> bool {
-        let takes = self.room > 0 || !self.held.is_empty();
-        !self.lapsed && self.held_max > 0 && takes
+    /// Whether it has room for an event.
+    fn has_room(&self) -> bool {
+        self.room > 0 && self.held.len() < self.held_max
+    }
+
+    /// Whether it is to be preferred: it settles in time, and takes what it is given, now or soon.
+    fn is_sound(&self, terms: Terms) -> bool {
+        let soon = !self.held.is_empty() && later(self.moved, terms.patience) > terms.now;
+        !self.lapsed && self.held_max > 0 && (self.has_room() || soon)
     }
 }
 
@@ -53,6 +74,7 @@ impl Members {
             turn: self.turns,
             pulls,
             lapsed: false,
+            moved: Timestamp::MIN,
         };
         self.members.insert(id, member);
     }
@@ -71,10 +93,11 @@ impl Members {
         }
     }
 
-    /// A member settled an event in time.
-    pub(super) fn prove(&mut self, id: MemberId) {
+    /// A member said in time what became of an event, or that it takes longer.
+    pub(super) fn prove(&mut self, id: MemberId, settled: Option<Timestamp>) {
         if let Some(member) = self.members.get_mut(&id) {
             member.lapsed = false;
+            member.moved = settled.unwrap_or(member.moved);
         }
     }
 
@@ -99,27 +122,42 @@ impl Members {
         self.members.get(&id).map(|member| member.held.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Gives an event of so many attempts to whoever is next and can take it; answers who, and whether the lease ends
-    /// with them.
-    pub(super) fn give(&mut self, seq: Seq, weight: usize, attempts: u32) -> Option<(MemberId, bool)> {
-        let any_sound = self.members.values().any(Member::is_sound);
+    /// Gives an event to whoever is next and can take it; answers who, and whether the lease ends with them.
+    pub(super) fn give(&mut self, seq: Seq, weight: usize, terms: Terms) -> Option<(MemberId, bool)> {
+        let any_sound = self.members.values().any(|member| member.is_sound(terms));
         let can_take = |member: &Member| {
             let fits = member.bytes.saturating_add(weight) <= member.bytes_max || member.bytes == 0;
-            // While others settle in time, it is tried with one at a time, and costs no event more than one attempt.
-            let is_worth_it = !(member.lapsed && any_sound) || (attempts == 0 && member.held.is_empty());
-            member.room > 0 && member.held.len() < member.held_max && fits && is_worth_it
+            // One at a time, until it settles one.
+            let is_worth_it = !(member.lapsed && any_sound) || (terms.to_lapsed && member.held.is_empty());
+            member.has_room() && fits && is_worth_it
         };
         let next = self.members.iter_mut().filter(|(_, member)| can_take(member));
         let (id, member) =
             next.min_by_key(|(id, member)| (member.lapsed, member.held.len(), member.turn, **id))?;
         self.turns = self.turns.saturating_add(1);
         member.turn = self.turns;
+        member.moved = terms.now;
         member.room = member.room.saturating_sub(1);
         member.bytes = member.bytes.saturating_add(weight);
         if !member.pulls {
             member.held.insert(seq);
         }
         Some((*id, !member.pulls))
+    }
+
+    /// Whether one that let a lease expire has nothing to do.
+    pub(super) fn any_lapsed_idle(&self) -> bool {
+        self.members.values().any(|member| member.lapsed && member.has_room() && member.held.is_empty())
+    }
+
+    /// What a pull was given is not sent to it: it has room for something else.
+    pub(super) fn take_from_pull(&mut self, id: MemberId, weight: usize) {
+        if let Some(member) = self.members.get_mut(&id)
+            && member.pulls
+        {
+            member.bytes = member.bytes.saturating_sub(weight);
+            member.room = member.room.saturating_add(1);
+        }
     }
 
     pub(super) fn give_back(&mut self, id: MemberId, seq: Seq, weight: usize) {
@@ -154,13 +192,16 @@ impl Members {
 
     /// Whether anybody could take an event.
     pub(super) fn any_room(&self) -> bool {
-        self.members.values().any(|member| member.room > 0 && member.held.len() < member.held_max)
+        self.members.values().any(Member::has_room)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ANYBODY: Terms =
+        Terms { now: Timestamp::UNIX_EPOCH, patience: Duration::from_secs(30), to_lapsed: true };
 
     #[test]
     fn who_has_least_is_next_and_equals_take_turns() {
@@ -169,13 +210,15 @@ mod tests {
             members.join(MemberId(id), 3, 1_000, false);
             members.set_room(MemberId(id), 9);
         }
-        let given: Vec<_> = (1..=10).map(|seq| members.give(Seq(seq), 1, 0).map(|(id, _)| id.0)).collect();
+        let given: Vec<_> =
+            (1..=10).map(|seq| members.give(Seq(seq), 1, ANYBODY).map(|(id, _)| id.0)).collect();
         let in_turn = [1, 2, 3, 1, 2, 3, 1, 2, 3].map(Some);
         assert_eq!((&given[..9], given[9]), (&in_turn[..], None), "each holds three");
         members.give_back(MemberId(3), Seq(3), 1);
         members.give_back(MemberId(3), Seq(6), 1);
         members.give_back(MemberId(1), Seq(1), 1);
-        let given: Vec<_> = (11..=14).map(|seq| members.give(Seq(seq), 1, 0).map(|(id, _)| id.0)).collect();
+        let given: Vec<_> =
+            (11..=14).map(|seq| members.give(Seq(seq), 1, ANYBODY).map(|(id, _)| id.0)).collect();
         assert_eq!(given, [Some(3), Some(1), Some(3), None]);
     }
 
@@ -186,15 +229,16 @@ mod tests {
             members.join(MemberId(id), 2, 1_000, false);
             members.set_room(MemberId(id), 9);
         }
-        let give =
-            |members: &mut Members, seq, attempts| members.give(Seq(seq), 1, attempts).map(|(id, _)| id.0);
+        let give = |members: &mut Members, seq, attempts| {
+            members.give(Seq(seq), 1, Terms { to_lapsed: attempts == 0, ..ANYBODY }).map(|(id, _)| id.0)
+        };
         members.lapse(MemberId(1));
         let given: Vec<_> = (1..=4).map(|seq| give(&mut members, seq, 0)).collect();
         assert_eq!(given, [Some(2), Some(2), Some(1), None], "one at a time, until it settles one");
         members.give_back(MemberId(1), Seq(3), 1);
         assert_eq!(give(&mut members, 3, 1), None, "somebody else has it again");
         assert_eq!(give(&mut members, 4, 0), Some(1));
-        members.prove(MemberId(1));
+        members.prove(MemberId(1), None);
         assert_eq!(give(&mut members, 3, 1), Some(1), "it settles again");
         // With nobody better, it gets everything as before.
         members.give_back(MemberId(1), Seq(4), 1);
@@ -212,14 +256,14 @@ mod tests {
         let mut members = Members::default();
         members.join(MemberId(1), 9, 100, false);
         members.set_room(MemberId(1), 9);
-        assert!(members.give(Seq(1), 500, 0).is_some());
-        assert!(members.give(Seq(2), 1, 0).is_none());
+        assert!(members.give(Seq(1), 500, ANYBODY).is_some());
+        assert!(members.give(Seq(2), 1, ANYBODY).is_none());
         members.give_back(MemberId(1), Seq(1), 500);
-        assert!(members.give(Seq(2), 60, 0).is_some());
-        assert!(members.give(Seq(3), 60, 0).is_none());
+        assert!(members.give(Seq(2), 60, ANYBODY).is_some());
+        assert!(members.give(Seq(3), 60, ANYBODY).is_none());
         assert!(members.weigh(MemberId(1), 60, 30) && members.weigh(MemberId(1), 30, 500), "alone it may");
         assert!(members.weigh(MemberId(1), 500, 60));
-        assert!(members.give(Seq(3), 40, 0).is_some());
+        assert!(members.give(Seq(3), 40, ANYBODY).is_some());
         assert!(!members.weigh(MemberId(1), 40, 41));
     }
 }

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::members::{Members, Terms};
 use super::{Group, Held, Lease, MemberId, PARKED_MAX, REASON_BYTES_MAX, State, later};
 use crate::domain::Seq;
+
+/// How many ready events are looked at for one that nobody failed at.
+const LOOKED_AT_MAX: usize = 1_024;
 
 /// What a member says of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +75,8 @@ impl Group {
                 self.park(seq, reason, now);
                 continue;
             }
-            let Some((member, ends_with_it)) = self.members.give(seq, entry.weight, entry.attempts) else {
-                break;
-            };
+            let Some((seq, (member, ends_with_it))) = self.give(seq, now) else { break };
+            let Some(entry) = self.entries.get_mut(&seq) else { break };
             let until = later(now, self.rules.ack_deadline);
             self.token = self.token.saturating_add(1);
             entry.token = self.token;
@@ -105,6 +108,33 @@ impl Group {
         leases
     }
 
+    /// Gives `first`, which is the oldest that is ready, to a member; or, where only those have room that let leases
+    /// expire, and others will have some soon, something that nobody failed at: so they can show that they settle.
+    fn give(&mut self, first: Seq, now: Timestamp) -> Option<(Seq, (MemberId, bool))> {
+        let Self { entries, members, ready, rules, .. } = self;
+        let is_fresh = |seq: &Seq| entries.get(seq).is_some_and(|entry| entry.attempts == 0);
+        let give = |members: &mut Members, seq: Seq, to_lapsed| {
+            let weight = entries.get(&seq).map_or(0, |entry| entry.weight);
+            let terms = Terms { now, patience: rules.ack_deadline, to_lapsed };
+            Some((seq, members.give(seq, weight, terms)?))
+        };
+        if let Some(given) = give(members, first, is_fresh(&first)) {
+            return Some(given);
+        }
+        if !members.any_lapsed_idle() {
+            return None;
+        }
+        let fresh = ready.iter().take(LOOKED_AT_MAX).find(|seq| is_fresh(seq)).copied()?;
+        give(members, fresh, true)
+    }
+
+    /// A lease of a pull ends as [`unsent`](Self::unsent): the pull has room again.
+    pub fn unsent_by(&mut self, lease: &Lease) {
+        let weight = self.entries.get(&lease.seq).map_or(0, |entry| entry.weight);
+        self.members.take_from_pull(lease.member, weight);
+        self.unsent(lease.seq, lease.token);
+    }
+
     /// Whether this lease is still out.
     fn is_out(&self, seq: Seq, token: u64) -> bool {
         let entry = self.entries.get(&seq);
@@ -131,7 +161,8 @@ impl Group {
             return self.not_out(seq, token);
         }
         if let Some(member) = self.holder(seq) {
-            self.members.prove(member);
+            let settled = !matches!(outcome, Outcome::Extend(_));
+            self.members.prove(member, settled.then_some(now));
         }
         if let Outcome::Extend(by) = outcome {
             self.extend(seq, later(now, by));

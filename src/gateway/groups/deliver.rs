@@ -139,8 +139,13 @@ impl Actor {
                             self.pending.leases.push((lease, event));
                         }
                         None if !left.contains(&lease.seq) => gone.push(lease),
-                        // More than its member may hold, or than is read at once: it is its turn again.
-                        Some(_) | None => {
+                        // More than is read at once: it is its turn again.
+                        None => {
+                            self.machine.unsent_by(&lease);
+                            self.more = true;
+                        }
+                        // More than its member may hold.
+                        Some(_) => {
                             self.machine.unsent(lease.seq, lease.token);
                             self.more = true;
                         }
@@ -149,9 +154,7 @@ impl Actor {
                 self.without_event(gone).await;
             }
             Err(error) => {
-                for Lease { seq, token, .. } in leases {
-                    self.machine.unsent(seq, token);
-                }
+                leases.iter().for_each(|lease| self.machine.unsent_by(lease));
                 self.unreadable(error);
             }
         }
@@ -163,12 +166,12 @@ impl Actor {
             return;
         }
         let mut from_log = Vec::new();
-        for Lease { seq, token, .. } in gone {
-            self.machine.unsent(seq, token);
-            if self.machine.is_replayed(seq) {
-                self.lose(seq);
+        for lease in gone {
+            self.machine.unsent_by(&lease);
+            if self.machine.is_replayed(lease.seq) {
+                self.lose(lease.seq);
             } else {
-                from_log.push(seq);
+                from_log.push(lease.seq);
             }
         }
         let Some(last) = from_log.last().copied() else { return };

@@ -427,6 +427,28 @@ async fn what_is_delivered_again_weighs_what_it_weighs() {
     assert_eq!(world.groups.group("crm").await.unwrap().counts, Counts::default());
 }
 
+/// What is read at once is shared by all who pull: who gets nothing of it has room for what is read next.
+#[tokio::test(start_paused = true)]
+async fn nobody_who_pulls_goes_away_empty_while_there_is_something() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put_large(1..=40, 700 << 10).await;
+    let mut parked = 0;
+    while parked < 40 {
+        let pulled = world.pull().await.unwrap().deliveries;
+        parked += pulled.len();
+        let park = || Outcome::Park { reason: "broken".to_owned() };
+        let all = pulled.iter().map(|delivery| (Some(delivery.id), park())).collect();
+        world.groups.settle("crm", all).await.unwrap();
+    }
+    // Copies, of which nobody knows yet what they weigh.
+    world.trim();
+    assert_eq!(world.groups.replay("crm", ParkedEvents::All).await.unwrap(), 40);
+    let pull = || world.groups.pull("crm", 2, Duration::from_secs(5), String::new());
+    let pulls = futures_util::future::join_all((0..20).map(|_| pull())).await;
+    let counts: Vec<_> = pulls.into_iter().map(|pulled| pulled.unwrap().deliveries.len()).collect();
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_out_of_a_log_that_does_not_have_it_is_lost_once() {
     let world = World::new(ExpiredPolicy::Earliest).await;
