@@ -37,7 +37,7 @@ fn one_lapsed_and_one_busy(events: u64) -> Group {
     group.set_room(MemberId(2), 1);
     let leases = group.lease(at(20), 9);
     assert_eq!(given(&leases), [(3, 2)]);
-    settle(&mut group, &leases[0], Outcome::Extend(Duration::from_secs(600)), 21);
+    settle(&mut group, &leases[0], Outcome::Extend(Duration::from_mins(10)), 21);
     for held in group.overdue(at(31)) {
         group.expire(held.seq, held.token, at(31));
     }

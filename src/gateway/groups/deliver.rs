@@ -154,7 +154,9 @@ impl Actor {
                 self.without_event(gone).await;
             }
             Err(error) => {
-                leases.iter().for_each(|lease| self.machine.unsent_by(lease));
+                for lease in leases {
+                    self.machine.unsent_by(&lease);
+                }
                 self.unreadable(error);
             }
         }
