@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::blip::BlipApi;
+use crate::blip::{BlipApi, Kind};
 use crate::clock::{Clock, Ids};
 use crate::domain::{ActionRequest, Fault, Outcome, Ticket};
 use crate::shutdown::Shutdown;
@@ -50,7 +50,7 @@ use rota::Rota;
 /// How much of a caller's time is kept for telling it what is known.
 const ANSWER_RESERVE: Duration = Duration::from_millis(250);
 
-/// Queued commands of a bot that are carried out at once: what is more would only wait for its rate.
+/// Queued commands of a bot that are carried out at once, of each kind that has a rate: what is more would only wait for its rate.
 const QUEUED_AT_ONCE: usize = 16;
 
 /// Calls whose commands have no end yet, over all bots: some times as many as may wait for a bot's rate.
@@ -174,7 +174,23 @@ impl Drop for Caller {
 struct Bot {
     api: Arc<dyn BlipApi>,
     gate: Gate,
-    rota: Arc<Rota>,
+    /// Of what is sent on `/commands`, and on `/messages`: each has a rate of its own, and neither waits for the other's.
+    commands: Arc<Rota>,
+    messages: Arc<Rota>,
+}
+
+impl Bot {
+    fn new(api: Arc<dyn BlipApi>) -> Self {
+        let rota = || Rota::new(QUEUED_AT_ONCE);
+        Self { api, gate: Gate::default(), commands: rota(), messages: rota() }
+    }
+
+    fn rota(&self, kind: Kind) -> &Arc<Rota> {
+        match kind {
+            Kind::Command => &self.commands,
+            Kind::Message => &self.messages,
+        }
+    }
 }
 
 /// An action that did what was asked, or, where its caller does not wait, is recorded.
@@ -240,8 +256,7 @@ impl Desk {
     /// The way out over `parts`.
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { log, ledger, bots, clock, ids, shutdown, metrics, queue } = parts;
-        let bot = |api| Bot { api, gate: Gate::default(), rota: Rota::new(QUEUED_AT_ONCE) };
-        let bots: BTreeMap<_, _> = bots.into_iter().map(|(name, api)| (name, bot(api))).collect();
+        let bots: BTreeMap<_, _> = bots.into_iter().map(|(name, api)| (name, Bot::new(api))).collect();
         let room = |count_max, bytes_max| Room::new(Limits { count_max, bytes_max }, bots.len());
         let (calls, room) = (room(CALLS_MAX, CALLS_BYTES_MAX), room(queue.commands_max, queue.bytes_max));
         let inner = Inner {

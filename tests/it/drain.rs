@@ -24,18 +24,28 @@ async fn slow_down(world: &mut World, per_second: u32) {
     world.restart().await;
 }
 
-/// The messages that came to Desk, once there are so many at least.
-async fn arrived(world: &World, count: usize) -> usize {
+/// What came to Desk, by what it came on, once it is what is wanted.
+async fn came(world: &World, is_wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
     loop {
         let state = world.desk_state().await;
         let requests = state["requests"].as_array().unwrap();
-        let messages = requests.iter().filter(|request| request["on"] == "messages").count();
-        if messages >= count {
-            return messages;
+        let on = requests.iter().map(|request| request["on"].as_str().unwrap().to_owned());
+        let on: Vec<_> = on.collect();
+        if is_wanted(&on) {
+            return on;
         }
         let changes = world.desk_url(&format!("/changes/{}", state["revision"]));
         world.http.get(changes).send().await.unwrap();
     }
+}
+
+fn messages(on: &[String]) -> usize {
+    on.iter().filter(|on| *on == "messages").count()
+}
+
+/// The messages that came to Desk, once there are so many at least.
+async fn arrived(world: &World, count: usize) -> usize {
+    messages(&came(world, |on| messages(on) >= count).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,4 +70,34 @@ async fn what_waits_for_the_rate_at_kill_9_is_sent_once() {
     let told = settled(&world, MESSAGES).await;
     assert!(told.iter().all(|(_, told)| told.state() == pb::CommandState::Succeeded), "{told:?}");
     assert_eq!(received(&world).await, expected, "each message once");
+}
+
+/// Messages have a rate of their own: those that wait for it are in no other command's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_do_not_wait_for_the_rate_of_messages() {
+    const WAITING: usize = 30;
+    let mut world = World::start().await;
+    slow_down(&mut world, 1).await;
+    for number in 0..WAITING {
+        let (_, ticket_id) = world.customer("oi").await;
+        world.tickets().await.send(send(&ticket_id, &number.to_string(), true)).await.unwrap();
+    }
+    let (_, ticket_id) = world.customer("oi").await;
+    let assign = pb::AssignRequest {
+        ticket_id: ticket_id.clone(),
+        agent: "maria.souza@example.com".to_owned(),
+        options: Some(pb::CommandOptions { accept_only: true, ..pb::CommandOptions::default() }),
+        ..pb::AssignRequest::default()
+    };
+    world.tickets().await.assign(assign).await.unwrap();
+    for count in 1.. {
+        let told = timeout(PATIENCE, settled(&world, count)).await.unwrap();
+        let (of, told) = told.last().unwrap();
+        if *of == ticket_id {
+            assert_eq!(told.state(), pb::CommandState::Succeeded);
+            break;
+        }
+    }
+    let sent = messages(&came(&world, |_| true).await);
+    assert!(sent < WAITING - 16, "{sent} messages were sent before it");
 }

@@ -202,25 +202,25 @@ impl Inner {
         record: &CommandRecord,
         request: &ActionRequest,
     ) -> Result<Ready, DeskError> {
-        let slot = bot.rota.slot(&request.principal).await;
+        let (uuid, id) = (record.command.id, record.command.id.to_string());
+        let steps = translate::steps_of(&id, &request.ticket_id, &request.action);
+        let kind = match steps.first() {
+            Some(Step::Message(_)) => Kind::Message,
+            Some(Step::Command { .. }) | None => Kind::Command,
+        };
+        let slot = bot.rota(kind).slot(&request.principal).await;
         bot.gate.pass(bot.api.as_ref(), || self.ids.next().to_string()).await;
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         // What is sure to fail is to take nobody's turn.
         if let Some(outcome) = request.judge(&state) {
             return Ok(Ready::Ended(Box::new(Carried::at_once(outcome))));
         }
-        let (uuid, id, deadline) =
-            (record.command.id, record.command.id.to_string(), Instant::now() + TRY_TIMEOUT);
+        let deadline = Instant::now() + TRY_TIMEOUT;
         let api = Arc::clone(&bot.api).for_caller(Caller::client(&request.principal));
         let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
         if let Err(outcome) = carrier.vouch(&state).await {
             return Ok(Ready::Ended(Box::new(carried(uuid, request, &state, carrier, outcome))));
         }
-        let steps = translate::steps_of(&id, &request.ticket_id, &request.action);
-        let kind = match steps.first() {
-            Some(Step::Message(_)) => Kind::Message,
-            Some(Step::Command { .. }) | None => Kind::Command,
-        };
         match Arc::clone(&api).turns(kind, steps.len(), deadline).await {
             Ok(api) => Ok(Ready::Due(api, slot)),
             Err(error) => {
