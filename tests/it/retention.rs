@@ -11,12 +11,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::crowd::{Load, groups, make};
 use crate::support::{World, at, reason_of};
 
-/// Events of some 32 KiB: what is kept within 64 MiB is a thousand or so.
+/// Events of some 32 KiB, twice on the disk: what is kept within 64 MiB is five hundred or so.
 const TEXT_BYTES: usize = 32 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
-    let world = World::with("[store]\nmax_size = \"64MiB\"\nretention = \"1m\"\n").await;
+    let world = World::with("[store]\nmax_size = \"64MiB\"\n").await;
     let mut client = groups(&world).await;
     make(
         &mut client,
@@ -35,29 +35,36 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
         .await
         .unwrap()
         .into_inner();
-    let text = "x".repeat(TEXT_BYTES);
-    let load = Load::on(&world);
-    let posting = tokio::spawn(async move { load.post(20, 200, &text).await });
-    let alert = loop {
-        let told = alerts.message().await.unwrap().expect("an alert");
-        if let Some(pb::subscribe_response::Message::Event(event)) = told.message {
-            break event;
+    let warning = tokio::spawn(async move {
+        loop {
+            let told = alerts.message().await.unwrap().expect("an alert");
+            if let Some(pb::subscribe_response::Message::Event(event)) = told.message {
+                return event;
+            }
         }
-    };
+    });
+    let (text, load) = ("x".repeat(TEXT_BYTES), Load::on(&world));
+    load.clone().post(20, 15, &text).await;
+    for more in 0..200 {
+        if warning.is_finished() {
+            break;
+        }
+        load.one(&format!("more-{}", more % 20), &more.to_string(), &text).await;
+    }
+    let alert = warning.await.unwrap();
+    assert_eq!(trimmed_position(&world).await, 0, "there is time to do something");
     assert_eq!((alert.bot.as_str(), alert.origin()), ("", pb::EventOrigin::Gateway));
     let Some(Payload::GatewayAlert(alert)) = alert.payload else { panic!("{alert:?}") };
     assert_eq!(alert.reason, "UNREAD_EVENTS_EXPIRE", "{}", alert.description);
     let details = alert.details.unwrap().fields;
     assert_eq!(details["group"].kind, Some(Kind::StringValue("crm".to_owned())));
-    posting.await.unwrap();
+    load.post(20, 185, &text).await;
 
     let mut info = world.events().await;
     let earliest = info.get_log_info(pb::GetLogInfoRequest {}).await.unwrap().into_inner().earliest_cursor;
     let file = std::fs::metadata(world.folder.path().join("deskgate.db")).unwrap().len();
     assert!(file < 64 << 20, "{file} bytes");
-    let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
-    assert!(trimmed.unwrap().parse::<u64>().unwrap() > 1_000, "{trimmed:?}");
+    assert!(trimmed_position(&world).await > 1_000);
 
     let (asks, outgoing) = tokio::sync::mpsc::channel(1);
     let start = pb::ConsumeStart { group: "crm".to_owned(), ..Default::default() };
@@ -76,4 +83,48 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
     let (reason, metadata) = reason_of(&ended);
     assert_eq!(reason, "CURSOR_EXPIRED", "{ended:?}");
     assert!(!earliest.is_empty() && !metadata.is_empty(), "{metadata:?}");
+}
+
+/// Up to where events are gone.
+async fn trimmed_position(world: &World) -> u64 {
+    let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
+    trimmed.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_go_one_by_one_and_who_keeps_up_loses_none() {
+    const BODY_BYTES: usize = 1_000_000;
+    const EVENTS: usize = 120;
+    let world = World::with("[store]\nmax_size = \"64MiB\"\n").await;
+    let mut live = world
+        .events()
+        .await
+        .max_decoding_message_size(32 << 20)
+        .subscribe(pb::SubscribeRequest { limit: u32::try_from(EVENTS).unwrap(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    let reading = tokio::spawn(async move {
+        let mut seen = 0;
+        while let Some(told) = live.message().await.unwrap() {
+            seen += usize::from(matches!(told.message, Some(pb::subscribe_response::Message::Event(_))));
+        }
+        seen
+    });
+    let text = "x".repeat(BODY_BYTES);
+    let load = Load::on(&world);
+    let mut most = 0;
+    for round in 0..EVENTS {
+        load.one("ticket", &round.to_string(), &text).await;
+        let size =
+            |name: &str| std::fs::metadata(world.folder.path().join(name)).map_or(0, |file| file.len());
+        most = most.max(size("deskgate.db") + size("deskgate.db-wal"));
+        if round > 40 {
+            let kept = u64::try_from(round).unwrap() - trimmed_position(&world).await;
+            assert!(kept >= 14, "{kept} are kept after {round}: 36 MiB of 64 are for them, body and record");
+        }
+    }
+    assert_eq!(reading.await.unwrap(), EVENTS);
+    assert!(most < 64 << 20, "{most} bytes on the disk");
 }
