@@ -112,13 +112,13 @@ fn what_is_oldest_goes_first_also_from_quarantine() {
     let ages = Ages { events: i64::MAX, commands: i64::MAX };
     let mut kept = |excess: u64| {
         let limits = Limits { live_bytes_max: Some(live - excess), ..Limits::default() };
-        let (mut run, mut prefix, mut held) = (Run::by_size(limits), 0, 0);
+        let (mut run, mut prefix, mut bodies) = (Run::by_size(limits), 0, 0);
         while !run.is_done() {
             run.step(&db, &mut dedup, &mut prefix, ages, 0).unwrap();
-            held += std::mem::take(&mut run.held);
+            bodies += std::mem::take(&mut run.held);
         }
         let events: i64 = db.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
-        (held, events)
+        (bodies, events)
     };
     assert_eq!(kept(1_500_000), (2, 10), "two bodies are older than any event");
     assert_eq!(kept(2_250_000), (0, 7), "then come events");
