@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod bulk;
 mod check;
@@ -21,6 +21,7 @@ mod sandbox;
 mod serve;
 mod tail;
 mod tickets;
+mod usage;
 
 /// The gRPC gateway between Take Blip's Desk and your own contact-center systems.
 ///
@@ -29,7 +30,9 @@ mod tickets;
 #[derive(Debug, Parser)]
 #[command(name = "deskgate", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second."
+    after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments. An empty environment variable counts as not set, an empty argument as a mistake."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -91,6 +94,20 @@ struct Listeners {
 }
 
 impl Cli {
+    /// Reads the process's command line; ends the process where that is at fault.
+    pub fn read() -> Self {
+        Self::try_read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads a command line, the program's name first.
+    pub fn try_read_from(
+        args: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = usage::strict(Self::command());
+        let mut matches = command.try_get_matches_from_mut(args)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+
     /// Carries out the command.
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
@@ -111,11 +128,56 @@ impl Cli {
     }
 }
 
+/// Whether `error` is a fault of the arguments.
+pub fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<usage::Usage>()
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn an_empty_value_is_a_mistake_whatever_the_option() {
+        let faults: [&[&str]; 9] = [
+            &["consume", "crm", "--exec", ""],
+            &["consume", "crm", "--exec", " \n"],
+            &["consume", "", "--exec", "true"],
+            &["tail", "--ticket", ""],
+            &["groups", "update", "crm", "--ack-deadline", "1m", "--etag", ""],
+            &["parked", "list", "crm", "--ticket", ""],
+            &["quarantine", "replay", "--all", "--bot", ""],
+            &["tickets", "send", "t-1", ""],
+            &["reconcile", ""],
+        ];
+        for args in faults {
+            let error = Cli::try_read_from([&["deskgate"], args].concat()).unwrap_err();
+            let said = error.to_string();
+            assert!(
+                error.exit_code() == 2 && said.contains(" is empty: give it a value"),
+                "{args:?}: {said}"
+            );
+        }
+        let said = Cli::try_read_from(["deskgate", "consume", "crm", "--exec", ""]).unwrap_err().to_string();
+        assert!(said.contains("--exec <CMD> is empty: give it a value; is a variable not set?"), "{said}");
+        Cli::try_read_from(["deskgate", "tickets", "list"]).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_fault_of_usage() {
+        let faults: [&[&str]; 6] = [
+            &["groups", "create", "crm", "--from", "15x"],
+            &["groups", "create", "crm", "--ack-deadline", "30"],
+            &["groups", "update", "crm", "--max-backoff", "soon"],
+            &["groups", "seek", "crm", "yesterday"],
+            &["tail", "--from", "15x"],
+            &["reconcile", "--since", "xyz"],
+        ];
+        for args in faults {
+            let error = Cli::try_read_from([&["deskgate"], args].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}: {error}");
+        }
+    }
 
     #[test]
     fn lists_are_given_with_commas_too() {

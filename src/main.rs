@@ -3,15 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use deskgate::cli::Cli;
+use deskgate::cli::{self, Cli};
 
 /// Requests are allocated on one thread and freed on another all day, which the system's allocator is slow at.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // One provider for every TLS user in the process. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -27,5 +26,5 @@ fn main() -> ExitCode {
 fn failed(error: &anyhow::Error) -> ExitCode {
     // Nobody may be left to read it.
     let _ = writeln!(std::io::stderr(), "deskgate: {error:#}");
-    ExitCode::FAILURE
+    if cli::is_usage(error) { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

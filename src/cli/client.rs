@@ -5,13 +5,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::usage::Usage;
 use crate::grpc::pb;
 
 /// How long a connection may take.
@@ -37,7 +38,7 @@ impl Server {
     /// How to connect.
     pub(super) fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let endpoint = Endpoint::from_shared(url_of(&self.server)?)
-            .with_context(|| format!("--server {self}: not a URL such as http://127.0.0.1:50051"))?;
+            .map_err(|_error| Usage(format!("--server {self}: not a URL such as http://127.0.0.1:50051")))?;
         Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).http2_keep_alive_interval(KEEPALIVE_INTERVAL))
     }
 }
@@ -49,14 +50,14 @@ impl fmt::Display for Server {
 }
 
 /// The server as a URL.
-fn url_of(server: &str) -> anyhow::Result<String> {
+fn url_of(server: &str) -> Result<String, Usage> {
     match server.split_once("://") {
         None => Ok(format!("http://{server}")),
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => Ok(server.to_owned()),
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-            bail!("--server {server}: there is no TLS in this version; use http://")
+            Err(Usage(format!("--server {server}: there is no TLS in this version; use http://")))
         }
-        Some(_) => bail!("--server {server}: not a URL such as http://127.0.0.1:50051"),
+        Some(_) => Err(Usage(format!("--server {server}: not a URL such as http://127.0.0.1:50051"))),
     }
 }
 

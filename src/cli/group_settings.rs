@@ -1,6 +1,5 @@
 //! A consumer group's settings as options of the command line, and as they are told back.
 
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use crate::grpc::pb;
@@ -21,8 +20,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "TEAM", env = "DESKGATE_GROUPS_TEAM", value_delimiter = ',')]
     team: Vec<String>,
     /// How long a member has for an event, such as 30s or 2m.
-    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_ACK_DEADLINE")]
-    ack_deadline: Option<String>,
+    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_ACK_DEADLINE", value_parser = span)]
+    ack_deadline: Option<prost_types::Duration>,
     /// How many times an event is delivered before it is parked.
     #[arg(
         long,
@@ -32,11 +31,11 @@ pub(super) struct Settings {
     )]
     max_attempts: Option<u32>,
     /// The wait after the first retry, such as 500ms; it doubles each time.
-    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_MIN_BACKOFF")]
-    min_backoff: Option<String>,
+    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_MIN_BACKOFF", value_parser = span)]
+    min_backoff: Option<prost_types::Duration>,
     /// The longest such wait.
-    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_MAX_BACKOFF")]
-    max_backoff: Option<String>,
+    #[arg(long, value_name = "TIME", env = "DESKGATE_GROUPS_MAX_BACKOFF", value_parser = span)]
+    max_backoff: Option<prost_types::Duration>,
     /// What becomes of a ticket while one of its events is parked: it goes on, or waits.
     #[arg(long, value_name = "POLICY", env = "DESKGATE_GROUPS_PARK")]
     park: Option<Park>,
@@ -104,7 +103,7 @@ impl Field {
 
 impl Settings {
     /// What is given, and which fields that are.
-    pub(super) fn to_pb(&self) -> anyhow::Result<(ConsumerGroup, Vec<String>)> {
+    pub(super) fn to_pb(&self) -> (ConsumerGroup, Vec<String>) {
         let filter =
             [&self.bot, &self.types, &self.exclude_type, &self.team].iter().any(|list| !list.is_empty());
         let filter = filter.then(|| pb::EventFilter {
@@ -114,14 +113,12 @@ impl Settings {
             teams: self.team.clone(),
             ..pb::EventFilter::default()
         });
-        let time =
-            |name: &str, text: &Option<String>| text.as_deref().map(|text| span(name, text)).transpose();
         let group = ConsumerGroup {
             filter,
-            ack_deadline: time("--ack-deadline", &self.ack_deadline)?,
+            ack_deadline: self.ack_deadline,
             max_attempts: self.max_attempts.unwrap_or_default(),
-            min_backoff: time("--min-backoff", &self.min_backoff)?,
-            max_backoff: time("--max-backoff", &self.max_backoff)?,
+            min_backoff: self.min_backoff,
+            max_backoff: self.max_backoff,
             park_policy: self.park.map_or(ParkPolicy::Unspecified, Park::to_pb).into(),
             pin_retention: self.pin_retention.unwrap_or_default(),
             view: self.view.map_or(EventView::Unspecified, View::to_pb).into(),
@@ -143,7 +140,7 @@ impl Settings {
             (Field::Expired, self.expired.is_some()),
         ];
         let paths = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.name().to_owned());
-        Ok((group, paths.collect()))
+        (group, paths.collect())
     }
 }
 
@@ -177,20 +174,21 @@ impl Expired {
 }
 
 /// Reads `500ms`, `30s`, `2m` or `1h`.
-fn span(name: &str, text: &str) -> anyhow::Result<prost_types::Duration> {
-    let what = || format!("{name} {text}: not a time such as 500ms, 30s, 2m or 1h");
-    let at = text.find(|letter: char| !letter.is_ascii_digit()).with_context(what)?;
-    let (number, unit) = text.split_at_checked(at).with_context(what)?;
+fn span(text: &str) -> Result<prost_types::Duration, String> {
+    let wrong = || "not a time such as 500ms, 30s, 2m or 1h".to_owned();
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at_checked(at).ok_or_else(wrong)?;
     let factor = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => bail!(what()),
+        _ => return Err(wrong()),
     };
-    let number: u32 = number.parse().with_context(what)?;
+    let number: u32 = number.parse().map_err(|_error| wrong())?;
     let millis = i64::from(number).saturating_mul(factor);
-    let nanos = i32::try_from(millis.rem_euclid(1_000).saturating_mul(1_000_000))?;
+    let nanos = millis.rem_euclid(1_000).saturating_mul(1_000_000);
+    let nanos = i32::try_from(nanos).map_err(|_error| wrong())?;
     Ok(prost_types::Duration { seconds: millis.div_euclid(1_000), nanos })
 }
 
@@ -238,7 +236,7 @@ mod tests {
 
     #[test]
     fn times() {
-        let read = |text| span("--x", text).map(|span| (span.seconds, span.nanos)).ok();
+        let read = |text| span(text).map(|span| (span.seconds, span.nanos)).ok();
         assert_eq!(
             (read("500ms"), read("2m"), read("1h")),
             (Some((0, 500_000_000)), Some((120, 0)), Some((3_600, 0)))

@@ -9,6 +9,7 @@ use super::client::{Json, Server, failed, is_enough, tell, time_of};
 use super::group_settings::{Field, Settings};
 use super::listing::Listing;
 use super::tail::{position_of, printable};
+use super::usage::Usage;
 use crate::grpc::pb;
 use crate::grpc::pb::consumer_service_client::ConsumerServiceClient;
 use pb::{ConsumerGroup, ConsumerGroupStatus};
@@ -96,8 +97,14 @@ struct CreateArgs {
     #[command(flatten)]
     one: One,
     /// Where it begins: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
-    #[arg(long, value_name = "POSITION", default_value = "latest", env = "DESKGATE_GROUPS_FROM")]
-    from: String,
+    #[arg(
+        long,
+        value_name = "POSITION",
+        default_value = "latest",
+        env = "DESKGATE_GROUPS_FROM",
+        value_parser = position_of
+    )]
+    from: pb::StartPosition,
     #[command(flatten)]
     settings: Settings,
 }
@@ -135,8 +142,8 @@ struct SeekArgs {
     #[command(flatten)]
     one: One,
     /// Where it goes: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
-    #[arg(value_name = "POSITION")]
-    to: String,
+    #[arg(value_name = "POSITION", value_parser = position_of)]
+    to: pb::StartPosition,
     /// Change nothing; only say how many events it would affect.
     #[arg(long, env = "DESKGATE_GROUPS_VALIDATE_ONLY", value_parser = BoolishValueParser::new())]
     validate_only: bool,
@@ -294,8 +301,8 @@ fn member_row(columns: [&str; 5]) -> String {
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
     let CreateArgs { one: One { server, group, json }, from, settings } = args;
-    let start = Some(position_of("--from", &from)?);
-    let (settings, _) = settings.to_pb()?;
+    let (settings, _) = settings.to_pb();
+    let start = Some(from);
     let request =
         pb::CreateConsumerGroupRequest { consumer_group: Some(ConsumerGroup { group, start, ..settings }) };
     let answer = client(&server).await?.create_consumer_group(request).await;
@@ -309,14 +316,14 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
 
 async fn update(args: UpdateArgs) -> anyhow::Result<()> {
     let UpdateArgs { one: One { server, group, json }, settings, reset, etag } = args;
-    let (settings, mut paths) = settings.to_pb()?;
+    let (settings, mut paths) = settings.to_pb();
     let reset: Vec<_> = reset.into_iter().map(|field| field.name().to_owned()).collect();
     if let Some(field) = reset.iter().find(|field| paths.contains(field)) {
-        bail!("{field} is given a value and reset: leave one out");
+        return Err(Usage(format!("{field} is given a value and reset: leave one out")).into());
     }
     paths.extend(reset);
     if paths.is_empty() {
-        bail!("nothing to change: give a setting, or --reset one");
+        return Err(Usage("nothing to change: give a setting, or --reset one".to_owned()).into());
     }
     let request = pb::UpdateConsumerGroupRequest {
         consumer_group: Some(ConsumerGroup { group, etag, ..settings }),
@@ -332,8 +339,7 @@ async fn update(args: UpdateArgs) -> anyhow::Result<()> {
 
 async fn seek(args: SeekArgs) -> anyhow::Result<()> {
     let SeekArgs { one: One { server, group, json }, to, validate_only } = args;
-    let to = Some(position_of("POSITION", &to)?);
-    let request = pb::SeekConsumerGroupRequest { group, to, validate_only };
+    let request = pb::SeekConsumerGroupRequest { group, to: Some(to), validate_only };
     let answer = client(&server).await?.seek_consumer_group(request).await;
     let answer = answer.map_err(|status| failed(&status))?.into_inner();
     if json {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::Listeners;
 use super::serve::{allow_open_files, announce, stop_on_signals};
+use super::usage::Usage;
 use crate::app::{Addresses, App};
 use crate::config::{Config, Log, LogFormat, MapSource, SecretStore};
 use crate::sandbox::{self, BotConfig, Sandbox, SandboxError, WebhookConfig};
@@ -83,7 +84,9 @@ pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     let format = match args.listeners.log_format.as_deref() {
         None | Some("text") => LogFormat::Text,
         Some("json") => LogFormat::Json,
-        Some(other) => anyhow::bail!("--log-format {other}: not `text` or `json`"),
+        Some(other) => {
+            return Err(Usage(format!("--log-format {other}: not `text` or `json`")).into());
+        }
     };
     let level = args.listeners.log_level.clone().unwrap_or_else(|| "warn,deskgate=info".to_owned());
     crate::telemetry::init(&Log { level, format })?;
@@ -91,10 +94,10 @@ pub(super) async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     let listeners = [("--desk-listen", Some(args.desk_listen)), ("--control-listen", args.control_listen)];
     for (flag, address) in listeners {
         let Some(address) = address else { continue };
-        anyhow::ensure!(
-            address.ip().is_loopback(),
-            "{flag} {address}: the stand-in's control side asks for no key, so it listens on loopback only"
-        );
+        if !address.ip().is_loopback() {
+            let why = "the stand-in's control side asks for no key, so it listens on loopback only";
+            return Err(Usage(format!("{flag} {address}: {why}")).into());
+        }
     }
     let shutdown = Shutdown::new();
     stop_on_signals(&shutdown)?;

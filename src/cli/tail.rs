@@ -33,8 +33,14 @@ pub(super) struct TailArgs {
     #[command(flatten)]
     server: Server,
     /// Where to begin: latest, earliest, an age such as 15m, 2h or 7d, or a cursor.
-    #[arg(long, value_name = "POSITION", default_value = "latest", env = "DESKGATE_TAIL_FROM")]
-    from: String,
+    #[arg(
+        long,
+        value_name = "POSITION",
+        default_value = "latest",
+        env = "DESKGATE_TAIL_FROM",
+        value_parser = position_of
+    )]
+    from: pb::StartPosition,
     /// Only this bot; may be repeated, or several with commas.
     #[arg(long, value_name = "NAME", env = "DESKGATE_TAIL_BOT", value_delimiter = ',')]
     bot: Vec<String>,
@@ -66,8 +72,7 @@ pub(super) struct TailArgs {
 
 pub(super) async fn run(args: TailArgs) -> anyhow::Result<()> {
     let endpoint = args.server.endpoint()?;
-    let mut tail =
-        Tail { request: request(&args)?, out: Output::new(args.json)?, shown: 0, connected: false };
+    let mut tail = Tail { request: request(&args), out: Output::new(args.json)?, shown: 0, connected: false };
     let mut pause = Duration::from_millis(200);
     loop {
         let before = tail.shown;
@@ -145,10 +150,10 @@ impl Tail {
     }
 }
 
-fn request(args: &TailArgs) -> anyhow::Result<pb::SubscribeRequest> {
-    let start = position_of("--from", &args.from)?;
+fn request(args: &TailArgs) -> pb::SubscribeRequest {
+    let start = args.from.clone();
     let view = if args.raw { pb::EventView::Raw } else { pb::EventView::Full };
-    Ok(pb::SubscribeRequest {
+    pb::SubscribeRequest {
         filter: Some(pb::EventFilter {
             bots: args.bot.clone(),
             types: args.types.clone(),
@@ -161,18 +166,18 @@ fn request(args: &TailArgs) -> anyhow::Result<pb::SubscribeRequest> {
         stop_when_caught_up: args.stop,
         client_name: "deskgate tail".to_owned(),
         ..pb::SubscribeRequest::default()
-    })
+    }
 }
 
-/// A position as people write it, in what is called `name`.
-pub(super) fn position_of(name: &str, text: &str) -> anyhow::Result<pb::StartPosition> {
+/// A position as people write it.
+pub(super) fn position_of(text: &str) -> Result<pb::StartPosition, String> {
     let position = match text {
         "latest" => Position::Latest(true),
         "earliest" => Position::Earliest(true),
         text => match age(text) {
             Some(seconds) => Position::Ago(prost_types::Duration { seconds, nanos: 0 }),
             None if text.len() >= 16 => Position::AfterCursor(text.to_owned()),
-            None => bail!("{name} {text}: not latest, earliest, an age such as 15m, 2h or 7d, nor a cursor"),
+            None => return Err("not latest, earliest, an age such as 15m, 2h or 7d, nor a cursor".to_owned()),
         },
     };
     Ok(pb::StartPosition { position: Some(position) })

@@ -32,7 +32,7 @@ pub(super) fn read(mut section: Section, reading: &mut Reading<'_>) -> Reconcile
     };
     let fix = "write \"learnt\", \"off\", or a time from 10s to 1d";
     let silence = section.parsed("silence", "is no silence", fix, reading, named);
-    let fix = "write it like \"mon-fri 08:00-18:00 -03:00\"";
+    let fix = "write it like \"mon-fri 08:00-18:00 -03:00\", or \"mon-fri 18:00-02:00 -03:00\" where it ends the next day";
     let hours = section.parsed("business_hours", "are no hours", fix, reading, Hours::parse);
     section.finish(reading);
     let default = Reconcile::default();

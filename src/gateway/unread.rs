@@ -16,10 +16,16 @@ use crate::store::{Bounds, EventLog, ReadError};
 
 mod outlook;
 
-use outlook::{Sight, danger_within, time_left};
+use outlook::{Sight, danger_within, much_came, time_left};
 
 /// Between two looks, where events are kept for long.
 const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Between two glances at how much has come, where the store's size is bounded: a flood fills it within seconds.
+const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So much of what fits has come since the last look that the next one is due: a warning comes at a quarter.
+const GLANCE_SHARE: u64 = 32;
 
 /// Looks that an estimate goes back over: half an hour.
 const LOOKS_MAX: usize = 30;
@@ -45,6 +51,21 @@ struct Seen {
     alerted: bool,
 }
 
+impl Seen {
+    /// Looks that follow soon on one another stand for one: half an hour stays in sight also in a flood.
+    fn remember(&mut self, sight: Sight) {
+        let spacing = look_interval(sight.retention);
+        let soon = |last: &Sight| sight.at.duration_since(last.at).unsigned_abs() < spacing;
+        if self.looks.len() > 1 && self.looks.iter().nth_back(1).is_some_and(soon) {
+            self.looks.pop_back();
+        }
+        if self.looks.len() >= LOOKS_MAX {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(sight);
+    }
+}
+
 impl Unread {
     /// Watches the groups that read `log`.
     pub fn new(log: Arc<dyn EventLog>, groups: Arc<dyn GroupStore>, clock: Arc<dyn Clock>) -> Self {
@@ -56,23 +77,41 @@ impl Unread {
         let soft = shutdown.soft().clone();
         drop(shutdown.spawn(async move {
             loop {
-                let interval = match self.look().await {
-                    Ok(retention) => LOOK_INTERVAL.min(retention / 30).max(Duration::from_secs(1)),
-                    Err(error) => {
-                        tracing::debug!(%error, "whether groups lose events could not be looked at");
-                        LOOK_INTERVAL
-                    }
-                };
+                let looked = self.look().await;
+                if let Err(error) = &looked {
+                    tracing::debug!(%error, "whether groups lose events could not be looked at");
+                }
                 tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
+                    () = self.next_look(looked.ok()) => {}
                     () = soft.cancelled() => return,
                 }
             }
         }));
     }
 
-    /// Looks once; answers how long events are kept.
-    async fn look(&mut self) -> Result<Duration, ReadError> {
+    /// Waits until it is time to look again: after a while, or as soon as much has come since `then`.
+    async fn next_look(&self, then: Option<Bounds>) {
+        let Some(then) = then else { return tokio::time::sleep(LOOK_INTERVAL).await };
+        let interval = look_interval(then.retention);
+        let much = async {
+            loop {
+                tokio::time::sleep(GLANCE_INTERVAL).await;
+                if self.log.bounds().await.is_ok_and(|now| much_came(&then, &now, GLANCE_SHARE)) {
+                    return;
+                }
+            }
+        };
+        if then.live_bytes_max.is_none() {
+            return tokio::time::sleep(interval).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = much => {}
+        }
+    }
+
+    /// Looks once; answers what it saw of the log.
+    async fn look(&mut self) -> Result<Bounds, ReadError> {
         let groups = self.groups.groups().await?;
         self.seen.retain(|id, _| groups.iter().any(|group| group.id == *id));
         let bounds = self.log.bounds().await?;
@@ -82,10 +121,7 @@ impl Unread {
             if seen.looks.back().is_some_and(|last| last.settled_through > sight.settled_through) {
                 seen.looks.clear(); // it was set back: how fast it was tells nothing
             }
-            if seen.looks.len() >= LOOKS_MAX {
-                seen.looks.pop_front();
-            }
-            seen.looks.push_back(sight);
+            seen.remember(sight);
             let Some(then) = seen.looks.front() else { continue };
             let (left, danger) = (time_left(then, &sight), danger_within(then, &sight));
             let told = match left {
@@ -103,7 +139,7 @@ impl Unread {
                 }
             }
         }
-        Ok(bounds.retention)
+        Ok(bounds)
     }
 
     async fn sight(&self, bounds: &Bounds, group: &Group) -> Result<Sight, ReadError> {
@@ -127,6 +163,11 @@ impl Unread {
             live_bytes_max: bounds.live_bytes_max,
         })
     }
+}
+
+/// Between two looks when nothing hurries.
+fn look_interval(retention: Duration) -> Duration {
+    LOOK_INTERVAL.min(retention / 30).max(Duration::from_secs(1))
 }
 
 /// A reason, what it means for people, and the details, for programs.

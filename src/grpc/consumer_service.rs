@@ -119,7 +119,7 @@ impl Consumers {
             },
             () = soft.cancelled() => return Err(status::draining()),
         };
-        match first?.ok_or_else(status::no_request)?.message {
+        match first?.ok_or_else(status::no_start)?.message {
             Some(Message::Start(start)) => Ok(start),
             Some(Message::Settle(_) | Message::Stop(_)) | None => Err(status::no_start()),
         }
@@ -179,7 +179,8 @@ fn joining(
         principal,
         held_max: usize::try_from(outstanding).unwrap_or_default(),
     };
-    faults.done((group, join, heartbeat_of(heartbeat_interval, heartbeat_min)))
+    let heartbeat = heartbeat_of(heartbeat_interval, heartbeat_min, "start.heartbeat_interval", &mut faults);
+    faults.done((group, join, heartbeat))
 }
 
 /// Reads how much to pull, of which group, and how long to wait.
@@ -190,14 +191,12 @@ fn pulling(request: pb::PullRequest) -> Result<(String, usize, Duration, String)
     let count_max = faults.take(
         size_of(max_events, PULL).map_err(|fault| InvalidField { field: "max_events".to_owned(), ..fault }),
     );
-    let wait = match wait.map(|wait| Duration::try_from(span_of(wait))) {
-        None => Duration::ZERO,
-        Some(Ok(wait)) => wait.min(WAIT_MAX),
-        Some(Err(_)) => {
-            faults.add("wait", "must not be negative");
-            Duration::ZERO
-        }
-    };
+    let wait = wait.map(|wait| faults.take(span_of(wait, "wait"))).unwrap_or_default();
+    let wait = Duration::try_from(wait).unwrap_or_else(|_| {
+        faults.add("wait", "must not be negative");
+        Duration::ZERO
+    });
+    let wait = wait.min(WAIT_MAX);
     faults.done((group, count_max, wait, convert::client_name_of(&client_name)))
 }
 

@@ -106,9 +106,14 @@ pub(super) fn time_of(at: prost_types::Timestamp, field: &str) -> Result<Timesta
 }
 
 /// A span of time as a caller gave it; may be negative.
-pub(super) fn span_of(span: prost_types::Duration) -> SignedDuration {
+pub(super) fn span_of(span: prost_types::Duration, field: &str) -> Result<SignedDuration, InvalidField> {
     let prost_types::Duration { seconds, nanos } = span;
-    SignedDuration::from_secs(seconds).saturating_add(SignedDuration::from_nanos(i64::from(nanos)))
+    let signs_differ = (seconds > 0 && nanos < 0) || (seconds < 0 && nanos > 0);
+    if signs_differ || nanos.unsigned_abs() >= 1_000_000_000 {
+        let fault = "is no duration: nanos are -999999999 to 999999999, of the same sign as seconds";
+        return Err(InvalidField::new(field, fault));
+    }
+    Ok(SignedDuration::from_secs(seconds).saturating_add(SignedDuration::from_nanos(i64::from(nanos))))
 }
 
 /// A span of time as the API carries it.
@@ -184,6 +189,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_duration_is_refused_rather_than_mended() {
+        let read = |seconds, nanos| span_of(prost_types::Duration { seconds, nanos }, "ago").ok();
+        assert_eq!(read(1, 500_000_000), Some(SignedDuration::from_millis(1_500)));
+        assert_eq!(read(-1, -500_000_000), Some(SignedDuration::from_millis(-1_500)));
+        assert_eq!(read(0, -999_999_999), Some(SignedDuration::from_nanos(-999_999_999)));
+        assert_eq!(read(i64::MAX, 999_999_999), Some(SignedDuration::MAX));
+        let faulty = [(30, -5), (-30, 5), (1, 1_000_000_000), (0, i32::MIN), (0, -1_000_000_000)];
+        assert_eq!(faulty.map(|(seconds, nanos)| read(seconds, nanos)), [None; 5]);
+    }
+
     proptest! {
         #[test]
         fn dates_round_trip(seconds in -62_135_596_800_i64..253_402_000_000, nanos in 0_i32..1_000_000_000) {
@@ -202,7 +218,7 @@ mod tests {
         #[test]
         fn no_date_panics(seconds: i64, nanos: i32) {
             let _ = time_of(prost_types::Timestamp { seconds, nanos }, "at");
-            let _ = span_of(prost_types::Duration { seconds, nanos });
+            let _ = span_of(prost_types::Duration { seconds, nanos }, "ago");
         }
     }
 }

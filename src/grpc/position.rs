@@ -23,7 +23,7 @@ pub(super) enum CursorError {
     },
     /// Retention has passed it.
     #[error(
-        "events after the cursor have been deleted by age; the earliest that can be read are after {earliest}"
+        "events after the cursor are no longer kept, by age or size; the earliest that can be read are after {earliest}"
     )]
     Expired {
         /// The earliest that works.

@@ -19,18 +19,16 @@ use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
 mod blame;
 mod directory;
 mod group;
+mod room;
 
 pub(super) use directory::{customer_not_found, hung_up, of_fetch};
 pub(super) use group::of_group;
+use room::{NOT_NAMED, cut, named, sum_of};
 
 /// The `domain` of every `ErrorInfo`.
 const DOMAIN: &str = "deskgate";
 /// When to call again, where nothing else is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The longest text that an error carries, in bytes: all of it must fit the client's limit for headers.
-const TEXT_BYTES_MAX: usize = 512;
-/// The most faulty fields that are told.
-const VIOLATIONS_MAX: usize = 8;
 /// What tonic says of a message over the limit, among other words.
 const TOO_LARGE: &str = "decoded message length too large";
 /// What prost's errors begin with.
@@ -82,8 +80,12 @@ impl Failure {
     }
 
     fn into_status(self) -> Status {
-        let Self { reason, message, metadata, fields, resource, retry_after } = self;
+        let Self { reason, message, mut metadata, fields, resource, retry_after } = self;
         let code = code(reason, &metadata);
+        let (named, left_out) = named(fields);
+        if left_out > 0 {
+            metadata.insert(NOT_NAMED.to_owned(), left_out.to_string());
+        }
         let metadata: HashMap<String, String> =
             metadata.into_iter().map(|(key, value)| (key, cut(value))).collect();
         let mut details = ErrorDetails::new();
@@ -91,8 +93,8 @@ impl Failure {
         if retry_after.is_some() {
             details.set_retry_info(retry_after);
         }
-        for InvalidField { field, description } in fields.into_iter().take(VIOLATIONS_MAX) {
-            details.add_bad_request_violation(cut(field), cut(description));
+        for InvalidField { field, description } in named {
+            details.add_bad_request_violation(field, description);
         }
         if let Some((kind, name)) = resource {
             details.set_resource_info(kind, cut(name), "", "");
@@ -105,11 +107,6 @@ impl Failure {
 fn reason_name(reason: ErrorReason) -> &'static str {
     let name = reason.as_str_name();
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
-}
-
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
 }
 
 /// The status of a reason; only Blip's refusals have two.
@@ -194,9 +191,7 @@ impl From<Invalid> for Status {
 }
 
 fn invalid_fields(fields: Vec<InvalidField>) -> Status {
-    let told: Vec<String> =
-        fields.iter().map(|InvalidField { field, description }| format!("{field}: {description}")).collect();
-    Failure { fields, ..Failure::new(ErrorReason::InvalidField, told.join("; ")) }.into_status()
+    Failure { message: sum_of(&fields), fields, ..Failure::new(ErrorReason::InvalidField, "") }.into_status()
 }
 
 impl From<CursorError> for Status {
@@ -406,9 +401,10 @@ pub(super) fn no_start() -> Status {
     invalid_fields(vec![fault])
 }
 
-/// The request broke off before it was complete.
+/// The request ended without a message.
 pub(super) fn no_request() -> Status {
-    Status::cancelled("the request broke off before its message came")
+    let message = "the request has no message: send one, which may be empty";
+    Failure::new(ErrorReason::InvalidField, message).into_status()
 }
 
 /// A method that this server does not serve in this way; the router asks another.

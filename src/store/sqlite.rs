@@ -198,7 +198,7 @@ impl SqliteLog {
             ages: retention::Ages::new(retention),
             space: space::Space::new(size, path.clone()),
             is_large: false,
-            last_batch: 0,
+            last_batch: (0, 0),
             retention: None,
             retention_asked: Vec::new(),
             retention_interval,

@@ -33,6 +33,7 @@ mod history;
 mod matrix;
 mod media;
 mod metrics;
+mod mistakes;
 mod operator;
 mod outbox;
 mod quarantine;

@@ -11,12 +11,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::crowd::{Load, groups, make};
 use crate::support::{World, at, reason_of};
 
-/// Events of some 32 KiB: what is kept within 64 MiB is a thousand or so.
+/// Events of some 32 KiB, twice on the disk: what is kept within 64 MiB is five hundred or so.
 const TEXT_BYTES: usize = 32 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
-    let world = World::with("[store]\nmax_size = \"64MiB\"\nretention = \"1m\"\n").await;
+    let world = World::with("[store]\nmax_size = \"64MiB\"\n").await;
     let mut client = groups(&world).await;
     make(
         &mut client,
@@ -35,9 +35,30 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
         .await
         .unwrap()
         .into_inner();
-    let text = "x".repeat(TEXT_BYTES);
-    let load = Load::on(&world);
-    let posting = tokio::spawn(async move { load.post(20, 200, &text).await });
+    let warning = tokio::spawn(async move {
+        loop {
+            let told = alerts.message().await.unwrap().expect("an alert");
+            if let Some(pb::subscribe_response::Message::Event(event)) = told.message {
+                return event;
+            }
+        }
+    });
+    let (text, load) = ("x".repeat(TEXT_BYTES), Load::on(&world));
+    load.clone().post(20, 15, &text).await;
+    for more in 0..200 {
+        if warning.is_finished() {
+            break;
+        }
+        load.one(&format!("more-{}", more % 20), &more.to_string(), &text).await;
+    }
+    let alert = warning.await.unwrap();
+    assert_eq!(trimmed_position(&world).await, 0, "there is time to do something");
+    assert_eq!((alert.bot.as_str(), alert.origin()), ("", pb::EventOrigin::Gateway));
+    let Some(Payload::GatewayAlert(alert)) = alert.payload else { panic!("{alert:?}") };
+    assert_eq!(alert.reason, "UNREAD_EVENTS_EXPIRE", "{}", alert.description);
+    let details = alert.details.unwrap().fields;
+    assert_eq!(details["group"].kind, Some(Kind::StringValue("crm".to_owned())));
+    let posting = tokio::spawn(async move { load.post(20, 185, &text).await });
     let (database, posted) = (world.folder.path().join("deskgate.db"), posting.abort_handle());
     let watching = tokio::spawn(async move {
         let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
@@ -48,24 +69,11 @@ async fn a_group_is_warned_before_it_loses_events_and_told_when_it_has() {
         }
         most
     });
-    let alert = loop {
-        let told = alerts.message().await.unwrap().expect("an alert");
-        if let Some(pb::subscribe_response::Message::Event(event)) = told.message {
-            break event;
-        }
-    };
-    assert_eq!((alert.bot.as_str(), alert.origin()), ("", pb::EventOrigin::Gateway));
-    let Some(Payload::GatewayAlert(alert)) = alert.payload else { panic!("{alert:?}") };
-    assert_eq!(alert.reason, "UNREAD_EVENTS_EXPIRE", "{}", alert.description);
-    let details = alert.details.unwrap().fields;
-    assert_eq!(details["group"].kind, Some(Kind::StringValue("crm".to_owned())));
     posting.await.unwrap();
     let most = watching.await.unwrap();
     println!("of 64 MiB, {} KiB at most while 128 MiB came", most >> 10);
-    assert!((32 << 20..64 << 20).contains(&most), "events of one size never pass it: {most} bytes");
-    let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
-    let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
-    assert!(trimmed.unwrap().parse::<u64>().unwrap() > 1_000, "{trimmed:?}");
+    assert!((32 << 20..64 << 20).contains(&most), "{most} bytes");
+    assert!(trimmed_position(&world).await > 1_000);
 
     let ended = ended_at_once(&mut client).await;
     let (reason, metadata) = reason_of(&ended);
@@ -102,4 +110,48 @@ async fn ended_at_once(client: &mut crate::crowd::Groups) -> tonic::Status {
 fn on_disk(database: &std::path::Path) -> u64 {
     let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |file| file.len());
     size(database) + size(&database.with_extension("db-wal"))
+}
+
+/// Up to where events are gone.
+async fn trimmed_position(world: &World) -> u64 {
+    let metrics = world.http.get(world.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let trimmed = metrics.lines().find_map(|line| line.strip_prefix("deskgate_store_trimmed_position "));
+    trimmed.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_go_one_by_one_and_who_keeps_up_loses_none() {
+    const BODY_BYTES: usize = 1_000_000;
+    const EVENTS: usize = 120;
+    let world = World::with("[store]\nmax_size = \"64MiB\"\n").await;
+    let mut live = world
+        .events()
+        .await
+        .max_decoding_message_size(32 << 20)
+        .subscribe(pb::SubscribeRequest { limit: u32::try_from(EVENTS).unwrap(), ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    let reading = tokio::spawn(async move {
+        let mut seen = 0;
+        while let Some(told) = live.message().await.unwrap() {
+            seen += usize::from(matches!(told.message, Some(pb::subscribe_response::Message::Event(_))));
+        }
+        seen
+    });
+    let text = "x".repeat(BODY_BYTES);
+    let load = Load::on(&world);
+    let mut most = 0;
+    for round in 0..EVENTS {
+        load.one("ticket", &round.to_string(), &text).await;
+        let size =
+            |name: &str| std::fs::metadata(world.folder.path().join(name)).map_or(0, |file| file.len());
+        most = most.max(size("deskgate.db") + size("deskgate.db-wal"));
+        if round > 40 {
+            let kept = u64::try_from(round).unwrap() - trimmed_position(&world).await;
+            assert!(kept >= 14, "{kept} are kept after {round}: 36 MiB of 64 are for them, body and record");
+        }
+    }
+    assert_eq!(reading.await.unwrap(), EVENTS);
+    assert!(most < 64 << 20, "{most} bytes on the disk");
 }

@@ -8,6 +8,9 @@ use jiff::tz::Offset;
 /// The days, as they are written; Monday is the first.
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
+/// Minutes of a day.
+const DAY_MINUTES: u32 = 24 * 60;
+
 /// The hours of a week in which webhooks are expected, by a fixed distance from UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hours {
@@ -19,7 +22,8 @@ pub struct Hours {
 }
 
 impl Hours {
-    /// Reads `mon-fri 08:00-18:00 -03:00`, or `mon 09:00-12:30 +00:00`.
+    /// Reads `mon-fri 08:00-18:00 -03:00`, `mon 09:00-12:30 +00:00`, or `mon-fri 18:00-08:00 -03:00`: each of these days
+    /// until the next morning.
     ///
     /// ```
     /// use deskgate::gateway::reconcile::hours::Hours;
@@ -52,7 +56,8 @@ impl Hours {
             to_minute,
             offset_minutes: distance.checked_mul(sign)?,
         };
-        let ordered = hours.first_day <= hours.last_day && from_minute < to_minute;
+        let ordered =
+            hours.first_day <= hours.last_day && from_minute != to_minute && from_minute < DAY_MINUTES;
         (ordered && distance <= 14 * 60).then_some(hours)
     }
 
@@ -63,8 +68,12 @@ impl Hours {
         let day = usize::try_from(local.weekday().to_monday_zero_offset()).unwrap_or_default();
         let minute = u32::try_from(local.hour()).unwrap_or_default().saturating_mul(60);
         let minute = minute.saturating_add(u32::try_from(local.minute()).unwrap_or_default());
-        (self.first_day..=self.last_day).contains(&day)
-            && (self.from_minute..self.to_minute).contains(&minute)
+        let is_day = |day| (self.first_day..=self.last_day).contains(&day);
+        if self.from_minute < self.to_minute {
+            return is_day(day) && (self.from_minute..self.to_minute).contains(&minute);
+        }
+        let day_before = day.checked_sub(1).unwrap_or(DAYS.len().saturating_sub(1));
+        (is_day(day) && minute >= self.from_minute) || (is_day(day_before) && minute < self.to_minute)
     }
 }
 
@@ -74,7 +83,7 @@ fn minutes(text: &str) -> Option<u32> {
     let two = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
     let (hour, minute) = (two(hour)?, two(minute)?);
     let total = hour.checked_mul(60)?.checked_add(minute)?;
-    (minute < 60 && total <= 24 * 60).then_some(total)
+    (minute < 60 && total <= DAY_MINUTES).then_some(total)
 }
 
 impl fmt::Display for Hours {
@@ -101,7 +110,8 @@ mod tests {
             "mon-fri",
             "mon-fri 08:00-18:00",
             "fri-mon 08:00-18:00 +00:00",
-            "mon-fri 18:00-08:00 +00:00",
+            "mon-fri 08:00-08:00 +00:00",
+            "mon-fri 24:00-08:00 +00:00",
             "mon-fri 08:00-25:00 +00:00",
             "mon-fri 8-18 +00:00",
             "mon-fri 08:00-18:00 03:00",
@@ -110,6 +120,17 @@ mod tests {
         ] {
             assert_eq!(Hours::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_shift_may_pass_midnight() {
+        let hours = Hours::parse("fri-sun 18:00-08:00 +00:00").unwrap();
+        let within = |at: &str| hours.contain(at.parse().unwrap());
+        assert!(!within("2024-05-03T07:59:00Z"), "the night from Thursday is not one of them");
+        assert!(within("2024-05-03T18:00:00Z") && within("2024-05-04T07:59:00Z"));
+        assert!(!within("2024-05-04T08:00:00Z") && !within("2024-05-04T17:59:00Z"));
+        assert!(within("2024-05-06T07:59:00Z") && !within("2024-05-06T18:00:00Z"), "until Monday's morning");
+        assert_eq!(hours.to_string(), "fri-sun 18:00-08:00 +00:00");
     }
 
     #[test]

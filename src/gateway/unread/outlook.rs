@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::Seq;
+use crate::store::Bounds;
 
 /// Never warns earlier than this before.
 const DANGER_MAX: Duration = Duration::from_hours(24);
@@ -34,12 +35,24 @@ impl Sight {
 
     /// How many events fit, if events go on to be of the size they are.
     fn events_max(&self) -> Option<u64> {
-        let kept = self.last.0.saturating_sub(self.trimmed.0);
-        let fit = u128::from(kept)
-            .saturating_mul(self.live_bytes_max?.into())
-            .checked_div(self.live_bytes.into())?;
-        (kept > 0).then(|| u64::try_from(fit).unwrap_or(u64::MAX))
+        fitting(self.last.0.saturating_sub(self.trimmed.0), self.live_bytes, self.live_bytes_max?)
     }
+}
+
+/// How many events fit into `max` bytes where `kept` take `live`.
+fn fitting(kept: u64, live: u64, max: u64) -> Option<u64> {
+    let fit = u128::from(kept).saturating_mul(max.into()).checked_div(live.into())?;
+    (kept > 0).then(|| u64::try_from(fit).unwrap_or(u64::MAX))
+}
+
+/// Whether one `share`th of what fits has come between `then` and `now`: by bytes while there is room, and by events
+/// once what comes drives out as much.
+pub(super) fn much_came(then: &Bounds, now: &Bounds, share: u64) -> bool {
+    let Some(max) = now.live_bytes_max else { return false };
+    let grown = now.live_bytes.saturating_sub(then.live_bytes);
+    let came = now.last.0.saturating_sub(then.last.0);
+    let fits = fitting(now.last.0.saturating_sub(now.trimmed.0), now.live_bytes, max);
+    came > 0 && (grown >= max / share || fits.is_some_and(|fits| came >= fits / share))
 }
 
 /// After which time the group loses events if all goes on as between `then` and `now`; `None` if never.
@@ -143,6 +156,29 @@ mod tests {
             Some(Duration::ZERO),
             "lost"
         );
+    }
+
+    #[test]
+    fn a_flood_is_seen_by_its_bytes_or_by_its_events() {
+        let bounds = |trimmed, last, live_bytes| Bounds {
+            trimmed: Seq(trimmed),
+            last: Seq(last),
+            earliest_time: None,
+            latest_time: None,
+            retention: Duration::from_hours(48),
+            live_bytes,
+            live_bytes_max: Some(32_000_000),
+            store: "sqlite",
+        };
+        let then = bounds(0, 1_000, 1_000_000);
+        assert!(!much_came(&then, &then, 32));
+        assert!(!much_came(&then, &bounds(0, 1_100, 1_100_000), 32), "32,000 fit");
+        assert!(much_came(&then, &bounds(0, 1_001, 2_000_000), 32), "one, but large");
+        let full = bounds(10_000, 42_000, 32_000_000);
+        assert!(!much_came(&full, &bounds(10_900, 42_900, 32_000_000), 32));
+        assert!(much_came(&full, &bounds(11_000, 43_000, 32_000_000), 32), "each drives one out");
+        let unbounded = |bounds| Bounds { live_bytes_max: None, ..bounds };
+        assert!(!much_came(&unbounded(then.clone()), &unbounded(full), 32));
     }
 
     #[test]

@@ -236,19 +236,20 @@ fn outcome_of(outcome: Option<pb::settlement::Outcome>, path: &str) -> Result<Ou
         Some(Given::Ack(pb::Ack {})) => Ok(Outcome::Ack),
         Some(Given::Park(pb::Park { reason })) => Ok(Outcome::Park { reason }),
         Some(Given::Retry(pb::Retry { delay, reason })) => {
-            let delay = delay.map(|delay| Duration::try_from(span_of(delay)).ok());
-            match delay {
-                None => Ok(Outcome::Retry { delay: None, reason }),
-                Some(Some(delay)) if delay <= DELAY_MAX => Ok(Outcome::Retry { delay: Some(delay), reason }),
-                Some(_) => Err(InvalidField::new(format!("{path}.retry.delay"), "must be from 0 to 1 hour")),
+            let Some(delay) = delay else { return Ok(Outcome::Retry { delay: None, reason }) };
+            let field = format!("{path}.retry.delay");
+            match Duration::try_from(span_of(delay, &field)?) {
+                Ok(delay) if delay <= DELAY_MAX => Ok(Outcome::Retry { delay: Some(delay), reason }),
+                Ok(_) | Err(_) => Err(InvalidField::new(field, "must be from 0 to 1 hour")),
             }
         }
         Some(Given::Extend(pb::Extend { by })) => {
-            let by = by.and_then(|by| Duration::try_from(span_of(by)).ok());
+            let field = format!("{path}.extend.by");
+            let by = by.map(|by| span_of(by, &field)).transpose()?.and_then(|by| Duration::try_from(by).ok());
             let fault = "is required, and must be more than 0 and at most 1 hour";
             by.filter(|by| !by.is_zero() && *by <= DELAY_MAX)
                 .map(Outcome::Extend)
-                .ok_or_else(|| InvalidField::new(format!("{path}.extend.by"), fault))
+                .ok_or_else(|| InvalidField::new(field, fault))
         }
     }
 }

@@ -92,19 +92,21 @@ pub(in crate::grpc) fn subscription(
     let start = faults.take(start_of(start, Start::Latest));
     let expired = faults.take(expired_of(expired_cursor_policy));
     let view = faults.take(View::of(view));
-    let heartbeat = heartbeat_of(heartbeat_interval, heartbeat_min);
+    let heartbeat = heartbeat_of(heartbeat_interval, heartbeat_min, "heartbeat_interval", &mut faults);
     let limit = (limit != 0).then_some(limit);
     faults.done(Subscription { asked, filter, start, expired, view, heartbeat, limit, stop_when_caught_up })
 }
 
-/// Reads the longest silence; what is out of range is at its end.
+/// Reads the longest silence, which stands in `field`; what is out of range is at its end.
 pub(in crate::grpc) fn heartbeat_of(
     asked: Option<prost_types::Duration>,
     heartbeat_min: Duration,
+    field: &str,
+    faults: &mut Faults,
 ) -> Duration {
-    asked.map_or(HEARTBEAT, |asked| {
-        Duration::try_from(span_of(asked)).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
-    })
+    let Some(asked) = asked else { return HEARTBEAT };
+    let asked = faults.take(span_of(asked, field));
+    Duration::try_from(asked).unwrap_or_default().clamp(heartbeat_min, HEARTBEAT_MAX)
 }
 
 /// Reads a position; `default` is what none means.
@@ -121,7 +123,7 @@ fn start_of(start: Option<pb::StartPosition>, default: Start) -> Result<Start, I
         Some(Position::AfterCursor(cursor)) => Ok(Start::After { cursor, field: AFTER_CURSOR }),
         Some(Position::AtTime(at)) => time_of(at, "start.at_time").map(Start::At),
         Some(Position::Ago(ago)) => {
-            let ago = span_of(ago);
+            let ago = span_of(ago, "start.ago")?;
             let fault = || InvalidField::new("start.ago", "must not be negative");
             (!ago.is_negative()).then_some(Start::Ago(ago)).ok_or_else(fault)
         }

@@ -1,5 +1,6 @@
 //! Every reason has the status that was published, and says what it promised.
 
+use super::room::TEXT_BYTES_MAX;
 use super::*;
 use crate::domain::Fingerprint;
 use crate::store::{End, NewCommand};
@@ -164,4 +165,39 @@ fn an_expired_cursor_tells_the_earliest() {
     assert_eq!(reason, "CURSOR_EXPIRED");
     let earliest = Cursor::parse(&metadata["earliest_cursor"]).unwrap();
     assert_eq!(earliest.seq.0, 9);
+}
+
+#[test]
+fn faulty_fields_are_named_as_far_as_a_client_takes_them() {
+    let faults = |count: usize, words: usize| {
+        let fault =
+            |index| InvalidField::new(format!("settlements[{index}].outcome"), "must be said ".repeat(words));
+        Status::from(Invalid::Fields((0..count).map(fault).collect()))
+    };
+    for (count, words) in [(1, 1), (1, 100), (20, 1), (1_000, 1), (1_000, 30)] {
+        let status = faults(count, words);
+        let named = status.get_details_bad_request().unwrap().field_violations;
+        let left_out: usize = info(&status).1.get(NOT_NAMED).map_or(0, |count| count.parse().unwrap());
+        assert_eq!(named.len() + left_out, count);
+        assert!(named.len() >= 5.min(count), "{} of {count}", named.len());
+        let trailers = status.message().len() + status.details().len().div_ceil(3) * 4;
+        assert!(trailers < 7 << 10, "{trailers} bytes of {count} faults of {words}");
+        let message = status.message();
+        assert!(message.len() <= TEXT_BYTES_MAX, "{message}");
+        match count {
+            1 => assert!(message.trim_end().ends_with(if words == 1 { "said" } else { "…" }), "{message}"),
+            _ => assert!(message.ends_with(" more"), "{message}"),
+        }
+    }
+    let all = faults(20, 1);
+    assert_eq!(all.get_details_bad_request().unwrap().field_violations.len(), 20);
+    let cut = cut("word ".repeat(200));
+    assert!(cut.ends_with("word…"), "{cut}");
+}
+
+#[test]
+fn a_call_without_a_message_is_told_a_reason() {
+    for status in [no_request(), no_start()] {
+        assert_eq!((status.code(), info(&status).0.as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    }
 }

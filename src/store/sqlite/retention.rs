@@ -16,6 +16,9 @@ use crate::store::rules::REQUEST_IDS_KEPT;
 /// Rows a step removes: 2,000 would stall ingest for 40 to 90 ms.
 pub(super) const ROWS_PER_STEP: u32 = 128;
 
+/// Bytes of bodies and records from which a step removes no more: rows may be large.
+pub(super) const BYTES_PER_STEP: usize = 8 << 20;
+
 /// Two-byte prefixes of keys a step sweeps, and those of one run: a run a minute goes round in an hour.
 const PREFIXES_PER_STEP: u16 = 16;
 const STEPS_OF_KEYS: u16 = 69;
@@ -30,8 +33,8 @@ pub(super) struct Run {
     pub(super) held: i64,
     /// Whether the last step gave pages back.
     pub(super) gave_back: bool,
-    /// Only what is too much goes, nothing by age.
-    by_size_only: bool,
+    /// The store may be larger than it should: what is too much goes before anything else does.
+    is_large: bool,
     limits: Limits,
     stage: Stage,
 }
@@ -39,7 +42,6 @@ pub(super) struct Run {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Events,
-    Size,
     Quarantine,
     Commands,
     Keys { steps_left: u16 },
@@ -59,11 +61,15 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// The last position that age may take.
-    fn last_by_age(self, db: &Connection) -> rusqlite::Result<i64> {
-        let Some(held_after) = self.holds else { return Ok(i64::MAX) };
-        let held = Used::of(db)?.live_bytes() <= self.pinned_bytes_max;
-        Ok(if held { int(held_after.0) } else { i64::MAX })
+    /// What age may take of the events received before `before`: nothing that a group holds back, as far as that is not
+    /// too much itself.
+    fn due_by_age(self, db: &Connection, before: i64) -> rusqlite::Result<Due> {
+        let all = Due { before, up_to: i64::MAX, bytes: BYTES_PER_STEP };
+        let Some(held_after) = self.holds else { return Ok(all) };
+        Ok(match Used::of(db)?.excess(self.pinned_bytes_max) {
+            0 => Due { up_to: int(held_after.0), ..all },
+            excess => Due { bytes: excess.min(BYTES_PER_STEP), ..all },
+        })
     }
 }
 
@@ -87,20 +93,17 @@ pub(super) fn micros_of(duration: Duration) -> i64 {
 impl Run {
     /// Everything that is due.
     pub(super) fn new(waiting: Vec<oneshot::Sender<Result<u64, AppendError>>>, limits: Limits) -> Self {
-        Self {
-            waiting,
-            removed: 0,
-            held: 0,
-            gave_back: false,
-            by_size_only: false,
-            limits,
-            stage: Stage::Events,
-        }
+        Self { waiting, removed: 0, held: 0, gave_back: false, is_large: true, limits, stage: Stage::Events }
     }
 
     /// Only the events that are too many.
     pub(super) fn by_size(limits: Limits) -> Self {
-        Self { by_size_only: true, stage: Stage::Size, ..Self::new(Vec::new(), limits) }
+        Self { stage: Stage::Space { begun: false }, ..Self::new(Vec::new(), limits) }
+    }
+
+    /// The store has grown too large while this run was at other things.
+    pub(super) fn too_large(&mut self) {
+        self.is_large = true;
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -116,29 +119,21 @@ impl Run {
         ages: Ages,
         now: i64,
     ) -> rusqlite::Result<Option<Seq>> {
+        if self.is_large {
+            return self.shrink(db, dedup, now);
+        }
         let events_before = now.saturating_sub(ages.events);
         match self.stage {
             Stage::Events => {
-                let last = self.limits.last_by_age(db)?;
-                return self.trim(db, dedup, (events_before, last), now, Stage::Size);
-            }
-            Stage::Size => {
-                let next = if self.by_size_only { Stage::Space { begun: false } } else { Stage::Quarantine };
-                if let Some(max) = self.limits.live_bytes_max
-                    && Used::of(db)?.live_bytes() > max
-                {
-                    let trimmed = self.trim(db, dedup, (i64::MAX, i64::MAX), now, next)?;
-                    if trimmed.is_some() {
-                        let sql = "SELECT trimmed_time FROM log";
-                        let reached = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-                        self.held = forget_held(db, reached)?; // what is oldest goes, whatever it is
-                    }
-                    return Ok(trimmed);
+                let due = self.limits.due_by_age(db, events_before)?;
+                let trimmed = self.trim(db, dedup, due, now)?;
+                if trimmed.is_none() {
+                    self.stage = Stage::Quarantine;
                 }
-                self.stage = next;
+                return Ok(trimmed);
             }
             Stage::Quarantine => {
-                self.held = forget_held(db, events_before)?;
+                self.held = forget_held(db, events_before, BYTES_PER_STEP)?;
                 if self.held == 0 {
                     self.stage = Stage::Commands;
                 }
@@ -178,50 +173,82 @@ impl Run {
         Ok(None)
     }
 
-    /// A step of removing events; when there is none left to remove, the next stage follows.
-    fn trim(
-        &mut self,
-        db: &Connection,
-        dedup: &Dedup,
-        until: (i64, i64),
-        now: i64,
-        next: Stage,
-    ) -> rusqlite::Result<Option<Seq>> {
-        let (removed, trimmed) = trim(db, dedup, until, now)?;
-        self.removed = self.removed.saturating_add(removed);
-        if trimmed.is_none() {
-            self.stage = next;
+    /// A step of removing what is oldest, an event or a body in quarantine, only until that covers what is too much; once
+    /// nothing is, the run goes on with the rest.
+    fn shrink(&mut self, db: &Connection, dedup: &Dedup, now: i64) -> rusqlite::Result<Option<Seq>> {
+        let used = Used::of(db)?;
+        let bytes = self.limits.live_bytes_max.map_or(0, |max| used.excess(max)).min(BYTES_PER_STEP);
+        if bytes > 0 {
+            self.held = forget_held(db, oldest_event(db)?.unwrap_or(i64::MAX), bytes)?;
+            if self.held > 0 {
+                return Ok(None);
+            }
+            let trimmed = self.trim(db, dedup, Due { before: i64::MAX, up_to: i64::MAX, bytes }, now)?;
+            if trimmed.is_some() {
+                return Ok(trimmed);
+            }
         }
+        self.is_large = false;
+        Ok(None)
+    }
+
+    /// A step of removing events; answers up to where, or `None` when there is none left to remove.
+    fn trim(&mut self, db: &Connection, dedup: &Dedup, due: Due, now: i64) -> rusqlite::Result<Option<Seq>> {
+        let (removed, trimmed) = trim(db, dedup, due, now)?;
+        self.removed = self.removed.saturating_add(removed);
         Ok(trimmed)
     }
 }
 
-/// Removes the oldest bodies in quarantine that are older than `before`; answers how many.
-fn forget_held(db: &Connection, before: i64) -> rusqlite::Result<i64> {
+/// Which of the oldest events a step removes.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    /// Those received before.
+    before: i64,
+    /// The last position that may go.
+    up_to: i64,
+    /// No more once so many bytes went; the first goes whatever it takes.
+    bytes: usize,
+}
+
+/// When the oldest event was received.
+fn oldest_event(db: &Connection) -> rusqlite::Result<Option<i64>> {
+    db.prepare_cached("SELECT receive_time FROM events ORDER BY seq LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()
+}
+
+/// Removes the oldest bodies in quarantine that are older than `before`, until so many bytes went; answers how many.
+fn forget_held(db: &Connection, before: i64, bytes: usize) -> rusqlite::Result<i64> {
     let removed = db
         .prepare_cached(
-            "DELETE FROM quarantine WHERE n IN
-             (SELECT n FROM quarantine ORDER BY n LIMIT ?2) AND receive_time < ?1",
+            "DELETE FROM quarantine WHERE n IN (SELECT n FROM
+                 (SELECT n, receive_time, sum(size) OVER (ORDER BY n) - size AS so_far FROM
+                     (SELECT n, receive_time, octet_length(raw) AS size FROM quarantine ORDER BY n LIMIT ?2))
+             WHERE receive_time < ?1 AND so_far < ?3)",
         )?
-        .execute((before, ROWS_PER_STEP))?;
+        .execute((before, ROWS_PER_STEP, sql_int(bytes)))?;
     Ok(i64::try_from(removed).unwrap_or_default())
 }
 
-/// Removes the oldest events that are older than `before`, up to position `up_to`; answers how many, and up to
-/// where. The numbers of their tickets stand elsewhere by then.
-fn trim(
-    db: &Connection,
-    dedup: &Dedup,
-    (before, up_to): (i64, i64),
-    now: i64,
-) -> rusqlite::Result<(u64, Option<Seq>)> {
+fn sql_int(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Removes the oldest events that are due; answers how many, and up to where. The numbers of their tickets stand
+/// elsewhere by then.
+fn trim(db: &Connection, dedup: &Dedup, due: Due, now: i64) -> rusqlite::Result<(u64, Option<Seq>)> {
     let last: Option<(i64, i64)> = db
         .prepare_cached(
-            "SELECT seq, receive_time FROM (SELECT seq, receive_time FROM events
-                 WHERE seq <= (SELECT up_to FROM sequences_written) ORDER BY seq LIMIT ?2)
-             WHERE receive_time < ?1 AND seq <= ?3 ORDER BY seq DESC LIMIT 1",
+            "SELECT seq, receive_time FROM
+                 (SELECT seq, receive_time, sum(size) OVER (ORDER BY seq) - size AS so_far FROM
+                     (SELECT seq, receive_time, octet_length(record) + octet_length(raw) AS size FROM events
+                      WHERE seq <= (SELECT up_to FROM sequences_written) ORDER BY seq LIMIT ?2))
+             WHERE receive_time < ?1 AND seq <= ?3 AND so_far < ?4 ORDER BY seq DESC LIMIT 1",
         )?
-        .query_row((before, ROWS_PER_STEP, up_to), |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row((due.before, ROWS_PER_STEP, due.up_to, sql_int(due.bytes)), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     let Some((last, last_time)) = last else { return Ok((0, None)) };
     dedup.keep(db, last, now)?;

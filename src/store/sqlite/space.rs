@@ -54,6 +54,11 @@ impl Used {
         self.pages.saturating_sub(self.free_pages).saturating_mul(self.page_bytes)
     }
 
+    /// What holds something beyond `max`.
+    pub(super) fn excess(self, max: u64) -> usize {
+        usize::try_from(self.live_bytes().saturating_sub(max)).unwrap_or(usize::MAX)
+    }
+
     /// Whether so much is free that it is worth giving back.
     pub(super) fn is_loose(self) -> bool {
         self.free_pages > FREE_PAGES_KEPT.max(self.pages / 16)

@@ -20,7 +20,7 @@ use super::counters::Counters;
 use super::dedup::Dedup;
 use super::failure::{Verdict, WriteError};
 use super::job::{Job, Message};
-use super::retention::{Ages, Limits, ROWS_PER_STEP, Run, holds};
+use super::retention::{Ages, BYTES_PER_STEP, Limits, ROWS_PER_STEP, Run, holds};
 use super::space::{PAGES_PER_STEP, Space};
 use super::tickets::Tickets;
 use super::transaction::{run_cached, unsynced};
@@ -57,8 +57,8 @@ pub(super) struct Writer {
     pub(super) space: Space,
     /// The store has grown too large.
     pub(super) is_large: bool,
-    /// Events of the last batch: retention goes at the pace they come in.
-    pub(super) last_batch: usize,
+    /// Events of the last batch and their bytes: retention goes at the pace they come in.
+    pub(super) last_batch: (usize, usize),
     pub(super) retention: Option<Run>,
     /// Who asked for a run; one that is under way does not count.
     pub(super) retention_asked: Vec<oneshot::Sender<Result<u64, AppendError>>>,
@@ -90,7 +90,7 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         let _alarm = Alarm(Arc::clone(&self.shared));
         loop {
-            self.last_batch = 0;
+            self.last_batch = (0, 0);
             let message = if self.retention.is_some() || self.is_large || !self.retention_asked.is_empty() {
                 inbox.try_recv().map_err(|error| match error {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
@@ -207,7 +207,7 @@ impl Writer {
         self.dedup.committed();
         self.tickets.committed(fresh.len());
         self.checkpoints.written(&self.db, jobs.len(), bytes);
-        self.last_batch = fresh.len();
+        self.last_batch = (fresh.len(), bytes);
         let Some((newest, _)) = fresh.last() else { return Ok(Vec::new()) };
         assert!(newest.seq > self.last, "positions only grow");
         self.last = newest.seq;
@@ -272,11 +272,18 @@ impl Writer {
         if self.is_full() && now >= self.probe_due {
             self.probe();
         }
-        if self.retention.is_none() {
-            self.begin_retention(now);
+        match &mut self.retention {
+            None => self.begin_retention(now),
+            Some(run) if self.is_large => {
+                run.too_large();
+                self.is_large = false;
+                self.write_numbers(); // as for a run that begins
+            }
+            Some(_) => {}
         }
         let rows = usize::try_from(ROWS_PER_STEP).unwrap_or(usize::MAX);
-        for _ in 0..=self.last_batch.div_euclid(rows) {
+        let (events, bytes) = self.last_batch;
+        for _ in 0..=events.div_euclid(rows).saturating_add(bytes.div_euclid(BYTES_PER_STEP)) {
             self.go_on_with_retention();
         }
     }

@@ -198,7 +198,14 @@ fn duration(
     faults: &mut Faults,
 ) -> Duration {
     let Some(given) = given else { return default };
-    let duration = Duration::try_from(span_of(given)).ok().filter(|given| (min..=max).contains(given));
+    let given = match span_of(given, field) {
+        Ok(given) => given,
+        Err(fault) => {
+            note(fault, faults);
+            return default;
+        }
+    };
+    let duration = Duration::try_from(given).ok().filter(|given| (min..=max).contains(given));
     duration.unwrap_or_else(|| {
         let told = |span: Duration| match span.as_secs() {
             0 => format!("{} ms", span.as_millis()),
@@ -242,9 +249,10 @@ pub(in crate::grpc) fn group_start_of(
             }
         },
         Position::Ago(ago) => {
-            let ago = span_of(ago);
+            let field = format!("{field}.ago");
+            let ago = faults.take(span_of(ago, &field));
             if ago.is_negative() {
-                faults.add(format!("{field}.ago"), "must not be negative");
+                faults.add(field, "must not be negative");
             }
             Some(GroupStart::Ago(ago))
         }
