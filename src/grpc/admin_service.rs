@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
+use super::page::PAGE_BYTES_MAX;
 use super::pb;
 use super::pb::admin_service_server::AdminService;
 use super::position::CursorError;
@@ -19,9 +20,6 @@ use crate::gateway::reconcile::Reconcilers;
 use crate::shutdown::Shutdown;
 use crate::store::LogId;
 use crate::store::quarantine::{HeldId, HeldMark, HeldPage, Wanted};
-
-/// The largest page of bodies: clients take 4 MiB unless told otherwise.
-const PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// The service.
 #[derive(Debug, Clone)]

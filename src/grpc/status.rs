@@ -11,7 +11,7 @@ use super::convert::command::{RETRY_AFTER_KEY, fault_metadata, recorded_metadata
 use super::convert::{Invalid, InvalidField};
 use super::pb::ErrorReason;
 use super::position::CursorError;
-use crate::domain::{Fault, Outcome};
+use crate::domain::{Fault, Outcome, words};
 use crate::gateway::desk::DeskError;
 use crate::gateway::quarantine::ReplayError;
 use crate::store::{AppendError, CommandRecord, Cursor, LogId, ReadError};
@@ -20,7 +20,7 @@ mod blame;
 mod directory;
 mod group;
 
-pub(super) use directory::{customer_not_found, hung_up, of_fetch};
+pub(super) use directory::{customer_not_found, hung_up, of_fetch, too_large};
 pub(super) use group::of_group;
 
 /// The `domain` of every `ErrorInfo`.
@@ -107,9 +107,8 @@ fn reason_name(reason: ErrorReason) -> &'static str {
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
 }
 
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text
+fn cut(text: String) -> String {
+    words::cut(text, TEXT_BYTES_MAX)
 }
 
 /// The status of a reason; only Blip's refusals have two.
@@ -141,6 +140,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TooManyStreams
         | ErrorReason::GroupBusy
         | ErrorReason::MediaTooLarge
+        | ErrorReason::BlipAnswerTooLarge
         | ErrorReason::QuotaExceeded
         | ErrorReason::BlipQuotaExceeded => Code::ResourceExhausted,
         ErrorReason::BlipRejected => {
@@ -157,7 +157,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
 /// Whether the same call may succeed later: such errors carry `RetryInfo`.
 fn passes(reason: ErrorReason) -> bool {
     // It will be as large the next time.
-    if reason == ErrorReason::MediaTooLarge {
+    if matches!(reason, ErrorReason::MediaTooLarge | ErrorReason::BlipAnswerTooLarge) {
         return false;
     }
     match code(reason, &BTreeMap::new()) {

@@ -217,8 +217,8 @@ pub fn has_message(resource: &Value, id: &str) -> bool {
         .any(|item| Members(item).text("id").ok().flatten().is_some_and(|found| canonical_id(&found) == id))
 }
 
-/// The items of a collection.
-fn items_of(resource: &Value) -> impl Iterator<Item = &Value> {
+/// The items of a collection, in its order.
+pub fn items_of(resource: &Value) -> impl Iterator<Item = &Value> {
     let items =
         resource.as_object().and_then(|object| Members(object).get("items")).and_then(Value::as_array);
     items.into_iter().flatten()
@@ -251,9 +251,9 @@ pub struct ThreadMessage {
     pub metadata: Metadata,
 }
 
-/// The messages of a conversation, in the order of the answer.
-pub fn messages_in(resource: &Value) -> Vec<ThreadMessage> {
-    items_of(resource).filter_map(|item| item.as_object().map(|item| message_of(Members(item)))).collect()
+/// An item of a conversation, if it is one.
+pub fn message_in(item: &Value) -> Option<ThreadMessage> {
+    item.as_object().map(|item| message_of(Members(item)))
 }
 
 fn message_of(item: Members<'_>) -> ThreadMessage {
