@@ -215,7 +215,9 @@ fn of_position(error: &CursorError) -> Failure {
     let message = error.to_string();
     let failure = |reason| Failure::new(reason, message);
     match error {
-        CursorError::Empty | CursorError::Malformed => failure(ErrorReason::CursorMalformed),
+        CursorError::Empty | CursorError::Malformed | CursorError::OtherList => {
+            failure(ErrorReason::CursorMalformed)
+        }
         CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", log),
         CursorError::Expired { earliest } => {
             failure(ErrorReason::CursorExpired).with("earliest_cursor", earliest)

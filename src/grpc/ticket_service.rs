@@ -71,11 +71,22 @@ impl Tickets {
 
     /// The number that a page goes on from; `None` for the first.
     fn goes_on(&self, list: List, page_token: &str) -> Result<Option<u64>, Status> {
+        Ok(self.mark_of(list, page_token)?.map(|mark| mark.number))
+    }
+
+    /// How many of Blip's items come before a page of the list that `of` names.
+    fn skips(&self, list: List, of: &str, page_token: &str) -> Result<u64, Status> {
+        let Some(mark) = self.mark_of(list, page_token)? else { return Ok(0) };
+        let other = || status::of_cursor(&CursorError::OtherList, "page_token");
+        mark.count_in(of).ok_or_else(other)
+    }
+
+    fn mark_of(&self, list: List, page_token: &str) -> Result<Option<PageMark>, Status> {
         if page_token.is_empty() {
             return Ok(None);
         }
         let error = match PageMark::parse(list, page_token) {
-            Ok(mark) if mark.log == self.log => return Ok(Some(mark.number)),
+            Ok(mark) if mark.log == self.log => return Ok(Some(mark)),
             Ok(_) => CursorError::Foreign { log: self.log },
             Err(_) => CursorError::Malformed,
         };
@@ -84,6 +95,10 @@ impl Tickets {
 
     fn page_token(&self, list: List, next: Option<u64>) -> String {
         next.map(|number| PageMark { list, log: self.log, number }.to_string()).unwrap_or_default()
+    }
+
+    fn skip_token(&self, list: List, of: &str, next: Option<u64>) -> String {
+        next.map(|count| PageMark::within(list, self.log, of, count).to_string()).unwrap_or_default()
     }
 
     /// A page of the tickets that the log knows, and where it goes on.
@@ -282,12 +297,13 @@ impl TicketService for Tickets {
             return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }));
         }
         let bot = self.bot_of(&wanted.bot, "").await?;
-        let skip = self.goes_on(List::TicketsAtBlip, &page_token)?.unwrap_or_default();
+        let of = format!("{bot}\n{}", listed.uri());
+        let skip = self.skips(List::TicketsAtBlip, &of, &page_token)?;
         let asker = asker(&bot, &principal, deadline);
         let part = self.desk.tickets_at_blip(asker, &listed, (skip, wanted.count_max)).await;
         let part = part.map_err(|error| self.failed(error, &bot, ""))?;
         let (tickets, next) = page_of(part, |known| ticket::to_pb(&known, &bot));
-        let next_page_token = self.page_token(List::TicketsAtBlip, next);
+        let next_page_token = self.skip_token(List::TicketsAtBlip, &of, next);
         page::whole(pb::ListTicketsResponse { tickets, next_page_token }, "a page of one ticket")
     }
 
@@ -299,11 +315,12 @@ impl TicketService for Tickets {
         let lists::Messages { ticket_id, bot, count_max, page_token } =
             lists::messages(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
-        let skip = self.goes_on(List::Messages, &page_token)?.unwrap_or_default();
+        let of = format!("{bot}\n{ticket_id}");
+        let skip = self.skips(List::Messages, &of, &page_token)?;
         let part = self.desk.messages(asker(&bot, &principal, deadline), &ticket_id, (skip, count_max)).await;
         let part = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
         let (messages, next) = page_of(part, lists::message_to_pb);
-        let next_page_token = self.page_token(List::Messages, next);
+        let next_page_token = self.skip_token(List::Messages, &of, next);
         page::whole(pb::ListMessagesResponse { messages, next_page_token }, "a page of one message")
     }
 
