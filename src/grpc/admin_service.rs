@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
+use super::edge::RequestId;
 use super::page::PAGE_BYTES_MAX;
 use super::pb;
 use super::pb::admin_service_server::AdminService;
@@ -85,6 +86,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::ReconcileBotRequest>,
     ) -> Result<Response<Self::ReconcileBotStream>, Status> {
+        let id = request.extensions().get::<RequestId>().cloned();
         let pb::ReconcileBotRequest { bot, since } = request.into_inner();
         let since = reconcile::since_of(since, self.clock.now())?;
         let bot = self.the_bot(bot)?;
@@ -92,7 +94,7 @@ impl AdminService for Admin {
             return Err(self.check_bot(Some(&bot)).err().unwrap_or_else(status::draining));
         };
         tracing::info!(bot, round, "reading back was asked for");
-        Ok(Response::new(reconcile::told(round, progress, self.shutdown.clone())))
+        Ok(Response::new(reconcile::told(round, progress, self.shutdown.clone(), id)))
     }
 
     async fn list_quarantined_webhooks(

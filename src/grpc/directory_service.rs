@@ -217,8 +217,11 @@ impl Passing {
                 Some((Ok(response), Some(passing)))
             }
             Some(Err(error)) => {
-                let status = status::of_fetch(error, &passing.bot);
+                let mut status = status::of_fetch(error, &passing.bot);
                 passing.count.end(Some(&status));
+                if let Some(id) = &passing.count.id {
+                    id.tell(&mut status);
+                }
                 Some((Err(status), None))
             }
             None => {

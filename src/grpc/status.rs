@@ -150,6 +150,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         }
         ErrorReason::OutcomeUnknown => Code::Unknown,
         ErrorReason::StoreCorrupt => Code::DataLoss,
+        ErrorReason::RpcUnknown => Code::Unimplemented,
         ErrorReason::Unspecified | ErrorReason::Internal => Code::Internal,
     }
 }
@@ -428,7 +429,7 @@ pub(super) fn of_server(bare: &Status, method: Option<&str>, path: &str) -> Opti
     let Some(method) = method else {
         let is_unknown = bare.code() == Code::Unimplemented && said.is_empty();
         let message = format!("there is no such rpc: {path}; grpcurl list shows what there is");
-        return is_unknown.then(|| Status::unimplemented(cut(message)));
+        return is_unknown.then(|| Failure::new(ErrorReason::RpcUnknown, message).into_status());
     };
     let message = match bare.code() {
         Code::OutOfRange if said.contains(TOO_LARGE) => "the request is larger than 4 MiB".to_owned(),
