@@ -281,7 +281,7 @@ impl BlipApi for HttpBlip {
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         let read = |body: &[u8]| {
-            let reply = Reply::from_json(body).map_err(unusable)?;
+            let reply = Reply::from_json(body).map_err(|why| unusable(&why))?;
             match &reply.id {
                 Some(id) if *id != command.id => {
                     Err(BlipError::Unknown("the reply is to another command".to_owned()))
@@ -315,7 +315,7 @@ fn within_quota(reply: Reply, retry_after: Option<Duration>) -> Result<Reply, Bl
 }
 
 /// What an answer that cannot be read allows to conclude.
-fn unusable(why: Unusable) -> BlipError {
+fn unusable(why: &Unusable) -> BlipError {
     match why {
         Unusable::TooDeep => BlipError::TooLarge(why.to_string()),
         Unusable::NotJson(_) | Unusable::NoStatus => BlipError::Unknown(why.to_string()),
