@@ -99,6 +99,10 @@ pub enum BlipError {
         /// The beginning of what it said.
         text: String,
     },
+    /// Blip answered, and it is more than can be read. The next answer would be as large; what it was asked, it may have
+    /// done.
+    #[error("Blip answered more than can be read: {0}")]
+    TooLarge(String),
     /// It was, or may have been, sent, and no answer told what became of it.
     #[error("no answer from Blip: {0}")]
     Unknown(String),
@@ -114,6 +118,7 @@ impl BlipError {
             Self::Throttled { .. } => "throttled by Blip",
             Self::Credential { .. } => "the bot's key was refused",
             Self::Refused { .. } => "refused",
+            Self::TooLarge(_) => "too large an answer",
             Self::Unknown(_) => "no answer",
         }
     }

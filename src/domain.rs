@@ -13,6 +13,7 @@ pub mod ticket;
 pub mod transfer;
 pub mod translate;
 mod weight;
+pub mod words;
 
 pub use crate::lime::document::{EXACT_MAX, whole};
 pub use crate::lime::{Metadata, Method, json};

@@ -41,6 +41,7 @@ mod incoming;
 pub mod inspect;
 mod metrics;
 mod pace;
+mod page;
 pub mod pb;
 mod position;
 mod reconcile;

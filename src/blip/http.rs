@@ -20,7 +20,7 @@ use super::metrics::BlipMetrics;
 use super::policy::Rates;
 use super::policy::breaker::Sign;
 use super::{BlipApi, BlipError, Caller, Kind};
-use crate::lime::{Command, Reply, ReplyStatus};
+use crate::lime::{Command, Reply, ReplyStatus, Unusable};
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -236,6 +236,8 @@ impl Shared {
                 let sign = if status.is_server_error() { Sign::Dead } else { Sign::Alive };
                 (Err(refusal(status, retry_after, &body)), sign)
             }
+            // It answers, and at length.
+            Ok(Err(error @ BlipError::TooLarge(_))) => (Err(error), Sign::Alive),
             Ok(Err(error)) => (Err(error), Sign::Dead),
             Err(_) => {
                 let sign = if sent.elapsed() >= SILENCE_MIN { Sign::Dead } else { Sign::Unclear };
@@ -279,8 +281,7 @@ impl BlipApi for HttpBlip {
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         let read = |body: &[u8]| {
-            let reply =
-                Reply::from_json(body).map_err(|unusable| BlipError::Unknown(unusable.to_string()))?;
+            let reply = Reply::from_json(body).map_err(|why| unusable(&why))?;
             match &reply.id {
                 Some(id) if *id != command.id => {
                     Err(BlipError::Unknown("the reply is to another command".to_owned()))
@@ -310,6 +311,14 @@ fn within_quota(reply: Reply, retry_after: Option<Duration>) -> Result<Reply, Bl
             Err(BlipError::Throttled { retry_after, reason: Some(reason) })
         }
         ReplyStatus::Success(_) | ReplyStatus::Failure(_) | ReplyStatus::Pending => Ok(reply),
+    }
+}
+
+/// What an answer that cannot be read allows to conclude.
+fn unusable(why: &Unusable) -> BlipError {
+    match why {
+        Unusable::TooDeep => BlipError::TooLarge(why.to_string()),
+        Unusable::NotJson(_) | Unusable::NoStatus => BlipError::Unknown(why.to_string()),
     }
 }
 
@@ -350,7 +359,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, BlipError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| BlipError::Unknown(causes(&error)))? {
         if body.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
-            return Err(BlipError::Unknown(format!("the answer is over {ANSWER_BYTES_MAX} bytes")));
+            return Err(BlipError::TooLarge(format!("over {} MiB", ANSWER_BYTES_MAX >> 20)));
         }
         body.extend_from_slice(&chunk);
     }

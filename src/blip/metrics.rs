@@ -90,6 +90,7 @@ impl BlipMetrics {
             Some(BlipError::Throttled { .. }) => "throttled",
             Some(BlipError::Credential { .. }) => "credential_rejected",
             Some(BlipError::Refused { .. }) => "refused",
+            Some(BlipError::TooLarge(_)) => "too_large",
             Some(BlipError::Unknown(_)) => "unknown",
         };
         self.calls.get_or_create(&Labels { bot: bot.to_owned(), kind, result }).inc();

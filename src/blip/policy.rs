@@ -84,7 +84,7 @@ pub fn next_step(error: &BlipError, attempt: u32, sets_state: bool, left: Durati
     match error {
         BlipError::NotSent(_) if again(pause) => Next::Repeat(pause),
         BlipError::Unknown(_) if again(pause) && sets_state => Next::Repeat(pause),
-        BlipError::Unknown(_) => Next::Look,
+        BlipError::Unknown(_) | BlipError::TooLarge(_) => Next::Look,
         BlipError::NotSent(_)
         | BlipError::OverQuota { .. }
         | BlipError::CircuitOpen { .. }
@@ -122,6 +122,8 @@ mod tests {
         assert!(matches!(step(&unknown, 1, true), Next::Repeat(_)));
         assert_eq!(step(&unknown, 1, false), Next::Look);
         assert_eq!(step(&unknown, ATTEMPTS_MAX, true), Next::Look);
+        let too_large = BlipError::TooLarge(String::new());
+        assert_eq!(step(&too_large, 1, true), Next::Look, "the next answer would be as large");
         assert!(matches!(step(&BlipError::NotSent(String::new()), 1, false), Next::Repeat(_)));
         assert_eq!(step(&BlipError::Credential { status: 401 }, 1, true), Next::GiveUp);
         let retry_after = Duration::ZERO;

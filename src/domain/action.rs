@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::content::Content;
 use super::lane;
 use super::ticket::{TicketState, TicketStatus};
+use super::words::cut;
 use crate::lime::{Identity, Method};
 
 /// Something asked of Desk: about one ticket, but for the last two.
@@ -198,12 +199,15 @@ pub struct Fault {
     pub frees_request_id: bool,
 }
 
+/// The longest text of a fault, in bytes: Blip's words have no end of their own.
+const FAULT_TEXT_BYTES_MAX: usize = 4 << 10;
+
 impl Fault {
     /// A fault without metadata that keeps the request id.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self {
             reason: reason.to_owned(),
-            message: message.into(),
+            message: cut(message.into(), FAULT_TEXT_BYTES_MAX),
             metadata: Vec::new(),
             frees_request_id: false,
         }
@@ -212,7 +216,7 @@ impl Fault {
     /// The same, with a fact for programs.
     #[must_use]
     pub fn with(mut self, key: &str, value: &(impl ToString + ?Sized)) -> Self {
-        self.metadata.push((key.to_owned(), value.to_string()));
+        self.metadata.push((key.to_owned(), cut(value.to_string(), FAULT_TEXT_BYTES_MAX)));
         self
     }
 

@@ -18,7 +18,7 @@ pub use content::{add, clash, content_document, content_of, reading};
 pub use inbound::{Translated, envelope_id, event_of};
 pub use lookup::{
     ITEMS_MAX, Listed, Order, ThreadMessage, created_among, get_ticket, has_labels, has_message, items_in,
-    list_tickets, messages, messages_in, read_back, successor_among, ticket_confirms, tickets_in,
+    items_of, list_tickets, message_in, messages, read_back, successor_among, ticket_confirms, tickets_in,
 };
 pub use outbound::{Step, read_receipt, steps_of, typing};
 pub use readback::{Speaker, ThreadItem, ended_since, items_of_thread, living, total_of};

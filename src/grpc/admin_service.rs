@@ -6,6 +6,8 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
+use super::edge::RequestId;
+use super::page::PAGE_BYTES_MAX;
 use super::pb;
 use super::pb::admin_service_server::AdminService;
 use super::position::CursorError;
@@ -19,9 +21,6 @@ use crate::gateway::reconcile::Reconcilers;
 use crate::shutdown::Shutdown;
 use crate::store::LogId;
 use crate::store::quarantine::{HeldId, HeldMark, HeldPage, Wanted};
-
-/// The largest page of bodies: clients take 4 MiB unless told otherwise.
-const PAGE_BYTES_MAX: usize = 3 << 20;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -87,6 +86,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::ReconcileBotRequest>,
     ) -> Result<Response<Self::ReconcileBotStream>, Status> {
+        let id = request.extensions().get::<RequestId>().cloned();
         let pb::ReconcileBotRequest { bot, since } = request.into_inner();
         let since = reconcile::since_of(since, self.clock.now())?;
         let bot = self.the_bot(bot)?;
@@ -94,7 +94,7 @@ impl AdminService for Admin {
             return Err(self.check_bot(Some(&bot)).err().unwrap_or_else(status::draining));
         };
         tracing::info!(bot, round, "reading back was asked for");
-        Ok(Response::new(reconcile::told(round, progress, self.shutdown.clone())))
+        Ok(Response::new(reconcile::told(round, progress, self.shutdown.clone(), id)))
     }
 
     async fn list_quarantined_webhooks(

@@ -14,6 +14,7 @@ use super::convert::directory::{self as convert, Of};
 use super::convert::span;
 use super::edge::{self, CountsItself, RequestId};
 use super::metrics::Metrics;
+use super::page;
 use super::pb;
 use super::pb::directory_service_server::DirectoryService;
 use super::status::{self, About};
@@ -74,11 +75,12 @@ impl DirectoryService for Directories {
         let listed =
             self.directory.agents(asker(&bot, &principal, deadline), convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
-        Ok(Response::new(pb::ListAgentsResponse {
+        let answer = pb::ListAgentsResponse {
             agents: items.into_iter().map(convert::agent_to_pb).collect(),
             next_page_token: of.token(next_skip),
             age: Some(span(age)),
-        }))
+        };
+        page::whole(answer, "a page of one agent")
     }
 
     async fn list_teams(
@@ -91,7 +93,7 @@ impl DirectoryService for Directories {
         let listed = self.directory.teams(asker(&bot, &principal, deadline)).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
         let teams = items.into_iter().map(convert::team_to_pb).collect();
-        Ok(Response::new(pb::ListTeamsResponse { teams, age: Some(span(age)) }))
+        page::whole(pb::ListTeamsResponse { teams, age: Some(span(age)) }, "the list of teams")
     }
 
     async fn list_tags(
@@ -103,7 +105,7 @@ impl DirectoryService for Directories {
         let bot = self.bot_of(&bot)?;
         let listed = self.directory.tags(asker(&bot, &principal, deadline)).await;
         let Listed { items, age, next_skip: _ } = listed.map_err(|error| self.failed(error, &bot))?;
-        Ok(Response::new(pb::ListTagsResponse { tags: items, age: Some(span(age)) }))
+        page::whole(pb::ListTagsResponse { tags: items, age: Some(span(age)) }, "the list of tags")
     }
 
     async fn list_replies(
@@ -118,11 +120,12 @@ impl DirectoryService for Directories {
         let asker = asker(&bot, &principal, deadline);
         let listed = self.directory.replies(asker, &category, convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
-        Ok(Response::new(pb::ListRepliesResponse {
+        let answer = pb::ListRepliesResponse {
             replies: items.into_iter().map(convert::reply_to_pb).collect(),
             next_page_token: of.token(next_skip),
             age: Some(span(age)),
-        }))
+        };
+        page::whole(answer, "a page of one reply")
     }
 
     async fn get_customer(
@@ -135,7 +138,8 @@ impl DirectoryService for Directories {
         let found = self.directory.customer(asker(&bot, &principal, deadline), &name).await;
         let found = found.map_err(|error| self.failed(error, &bot))?;
         let customer = found.ok_or_else(|| status::customer_not_found(&bot, &name))?;
-        Ok(Response::new(pb::GetCustomerResponse { customer: Some(convert::customer_to_pb(customer)) }))
+        let customer = Some(convert::customer_to_pb(customer));
+        page::whole(pb::GetCustomerResponse { customer }, "the customer's contact")
     }
 
     async fn refresh_media(
@@ -213,8 +217,11 @@ impl Passing {
                 Some((Ok(response), Some(passing)))
             }
             Some(Err(error)) => {
-                let status = status::of_fetch(error, &passing.bot);
+                let mut status = status::of_fetch(error, &passing.bot);
                 passing.count.end(Some(&status));
+                if let Some(id) = &passing.count.id {
+                    id.tell(&mut status);
+                }
                 Some((Err(status), None))
             }
             None => {

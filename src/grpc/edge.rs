@@ -18,7 +18,8 @@ use crate::clock::Ids;
 use crate::shutdown::Shutdown;
 
 /// What a call is known by, in responses, errors and logs alike.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_NAME);
+const REQUEST_ID_NAME: &str = "x-request-id";
 /// The longest that a caller may choose.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Where our own services are.
@@ -41,6 +42,13 @@ impl RequestId {
     /// Writes it into a response's headers or trailers.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(REQUEST_ID, self.0.clone());
+    }
+
+    /// Writes it into the trailers of a stream that ends with an error.
+    pub(super) fn tell(&self, status: &mut Status) {
+        if let Ok(id) = self.as_str().parse() {
+            status.metadata_mut().insert(REQUEST_ID_NAME, id);
+        }
     }
 
     fn as_str(&self) -> &str {

@@ -22,6 +22,7 @@ use super::convert::{event, span, timestamp};
 use super::edge::{self, CountsItself, RequestId};
 use super::follow::{Follower, Place, Shared};
 use super::frame::{Frames, Out};
+use super::page::PAGE_BYTES_MAX;
 use super::pb;
 use super::pb::event_service_server::{EventService, EventServiceServer};
 use super::position;
@@ -34,8 +35,6 @@ use crate::store::{Bounds, Cursor, ReadError};
 const SUBSCRIBE: &str = "/deskgate.v1.EventService/Subscribe";
 /// The largest request.
 pub(super) const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// The largest page: clients take 4 MiB unless told otherwise.
-const PAGE_BYTES_MAX: usize = 3 << 20;
 /// How many events are looked at for one page.
 const SCAN_MAX: usize = 10_000;
 /// How many events are read at once.

@@ -15,6 +15,11 @@ pub(super) enum CursorError {
     /// It is not one of ours, or was changed.
     #[error("this is not a cursor of the gateway, or it was changed on its way; store cursors as they are")]
     Malformed,
+    /// It goes on in another list.
+    #[error(
+        "this page token is of another list: use it with the request that it came from, otherwise unchanged"
+    )]
+    OtherList,
     /// It belongs to another log.
     #[error("the cursor belongs to another log; this one is {log}")]
     Foreign {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::convert::{Invalid, InvalidField, span, timestamp};
+use super::edge::RequestId;
 use super::pb;
 use super::status;
 use crate::gateway::reconcile::Progress;
@@ -49,15 +50,19 @@ pub(super) fn told(
     round: u64,
     progress: watch::Receiver<Progress>,
     shutdown: Shutdown,
+    id: Option<RequestId>,
 ) -> BoxStream<'static, Result<pb::ReconcileBotResponse, Status>> {
     let (asked, found) = {
         let now = progress.borrow();
         (now.asked, now.found.clone())
     };
     let telling = Telling { round, progress, shutdown, asked, found, first: true, over: false };
-    stream::unfold(telling, |mut telling| async move {
-        let message = telling.next().await?;
-        Some((message, telling))
+    stream::unfold((telling, id), |(mut telling, id)| async move {
+        let mut message = telling.next().await?;
+        if let (Err(status), Some(id)) = (&mut message, &id) {
+            id.tell(status);
+        }
+        Some((message, (telling, id)))
     })
     .boxed()
 }

@@ -21,7 +21,7 @@ mod directory;
 mod group;
 mod room;
 
-pub(super) use directory::{customer_not_found, hung_up, of_fetch};
+pub(super) use directory::{customer_not_found, hung_up, of_fetch, too_large};
 pub(super) use group::of_group;
 use room::{NOT_NAMED, cut, named, sum_of};
 
@@ -138,6 +138,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         ErrorReason::TooManyStreams
         | ErrorReason::GroupBusy
         | ErrorReason::MediaTooLarge
+        | ErrorReason::BlipAnswerTooLarge
         | ErrorReason::QuotaExceeded
         | ErrorReason::BlipQuotaExceeded => Code::ResourceExhausted,
         ErrorReason::BlipRejected => {
@@ -147,6 +148,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
         }
         ErrorReason::OutcomeUnknown => Code::Unknown,
         ErrorReason::StoreCorrupt => Code::DataLoss,
+        ErrorReason::RpcUnknown => Code::Unimplemented,
         ErrorReason::Unspecified | ErrorReason::Internal => Code::Internal,
     }
 }
@@ -154,7 +156,7 @@ fn code(reason: ErrorReason, metadata: &BTreeMap<String, String>) -> Code {
 /// Whether the same call may succeed later: such errors carry `RetryInfo`.
 fn passes(reason: ErrorReason) -> bool {
     // It will be as large the next time.
-    if reason == ErrorReason::MediaTooLarge {
+    if matches!(reason, ErrorReason::MediaTooLarge | ErrorReason::BlipAnswerTooLarge) {
         return false;
     }
     match code(reason, &BTreeMap::new()) {
@@ -210,7 +212,9 @@ fn of_position(error: &CursorError) -> Failure {
     let message = error.to_string();
     let failure = |reason| Failure::new(reason, message);
     match error {
-        CursorError::Empty | CursorError::Malformed => failure(ErrorReason::CursorMalformed),
+        CursorError::Empty | CursorError::Malformed | CursorError::OtherList => {
+            failure(ErrorReason::CursorMalformed)
+        }
         CursorError::Foreign { log } => failure(ErrorReason::CursorForeign).with("log_id", log),
         CursorError::Expired { earliest } => {
             failure(ErrorReason::CursorExpired).with("earliest_cursor", earliest)
@@ -422,7 +426,7 @@ pub(super) fn of_server(bare: &Status, method: Option<&str>, path: &str) -> Opti
     let Some(method) = method else {
         let is_unknown = bare.code() == Code::Unimplemented && said.is_empty();
         let message = format!("there is no such rpc: {path}; grpcurl list shows what there is");
-        return is_unknown.then(|| Status::unimplemented(cut(message)));
+        return is_unknown.then(|| Failure::new(ErrorReason::RpcUnknown, message).into_status());
     };
     let message = match bare.code() {
         Code::OutOfRange if said.contains(TOO_LARGE) => "the request is larger than 4 MiB".to_owned(),

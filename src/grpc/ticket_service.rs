@@ -1,6 +1,7 @@
 //! `TicketService`: reads a request, asks the desk, and says what became of it. The desk's work goes on when
 //! a caller hangs up.
 
+use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -8,6 +9,7 @@ use super::convert::desk::Executed;
 use super::convert::request::Asked;
 use super::convert::{command, desk, lists, request, ticket, value};
 use super::edge::Principal;
+use super::page;
 use super::pb;
 use super::pb::ticket_service_server::TicketService;
 use super::position::CursorError;
@@ -16,7 +18,7 @@ use crate::domain::{Outcome, Ticket};
 use crate::gateway::asker::Asker;
 use crate::gateway::desk::{AtBlip, Desk, DeskError, Done, TicketView};
 use crate::store::page::{List, PageMark};
-use crate::store::{CommandKey, LogId, Page};
+use crate::store::{CommandKey, CommandsWanted, LogId, Page, TicketsWanted};
 
 pub(super) use super::deadline::deadline_of;
 
@@ -69,11 +71,22 @@ impl Tickets {
 
     /// The number that a page goes on from; `None` for the first.
     fn goes_on(&self, list: List, page_token: &str) -> Result<Option<u64>, Status> {
+        Ok(self.mark_of(list, page_token)?.map(|mark| mark.number))
+    }
+
+    /// How many of Blip's items come before a page of the list that `of` names.
+    fn skips(&self, list: List, of: &str, page_token: &str) -> Result<u64, Status> {
+        let Some(mark) = self.mark_of(list, page_token)? else { return Ok(0) };
+        let other = || status::of_cursor(&CursorError::OtherList, "page_token");
+        mark.count_in(of).ok_or_else(other)
+    }
+
+    fn mark_of(&self, list: List, page_token: &str) -> Result<Option<PageMark>, Status> {
         if page_token.is_empty() {
             return Ok(None);
         }
         let error = match PageMark::parse(list, page_token) {
-            Ok(mark) if mark.log == self.log => return Ok(Some(mark.number)),
+            Ok(mark) if mark.log == self.log => return Ok(Some(mark)),
             Ok(_) => CursorError::Foreign { log: self.log },
             Err(_) => CursorError::Malformed,
         };
@@ -82,6 +95,41 @@ impl Tickets {
 
     fn page_token(&self, list: List, next: Option<u64>) -> String {
         next.map(|number| PageMark { list, log: self.log, number }.to_string()).unwrap_or_default()
+    }
+
+    fn skip_token(&self, list: List, of: &str, next: Option<u64>) -> String {
+        next.map(|count| PageMark::within(list, self.log, of, count).to_string()).unwrap_or_default()
+    }
+
+    /// A page of the tickets that the log knows, and where it goes on.
+    async fn tickets_known(
+        &self,
+        mut wanted: TicketsWanted,
+    ) -> Result<(Vec<pb::Ticket>, Option<u64>), DeskError> {
+        loop {
+            let Page { items, next } = self.desk.tickets(wanted.clone()).await?;
+            let tickets: Vec<_> = items.iter().map(|(bot, known)| ticket::to_pb(known, bot)).collect();
+            // What does not fit is read again by the next page: only the store knows where that begins.
+            match page::fitting(&tickets) {
+                fitting if fitting < tickets.len() => wanted.count_max = fitting,
+                _ => return Ok((tickets, next)),
+            }
+        }
+    }
+
+    /// The same of commands.
+    async fn commands_known(
+        &self,
+        mut wanted: CommandsWanted,
+    ) -> Result<(Vec<pb::Command>, Option<u64>), DeskError> {
+        loop {
+            let Page { items, next } = self.desk.commands(wanted.clone()).await?;
+            let commands: Vec<_> = items.iter().map(|record| command::to_pb(record, self.log)).collect();
+            match page::fitting(&commands) {
+                fitting if fitting < commands.len() => wanted.count_max = fitting,
+                _ => return Ok((commands, next)),
+            }
+        }
     }
 
     fn receipt(&self, acted: &Acted) -> pb::CommandReceipt {
@@ -231,7 +279,7 @@ impl TicketService for Tickets {
         };
         let TicketView { ticket: known, ticket_sequence, fresh } = view;
         let ticket = Some(ticket::to_pb(&known, &bot));
-        Ok(Response::new(pb::GetTicketResponse { ticket, ticket_sequence, fresh }))
+        page::whole(pb::GetTicketResponse { ticket, ticket_sequence, fresh }, "the ticket")
     }
 
     async fn list_tickets(
@@ -243,20 +291,20 @@ impl TicketService for Tickets {
         if !fresh {
             let bot = wanted.bot.clone();
             wanted.before = self.goes_on(List::Tickets, &page_token)?;
-            let Page { items, next } =
-                self.desk.tickets(wanted).await.map_err(|error| self.failed(error, &bot, ""))?;
-            let tickets = items.iter().map(|(bot, known)| ticket::to_pb(known, bot)).collect();
+            let known = self.tickets_known(wanted).await;
+            let (tickets, next) = known.map_err(|error| self.failed(error, &bot, ""))?;
             let next_page_token = self.page_token(List::Tickets, next);
             return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }));
         }
         let bot = self.bot_of(&wanted.bot, "").await?;
-        let skip = self.goes_on(List::TicketsAtBlip, &page_token)?.unwrap_or_default();
+        let of = format!("{bot}\n{}", listed.uri());
+        let skip = self.skips(List::TicketsAtBlip, &of, &page_token)?;
         let asker = asker(&bot, &principal, deadline);
         let part = self.desk.tickets_at_blip(asker, &listed, (skip, wanted.count_max)).await;
-        let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, ""))?;
-        let tickets = items.iter().map(|known| ticket::to_pb(known, &bot)).collect();
-        let next_page_token = self.page_token(List::TicketsAtBlip, next);
-        Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }))
+        let part = part.map_err(|error| self.failed(error, &bot, ""))?;
+        let (tickets, next) = page_of(part, |known| ticket::to_pb(&known, &bot));
+        let next_page_token = self.skip_token(List::TicketsAtBlip, &of, next);
+        page::whole(pb::ListTicketsResponse { tickets, next_page_token }, "a page of one ticket")
     }
 
     async fn list_messages(
@@ -267,12 +315,13 @@ impl TicketService for Tickets {
         let lists::Messages { ticket_id, bot, count_max, page_token } =
             lists::messages(request.into_inner())?;
         let bot = self.bot_of(&bot, &ticket_id).await?;
-        let skip = self.goes_on(List::Messages, &page_token)?.unwrap_or_default();
+        let of = format!("{bot}\n{ticket_id}");
+        let skip = self.skips(List::Messages, &of, &page_token)?;
         let part = self.desk.messages(asker(&bot, &principal, deadline), &ticket_id, (skip, count_max)).await;
-        let AtBlip { items, next } = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
-        let messages = items.into_iter().map(lists::message_to_pb).collect();
-        let next_page_token = self.page_token(List::Messages, next);
-        Ok(Response::new(pb::ListMessagesResponse { messages, next_page_token }))
+        let part = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
+        let (messages, next) = page_of(part, lists::message_to_pb);
+        let next_page_token = self.skip_token(List::Messages, &of, next);
+        page::whole(pb::ListMessagesResponse { messages, next_page_token }, "a page of one message")
     }
 
     async fn get_command(
@@ -297,9 +346,8 @@ impl TicketService for Tickets {
     ) -> Result<Response<pb::ListCommandsResponse>, Status> {
         let (mut wanted, page_token) = lists::commands(request.into_inner())?;
         wanted.before = self.goes_on(List::Commands, &page_token)?;
-        let page = self.desk.commands(wanted).await;
-        let Page { items, next } = page.map_err(|error| self.failed(error, "", ""))?;
-        let commands = items.iter().map(|record| command::to_pb(record, self.log)).collect();
+        let known = self.commands_known(wanted).await;
+        let (commands, next) = known.map_err(|error| self.failed(error, "", ""))?;
         let next_page_token = self.page_token(List::Commands, next);
         Ok(Response::new(pb::ListCommandsResponse { commands, next_page_token }))
     }
@@ -331,9 +379,22 @@ impl TicketService for Tickets {
                 (command::validated(), document)
             }
         };
-        let receipt = Some(receipt);
-        Ok(Response::new(pb::ExecuteCommandResponse { receipt, r#type: media_type, resource }))
+        let answer = pb::ExecuteCommandResponse { receipt: Some(receipt), r#type: media_type, resource };
+        page::whole(answer, "what Blip answered")
     }
+}
+
+/// As much of a part of Blip's list as makes a page, and where it goes on.
+fn page_of<T, M: Message>(part: AtBlip<T>, to_pb: impl Fn(T) -> M) -> (Vec<M>, Option<u64>) {
+    let AtBlip { items, next } = part;
+    let (places, mut told): (Vec<_>, Vec<_>) =
+        items.into_iter().map(|(after, item)| (after, to_pb(item))).unzip();
+    let fitting = page::fitting(&told);
+    if fitting == told.len() {
+        return (told, next);
+    }
+    told.truncate(fitting);
+    (told, fitting.checked_sub(1).and_then(|last| places.get(last).copied()))
 }
 
 /// Who asks of which bot, until when.

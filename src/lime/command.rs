@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use super::document::{Members, text_of};
 use super::json;
 
+/// What the reader says of JSON that is nested too deep: there is no other sign of it.
+const TOO_DEEP: &str = "recursion limit exceeded";
+
 /// Which of LIME's verbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -150,16 +153,25 @@ pub enum ReplyStatus {
 pub enum Unusable {
     /// Not JSON.
     #[error("the reply is not JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(#[source] serde_json::Error),
+    /// JSON that is nested deeper than is read.
+    #[error("nested more than 127 deep")]
+    TooDeep,
     /// JSON without a known `status`.
     #[error("the reply has no known status")]
     NoStatus,
 }
 
+impl Unusable {
+    fn of(error: serde_json::Error) -> Self {
+        if error.to_string().starts_with(TOO_DEEP) { Self::TooDeep } else { Self::NotJson(error) }
+    }
+}
+
 impl Reply {
     /// Reads the body of a `/commands` answer.
     pub fn from_json(body: &[u8]) -> Result<Self, Unusable> {
-        let json::Object(object) = serde_json::from_slice(body)?;
+        let json::Object(object) = serde_json::from_slice(body).map_err(Unusable::of)?;
         let members = Members(&object);
         let status = members.get("status").map(text_of).unwrap_or_default();
         let status = match status.to_ascii_lowercase().as_str() {
@@ -227,6 +239,11 @@ mod tests {
                 .unwrap();
         assert_eq!(reply.status, ReplyStatus::Failure(Reason { code: Some(64), description: String::new() }));
         assert!(Reply::from_json(b"{}").is_err() && Reply::from_json(b"<html>").is_err());
+        let deep = |levels: usize| {
+            let lists = "[".repeat(levels) + &"]".repeat(levels);
+            Reply::from_json(format!(r#"{{"status":"success","resource":{lists}}}"#).as_bytes())
+        };
+        assert!(matches!(deep(128), Err(Unusable::TooDeep)) && deep(126).is_ok());
     }
 
     #[test]

@@ -10,9 +10,9 @@ use super::{LogId, MalformedCursor, seal, unseal};
 pub enum List {
     /// Tickets, as the log knows them.
     Tickets,
-    /// Tickets, as Blip has them: a count.
+    /// Tickets, as Blip has them: a count within one such list.
     TicketsAtBlip,
-    /// A ticket's conversation, as Blip has it: a count.
+    /// A ticket's conversation, as Blip has it: a count within one such list.
     Messages,
     /// Commands.
     Commands,
@@ -33,6 +33,9 @@ impl List {
     }
 }
 
+/// Bits of a number that count, where the others check which list it is.
+const COUNT_BITS: u32 = 32;
+
 /// Where a page ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageMark {
@@ -45,11 +48,26 @@ pub struct PageMark {
 }
 
 impl PageMark {
+    /// A mark behind so many items of one among the lists of its kind, which `of` names: it is of use for no other.
+    pub fn within(list: List, log: LogId, of: &str, count: u64) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self { list, log, number: (check(of) << COUNT_BITS) | u64::from(count) }
+    }
+
+    /// How many items it is behind, if it is of the list that `of` names.
+    pub fn count_in(self, of: &str) -> Option<u64> {
+        (self.number >> COUNT_BITS == check(of)).then_some(self.number & u64::from(u32::MAX))
+    }
+
     /// Reads a mark of `list` as [`Display`](fmt::Display) wrote it.
     pub fn parse(list: List, text: &str) -> Result<Self, MalformedCursor> {
         let (log, number) = unseal(list.version(), text)?;
         Ok(Self { list, log, number })
     }
+}
+
+fn check(of: &str) -> u64 {
+    u64::from(crc32fast::hash(of.as_bytes()))
 }
 
 impl fmt::Display for PageMark {
@@ -67,5 +85,8 @@ mod tests {
         let mark = PageMark { list: List::Tickets, log: LogId([7; 8]), number: 9 };
         assert_eq!(PageMark::parse(List::Tickets, &mark.to_string()), Ok(mark));
         assert_eq!(PageMark::parse(List::Commands, &mark.to_string()), Err(MalformedCursor));
+        let mark = PageMark::within(List::Messages, LogId([7; 8]), "a", 9);
+        assert_eq!(PageMark::parse(List::Messages, &mark.to_string()), Ok(mark));
+        assert_eq!((mark.count_in("a"), mark.count_in("b")), (Some(9), None));
     }
 }

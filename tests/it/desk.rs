@@ -317,6 +317,29 @@ async fn tickets_are_listed_from_the_log_and_from_blip() {
         let page = tickets.list_tickets(closed).await.unwrap().into_inner();
         assert_eq!(page.tickets.len(), if fresh { 1 } else { 2 });
     }
+    let by_team = |team: &str, page_token| pb::ListTicketsRequest {
+        team: team.to_owned(),
+        fresh: true,
+        page_size: 1,
+        page_token,
+        ..Default::default()
+    };
+    let first = tickets.list_tickets(by_team("Suporte", String::new())).await.unwrap().into_inner();
+    let error = tickets.list_tickets(by_team("Vendas", first.next_page_token)).await.unwrap_err();
+    assert_eq!(reason_of(&error).0, "CURSOR_MALFORMED", "it is of another list");
+    let messages = |ticket_id: &String, page_token| pb::ListMessagesRequest {
+        ticket_id: ticket_id.clone(),
+        page_size: 1,
+        page_token,
+        ..Default::default()
+    };
+    let first = tickets.list_messages(messages(&opened[0], String::new())).await.unwrap().into_inner();
+    let token = first.next_page_token;
+    assert!(!token.is_empty());
+    let error = tickets.list_messages(messages(&opened[1], token.clone())).await.unwrap_err();
+    assert_eq!(reason_of(&error).0, "CURSOR_MALFORMED", "it would pass over messages of the other ticket");
+    tickets.list_messages(messages(&opened[0], token)).await.unwrap();
+
     let token = "nonsense".to_owned();
     let request = pb::ListTicketsRequest { page_token: token, ..Default::default() };
     assert_eq!(reason_of(&tickets.list_tickets(request).await.unwrap_err()).0, "CURSOR_MALFORMED");

@@ -42,6 +42,7 @@ mod reconcile;
 mod retention;
 mod sandbox;
 mod shutdown;
+mod sizes;
 mod support;
 mod tickets;
 mod unreached;

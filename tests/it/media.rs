@@ -130,6 +130,7 @@ impl World {
 
     async fn fetch_error(&self, uri: &str) -> (Code, String, String) {
         let error = self.fetch("suporte", uri, "").await.unwrap_err();
+        assert!(error.metadata().contains_key("x-request-id"), "{uri}: {error:?}");
         (error.code(), reason_of(&error).0, error.message().to_owned())
     }
 

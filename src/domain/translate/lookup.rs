@@ -97,6 +97,14 @@ impl Listed {
         !self.statuses.is_empty() && self.statuses.iter().all(|status| status.is_terminal())
     }
 
+    /// What Blip is asked for it, but for the part of the list.
+    pub fn uri(&self) -> String {
+        let filter = self.filter();
+        let filter = if filter.is_empty() { filter } else { format!("$filter={filter}&") };
+        let closed = if self.is_of_closed() { "$closed=true&" } else { "" };
+        format!("/tickets?{filter}{closed}")
+    }
+
     fn filter(&self) -> String {
         let Self { statuses, team, agent_identity, customer_identity } = self;
         let equals = |name: &str, value: &str| format!("{name}%20eq%20'{}'", encode_text(value));
@@ -124,10 +132,7 @@ fn word_of(status: TicketStatus) -> &'static str {
 
 /// The command that lists tickets: `skip` and `take`.
 pub fn list_tickets(id: &str, listed: &Listed, (skip, take): (usize, usize)) -> Command {
-    let filter = listed.filter();
-    let filter = if filter.is_empty() { filter } else { format!("$filter={filter}&") };
-    let closed = if listed.is_of_closed() { "$closed=true&" } else { "" };
-    get(id, format!("/tickets?{filter}{closed}$skip={skip}&$take={take}"))
+    get(id, format!("{}$skip={skip}&$take={take}", listed.uri()))
 }
 
 fn get(id: &str, uri: String) -> Command {
@@ -217,8 +222,8 @@ pub fn has_message(resource: &Value, id: &str) -> bool {
         .any(|item| Members(item).text("id").ok().flatten().is_some_and(|found| canonical_id(&found) == id))
 }
 
-/// The items of a collection.
-fn items_of(resource: &Value) -> impl Iterator<Item = &Value> {
+/// The items of a collection, in its order.
+pub fn items_of(resource: &Value) -> impl Iterator<Item = &Value> {
     let items =
         resource.as_object().and_then(|object| Members(object).get("items")).and_then(Value::as_array);
     items.into_iter().flatten()
@@ -251,9 +256,9 @@ pub struct ThreadMessage {
     pub metadata: Metadata,
 }
 
-/// The messages of a conversation, in the order of the answer.
-pub fn messages_in(resource: &Value) -> Vec<ThreadMessage> {
-    items_of(resource).filter_map(|item| item.as_object().map(|item| message_of(Members(item)))).collect()
+/// An item of a conversation, if it is one.
+pub fn message_in(item: &Value) -> Option<ThreadMessage> {
+    item.as_object().map(|item| message_of(Members(item)))
 }
 
 fn message_of(item: Members<'_>) -> ThreadMessage {

@@ -23,6 +23,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(62);
 pub(super) const LOOK_RESERVE: Duration = Duration::from_secs(5);
 /// How far Blip's clock may be behind ours, where its dates are compared with ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+/// What it is called where Blip answers a read at more length than can be read.
+pub(super) const TOO_LARGE: &str = "BLIP_ANSWER_TOO_LARGE";
 /// The longest answer to a caller's own LIME command that is kept, as JSON.
 const RETURNED_BYTES_MAX: usize = 1 << 20;
 
@@ -144,7 +146,7 @@ impl<'a> Carrier<'a> {
                 Ok((judgement, _)) => return Err(self.refused(judgement).await),
                 Err(error) => error,
             };
-            in_doubt |= matches!(error, BlipError::Unknown(_));
+            in_doubt |= matches!(error, BlipError::Unknown(_) | BlipError::TooLarge(_));
             let (id, method, why) = (self.id, self.action.method(), error.brief());
             tracing::warn!(command.id = id, method, attempt, why, "a call to Blip failed");
             tracing::debug!(command.id = id, %error, "what Blip said");
@@ -365,7 +367,7 @@ pub(super) fn fault_of(error: &BlipError, uri: &str) -> Fault {
             let fault = fault("BLIP_REJECTED").with("http_status", status);
             if text.is_empty() { fault } else { fault.with("blip_description", text) }
         }
-        BlipError::Unknown(_) => fault("OUTCOME_UNKNOWN"),
+        BlipError::Unknown(_) | BlipError::TooLarge(_) => fault("OUTCOME_UNKNOWN"),
     }
 }
 
@@ -375,6 +377,7 @@ pub(in crate::gateway) fn unread(error: &BlipError, uri: &str) -> Fault {
         BlipError::Unknown(_) => {
             Fault::new("BLIP_UNAVAILABLE", error.to_string()).with("blip_uri", uri).passing()
         }
+        BlipError::TooLarge(_) => Fault::new(TOO_LARGE, error.to_string()).with("blip_uri", uri),
         BlipError::NotSent(_)
         | BlipError::OverQuota { .. }
         | BlipError::CircuitOpen { .. }

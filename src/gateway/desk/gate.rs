@@ -56,7 +56,10 @@ impl Gate {
                 // Whatever it says, it is there.
                 Ok(_)
                 | Err(
-                    BlipError::Throttled { .. } | BlipError::Credential { .. } | BlipError::Refused { .. },
+                    BlipError::Throttled { .. }
+                    | BlipError::Credential { .. }
+                    | BlipError::Refused { .. }
+                    | BlipError::TooLarge(_),
                 ) => return self.answered(),
             }
             tokio::time::sleep(pause).await;

@@ -12,8 +12,10 @@ use serde_json::Value;
 use super::super::asker::Asker;
 use super::{Desk, DeskError, carry};
 
-/// Lists of Blip's that are joined into one of our pages, at most.
+/// Lists of Blip's that are asked for, for one of our pages, at most.
 const LISTS_MAX: usize = 16;
+/// JSON that is enough for one of our pages, whatever was asked for.
+const PART_BYTES_ENOUGH: usize = 3 << 20;
 /// Events that are looked through for a customer's message, and how many at once.
 const EVENTS_LOOKED_AT_MAX: usize = 16_384;
 const EVENTS_AT_ONCE: usize = 1_024;
@@ -32,9 +34,9 @@ pub struct TicketView {
 /// A part of a list that Blip has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AtBlip<T> {
-    /// In Blip's order.
-    pub items: Vec<T>,
-    /// How many of Blip's to pass over for the next part; `None` at the end.
+    /// In Blip's order; each with how many of Blip's to pass over for those after it.
+    pub items: Vec<(u64, T)>,
+    /// The same for the next part; `None` at the end.
     pub next: Option<u64>,
 }
 
@@ -82,7 +84,7 @@ impl Desk {
         (skip, count): (u64, usize),
     ) -> Result<AtBlip<Ticket>, DeskError> {
         let command = |id: &str, page| translate::list_tickets(id, listed, page);
-        let read = self.part(asker, "ListTickets", (skip, count), command, translate::tickets_in).await;
+        let read = self.part(asker, "ListTickets", (skip, count), command, translate::ticket_in_reply).await;
         read.map_err(elsewhere)
     }
 
@@ -94,36 +96,51 @@ impl Desk {
         (skip, count): (u64, usize),
     ) -> Result<Messages, DeskError> {
         let command = |id: &str, page| translate::messages(id, ticket_id, Order::OldestFirst, page);
-        self.part(asker, "ListMessages", (skip, count), command, translate::messages_in).await
+        self.part(asker, "ListMessages", (skip, count), command, translate::message_in).await
     }
 
-    /// Part of a list, gathered from as many of Blip's own pages as it takes: they end where one is not full.
+    /// Part of a list, gathered from as many of Blip's own pages as it takes: they end where one is not full. Where Blip
+    /// answers more than can be read, it is asked for less at a time.
     async fn part<T>(
         &self,
         asker: Asker<'_>,
         method: &str,
         (skip, count): (u64, usize),
         command: impl Fn(&str, (usize, usize)) -> Command,
-        read: impl Fn(&Value) -> Vec<T>,
+        read: impl Fn(&Value) -> Option<T>,
     ) -> Result<AtBlip<T>, DeskError> {
-        let mut at = usize::try_from(skip).unwrap_or(usize::MAX);
+        let mut at = skip;
         let mut items = Vec::new();
+        let (mut bytes, mut take_max) = (0_usize, ITEMS_MAX);
         for _ in 0..LISTS_MAX {
-            let take = count.saturating_sub(items.len()).min(ITEMS_MAX);
-            let command = command(&self.inner.ids.next().to_string(), (at, take));
-            let reply = self.ask(asker, method, &command).await?;
-            let resource = resource_of(&reply);
-            let got = translate::items_in(resource);
-            items.extend(read(resource));
-            at = at.saturating_add(got);
+            let take = count.saturating_sub(items.len()).min(take_max);
+            let page = (usize::try_from(at).unwrap_or(usize::MAX), take);
+            let command = command(&self.inner.ids.next().to_string(), page);
+            let reply = match self.ask(asker, method, &command).await {
+                Ok(reply) => reply,
+                Err(DeskError::Fault(fault)) if fault.reason == carry::TOO_LARGE && take > 1 => {
+                    if !items.is_empty() {
+                        break;
+                    }
+                    take_max = take / 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut got = 0_usize;
+            for item in translate::items_of(resource_of(&reply)) {
+                (at, got) = (at.saturating_add(1), got.saturating_add(1));
+                bytes = bytes.saturating_add(item.to_string().len());
+                items.extend(read(item).map(|item| (at, item)));
+            }
             if got < take {
                 return Ok(AtBlip { items, next: None });
             }
-            if items.len() >= count {
+            if items.len() >= count || bytes >= PART_BYTES_ENOUGH {
                 break;
             }
         }
-        Ok(AtBlip { items, next: u64::try_from(at).ok() })
+        Ok(AtBlip { items, next: Some(at) })
     }
 
     /// The answer to a caller's own LIME command that only reads: a type and a document, or nothing and null.

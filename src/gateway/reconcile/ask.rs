@@ -71,7 +71,7 @@ fn failed(error: BlipError) -> Answer {
         BlipError::Credential { .. } => Answer::KeyRefused,
         BlipError::Refused { status: _, text } => Answer::Refused { code: None, description: text },
         BlipError::NotSent(_) => Answer::Failed { retry_after: Duration::ZERO, asked: false },
-        BlipError::Unknown(_) => unanswered(),
+        BlipError::Unknown(_) | BlipError::TooLarge(_) => unanswered(),
     }
 }
 

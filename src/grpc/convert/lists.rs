@@ -1,14 +1,19 @@
 //! What callers list of tickets, conversations and commands, and what they get.
 
+use prost::Message as _;
+
 use super::admin::{PAGE_SIZE, size_of};
 use super::event::status_to_pb;
 use super::request::{check_name, check_ticket_id};
-use super::{Faults, Invalid, content, timestamp, unknown_number};
+use super::{Faults, Invalid, content, timestamp, unknown_number, value};
 use crate::domain::action::agent_identity_of;
 use crate::domain::translate::{Listed, ThreadMessage};
 use crate::domain::{TicketStatus, canonical_ticket_id};
 use crate::grpc::pb;
 use crate::store::{CommandsWanted, Progress, TicketsWanted};
+
+/// The longest content of a message, encoded: a page has room for it.
+const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
 /// A list of tickets that makes sense. Where it goes on is not yet read.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,14 +119,25 @@ pub(in crate::grpc) fn messages(request: pb::ListMessagesRequest) -> Result<Mess
 /// A message as readers see it.
 pub(in crate::grpc) fn message_to_pb(message: ThreadMessage) -> pb::TicketMessage {
     let ThreadMessage { message_id, direction, content: said, status, create_time, metadata } = message;
+    let whole = content::to_pb(&said);
+    let bytes = whole.encoded_len();
+    let content = if bytes > MESSAGE_BYTES_MAX { left_out(whole, bytes) } else { whole };
     pb::TicketMessage {
         message_id,
         direction,
-        content: Some(content::to_pb(&said)),
+        content: Some(content),
         status: status.map_or(pb::MessageStatus::Unspecified, status_to_pb).into(),
         create_time: create_time.map(timestamp),
         metadata: metadata.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect(),
     }
+}
+
+/// Content that is larger than clients take, without what it says.
+fn left_out(whole: pb::Content, bytes: usize) -> pb::Content {
+    let pb::Content { media_type, kind: _, more: _ } = whole;
+    let word = format!("left out: {bytes} bytes are more than clients take");
+    let kind = Some(pb::content::Kind::Json(value::to_pb(&word.into())));
+    pb::Content { media_type, kind, more: None }
 }
 
 /// Reads a `ListCommands`; where it goes on is not yet read.

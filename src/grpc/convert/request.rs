@@ -181,8 +181,10 @@ pub(super) fn check_tags(tags: &[String], faults: &mut Faults) {
     if tags.len() > TAGS_MAX {
         faults.add("tags", format!("must be at most {TAGS_MAX}"));
     }
-    if let Some(index) = tags.iter().position(|tag| tag.trim().is_empty() || tag.len() > NAME_BYTES_MAX) {
-        faults.add(format!("tags[{index}]"), format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+    for (index, tag) in tags.iter().enumerate().take(TAGS_MAX) {
+        if tag.trim().is_empty() || tag.len() > NAME_BYTES_MAX {
+            faults.add(format!("tags[{index}]"), format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+        }
     }
 }
 
@@ -207,8 +209,9 @@ mod tests {
         assert_eq!(fields(assign(request, String::new())), ["ticket_id", "agent", "options.request_id"]);
         let request = pb::SendRequest { options: options(&"x".repeat(65)), ..pb::SendRequest::default() };
         assert_eq!(fields(send(request, String::new())), ["ticket_id", "text", "options.request_id"]);
-        let request = pb::CloseRequest { by: 7, tags: vec![String::new()], ..pb::CloseRequest::default() };
-        assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "by"]);
+        let tags = vec![String::new(), "a".to_owned(), "x".repeat(5_000)];
+        let request = pb::CloseRequest { by: 7, tags, ..pb::CloseRequest::default() };
+        assert_eq!(fields(close(request, String::new())), ["ticket_id", "tags[0]", "tags[2]", "by"]);
         assert_eq!(fields(get_command(pb::GetCommandRequest::default(), String::new())), ["key"]);
     }
 

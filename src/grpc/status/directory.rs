@@ -14,6 +14,15 @@ pub(in crate::grpc) fn customer_not_found(bot: &str, identity: &str) -> Status {
         .into_status()
 }
 
+/// An answer of `bytes` is larger than clients take, and cannot be told in parts.
+pub(in crate::grpc) fn too_large(what: &str, bytes: usize, limit_bytes: usize) -> Status {
+    let message = format!(
+        "{what} would be an answer of {bytes} bytes, and clients take {limit_bytes}: ask Blip for a part of it, by \
+         ExecuteCommand"
+    );
+    Failure::new(ErrorReason::BlipAnswerTooLarge, message).with("limit_bytes", &limit_bytes).into_status()
+}
+
 /// A file did not come, or not whole. Its link is told to nobody: whoever has it may read the file.
 pub(in crate::grpc) fn of_fetch(error: FetchError, bot: &str) -> Status {
     let message = error.to_string();

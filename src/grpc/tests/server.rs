@@ -232,7 +232,7 @@ async fn what_the_server_refuses_by_itself_is_told_as_all_else() {
     }
     for path in ["/deskgate.v1.TicketService/Open", "/somebody.Elses/Rpc"] {
         let status = call(&world, path, Vec::new()).await;
-        assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "RPC_UNKNOWN"));
         assert!(status.message().starts_with(&format!("there is no such rpc: {path};")), "{status}");
     }
 }

@@ -10,28 +10,38 @@ use crate::store::record;
 use crate::store::rules::LOOKED_AT_MAX;
 use crate::store::{CommandRecord, CommandsWanted, Page, TicketsWanted};
 
+/// Bytes of documents and requests from which a page takes no more in.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
 /// Gathers a page of rows that come in their order.
 struct Gathering<T> {
     page: Page<T>,
     count_max: usize,
     looked_at: usize,
+    bytes: usize,
     last: Option<u64>,
 }
 
 impl<T> Gathering<T> {
     fn new(count_max: usize) -> Self {
-        Self { page: Page { items: Vec::new(), next: None }, count_max, looked_at: 0, last: None }
+        Self { page: Page { items: Vec::new(), next: None }, count_max, looked_at: 0, bytes: 0, last: None }
     }
 
     /// Whether row `n` still belongs to the page; if not, the page goes on before it.
     fn has_room(&mut self, n: u64) -> bool {
-        if self.page.items.len() >= self.count_max || self.looked_at >= LOOKED_AT_MAX {
+        let is_full = self.page.items.len() >= self.count_max || self.bytes >= PAGE_BYTES_MAX;
+        if is_full || self.looked_at >= LOOKED_AT_MAX {
             self.page.next = self.last;
             return false;
         }
         self.looked_at = self.looked_at.saturating_add(1);
         self.last = Some(n);
         true
+    }
+
+    fn take(&mut self, item: T, bytes: usize) {
+        self.page.items.push(item);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
@@ -67,7 +77,7 @@ pub(super) fn tickets(
         };
         let bot: String = row.get(1)?;
         if wanted.wants(&bot, &ticket) {
-            gathering.page.items.push((bot, ticket));
+            gathering.take((bot, ticket), document.len());
         }
     }
     Ok(Ok(gathering.page))
@@ -92,7 +102,10 @@ pub(super) fn commands(
         }
         let checked: Checked = commands::command_of(row)?;
         match checked {
-            Ok(record) if wanted.wants(&record) => gathering.page.items.push(record),
+            Ok(record) if wanted.wants(&record) => {
+                let bytes = record.command.memo.len();
+                gathering.take(record, bytes);
+            }
             Ok(_) => {}
             Err(what) => return Ok(Err(what)),
         }

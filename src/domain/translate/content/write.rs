@@ -1,5 +1,7 @@
 //! From a typed reading to the document that Blip documents.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::domain::content::{
@@ -66,10 +68,15 @@ fn add_value(there: &mut Value, more: &Value) {
     }
 }
 
-/// The first member that [`add`] would have to leave out, by its path: a document tells it already.
+/// The first member that [`add`] would have to leave out, by its path: a document tells it already. So it does under a name
+/// in other letters, small or capital: whoever reads it does not tell these apart (R§1.2).
 pub fn clash(document: &Value, more: &Map<String, Value>) -> Option<String> {
     let object = document.as_object()?;
-    more.iter().find_map(|(name, value)| clash_at(object.get(name)?, value, name))
+    let told: BTreeSet<_> = object.keys().map(|name| name.to_ascii_lowercase()).collect();
+    more.iter().find_map(|(name, value)| match object.get(name) {
+        Some(there) => clash_at(there, value, name),
+        None => told.contains(&name.to_ascii_lowercase()).then(|| name.clone()),
+    })
 }
 
 fn clash_at(there: &Value, more: &Value, at: &str) -> Option<String> {

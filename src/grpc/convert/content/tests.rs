@@ -125,6 +125,16 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["menu.options[0].value.kind", "menu.options[1].value.text"],
     ),
     (r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"text": "c"}}"#, &["more.text"]),
+    (r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"TEXT": "c"}}"#, &["more.TEXT"]),
+    (
+        r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"options": [{"Text": "c"}]}}"#,
+        &["more.options[0].Text"],
+    ),
+    (
+        r#"{"media": {"uri": "https://a/b", "mime_type": "a/b"}, "more": {"URI": "https://c/d"}}"#,
+        &["more.URI"],
+    ),
+    (r#"{"media": {"uri": "https://a/b", "mime_type": "a/b"}, "more": {"Type": "c/d"}}"#, &["more.Type"]),
     (
         r#"{"menu": {"text": "a", "options": [{"text": "b"}]}, "more": {"options": [{"text": "c"}]}}"#,
         &["more.options[0].text"],
