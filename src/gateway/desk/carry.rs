@@ -46,8 +46,8 @@ pub(super) struct Carrier<'a> {
     pub(super) late: bool,
     /// It was queued, and only waits while its record does not say that it was perhaps sent.
     pub(super) queued: bool,
-    /// The labels that go before a close are set.
-    pub(super) labelled: bool,
+    /// The ticket's labels, once those are set that go before a close.
+    pub(super) labels: Option<Vec<String>>,
     /// What Blip answered to a caller's own LIME command.
     pub(super) answer: Option<(String, Value)>,
 }
@@ -77,7 +77,7 @@ impl<'a> Carrier<'a> {
             made: None,
             late: false,
             queued: false,
-            labelled: false,
+            labels: None,
             answer: None,
         }
     }
@@ -114,7 +114,11 @@ impl<'a> Carrier<'a> {
             if let Err(outcome) = self.step(&step).await {
                 return outcome;
             }
-            self.labelled |= step.is_labels();
+            if let Action::Close { tags, .. } = self.action
+                && step.is_labels()
+            {
+                self.labels = Some(tags.clone());
+            }
         }
         Outcome::Done
     }

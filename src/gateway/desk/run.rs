@@ -14,7 +14,7 @@ use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, N
 
 use super::super::lanes::Turn;
 use super::carry::Carrier;
-use super::echo::{Deed, echo, labels, read_back, settled};
+use super::echo::{Deed, echo, labelled, read_back, settled};
 use super::{Call, DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
@@ -324,13 +324,13 @@ pub(super) fn carried(
     outcome: Outcome,
 ) -> Carried {
     let end = carrier.end(outcome);
-    let Carrier { learnt, made, labelled, late, .. } = carrier;
+    let Carrier { learnt, made, labels, late, .. } = carrier;
     let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
     let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref(), late };
     let events = match end.outcome {
         Outcome::Done => echo(deed),
         Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
-            let labels = Some(deed).filter(|_| labelled).and_then(labels);
+            let labels = labels.and_then(|labels| labelled(deed, labels));
             labels.into_iter().chain(learnt.map(|ticket| read_back(id, bot, ticket))).collect()
         }
     };
