@@ -13,9 +13,10 @@ use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
 use super::super::lanes::Turn;
+use super::call::{Call, stopping};
 use super::carry::Carrier;
 use super::echo::{Deed, echo, labelled, read_back, settled};
-use super::{Call, DeskError, Done, Inner, memo, unknown};
+use super::{DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
@@ -109,11 +110,13 @@ impl Inner {
     /// Records a command, and tells its caller's call which one it is.
     pub(super) async fn begin(&self, command: NewCommand, call: &Call) -> Result<Begun, DeskError> {
         let (id, accept_only, is_named) = (command.id, command.accept_only, !command.request_id.is_empty());
-        call.begins(Some(id));
+        if !call.begins(id) {
+            return Err(DeskError::Fault(stopping()));
+        }
         match self.ledger.begin(command).await {
             Ok(begun) => {
-                if !matches!(begun, Begun::Fresh(..)) {
-                    call.begins(None);
+                if let Begun::Known(earlier) = &begun {
+                    call.begins(earlier.command.id);
                 }
                 Ok(begun)
             }
