@@ -36,6 +36,7 @@ mod metrics;
 mod operator;
 mod outbox;
 mod quarantine;
+mod rate;
 mod recipes;
 mod reconcile;
 mod retention;
