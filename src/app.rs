@@ -38,7 +38,9 @@ pub use directory::routers_of;
 use parts::Ground;
 
 /// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(24);
+/// How long after that whoever still waits is told what is known, before connections are cut.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commands that are named in the log when they are abandoned; of more, the next start tells.
 const ABANDONED_TOLD_MAX: usize = 100;
 /// How often secret files are looked at.
@@ -144,9 +146,16 @@ impl App {
     pub async fn finish(self) -> anyhow::Result<()> {
         let Self { addresses: _, shutdown, edges, closing, log } = self;
         shutdown.soft().cancelled().await;
-        let give_up = Instant::now() + DRAIN_TIMEOUT;
+        let give_up = Instant::now() + DRAIN_TIMEOUT + PARTING_TIMEOUT;
+        let drained = async {
+            if timeout(DRAIN_TIMEOUT, shutdown.drained()).await.is_ok() {
+                return true;
+            }
+            shutdown.parting().cancel();
+            timeout(PARTING_TIMEOUT, shutdown.drained()).await.is_ok()
+        };
         let drained = tokio::select! {
-            drained = timeout(DRAIN_TIMEOUT, shutdown.drained()) => drained.is_ok(),
+            drained = drained => drained,
             () = shutdown.hard().cancelled() => false,
         };
         let aborted = shutdown.hard().is_cancelled();

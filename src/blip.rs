@@ -39,6 +39,12 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
         deadline: Instant,
     ) -> Result<Arc<dyn BlipApi>, BlipError>;
 
+    /// Waits, until `deadline` at most, for the turn of the next call of this kind, unless this way has one already: the
+    /// call's own deadline then counts from its turn. A way that keeps to no rate has nothing to wait for.
+    async fn turn(&self, _kind: Kind, _deadline: Instant) -> Result<(), BlipError> {
+        Ok(())
+    }
+
     /// Sends a command and waits for the reply, until `deadline` at most. A reply that says failure is `Ok`.
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError>;
 

@@ -1,5 +1,5 @@
-//! How the process stops: a soft token (finish what was accepted, begin nothing), a hard token (give up),
-//! and the tracker every task goes through. A service that ends before it was asked to brings the rest down.
+//! How the process stops: a soft token (finish what was accepted, begin nothing), a parting token (tell who still waits),
+//! a hard token (give up), and the tracker every task goes through. A service that ends before it was asked to brings the rest down.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     soft: CancellationToken,
+    parting: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
     failures: Arc<Mutex<Vec<String>>>,
@@ -31,6 +32,11 @@ impl Shutdown {
     /// Cancelled when no new work may begin.
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
+    }
+
+    /// Cancelled a moment before work that still runs is abandoned: whoever waits for it is told what is known.
+    pub fn parting(&self) -> &CancellationToken {
+        &self.parting
     }
 
     /// Cancelled when work that still runs is to be abandoned.

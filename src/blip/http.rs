@@ -279,6 +279,18 @@ impl BlipApi for HttpBlip {
         Ok(Arc::new(ready))
     }
 
+    async fn turn(&self, kind: Kind, deadline: Instant) -> Result<(), BlipError> {
+        let (way, due) = match kind {
+            Kind::Command => (&self.shared.commands, &self.commands_due),
+            Kind::Message => (&self.shared.messages, &self.messages_due),
+        };
+        if due.load(Ordering::Acquire) == 0 {
+            self.wait(way, deadline).await?;
+            due.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         let read = |body: &[u8]| {
             let reply = Reply::from_json(body).map_err(|why| unusable(&why))?;

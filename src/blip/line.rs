@@ -18,7 +18,7 @@ const WAITING_MAX: usize = 1_000;
 /// Why a call did not get its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// It would come too late, or the queue is full; there is room in this much time.
+    /// It would come too late, or the queue is full; there is room for it in this much time.
     TooLate(Duration),
     /// Nobody is to go for now.
     Dismissed,
@@ -52,7 +52,8 @@ impl Line {
         Self { state: Mutex::new(State { queue, waiters: BTreeMap::new(), keeper: None, gauge }) }
     }
 
-    /// Waits for a turn, which comes before `deadline` or is refused as soon as that is sure. Dropping the future
+    /// Waits for a turn, which comes before `deadline`, with some time left for the call, or is refused as soon as that is
+    /// sure. Dropping the future
     /// leaves the queue.
     pub(super) async fn turn(&self, caller: &Caller, deadline: Instant) -> Result<(), Refused> {
         let Some((place, wake)) = self.lock().enter(caller, deadline)? else { return Ok(()) };
@@ -73,7 +74,7 @@ impl Line {
             }
             if Instant::now() >= deadline && self.lock().end_of(place).is_none() {
                 drop(waiting);
-                return Err(Refused::TooLate(Duration::ZERO));
+                return Err(Refused::TooLate(self.lock().queue.turned_away(caller, Instant::now())));
             }
         }
     }

@@ -72,6 +72,10 @@ impl BlipApi for Watched {
         Ok(Arc::new(Self { bot: Arc::clone(bot), api, alerts: alerts.clone(), of_router: *of_router }))
     }
 
+    async fn turn(&self, kind: Kind, deadline: Instant) -> Result<(), BlipError> {
+        self.api.turn(kind, deadline).await
+    }
+
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         self.watch(self.api.command(command, deadline).await)
     }

@@ -3,8 +3,7 @@
 //! queued, and outlives the process.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -21,6 +20,7 @@ use crate::store::{
 
 use super::lanes::Lanes;
 
+mod call;
 mod carry;
 mod credit;
 mod echo;
@@ -43,6 +43,7 @@ pub(super) use carry::unread;
 pub use metrics::CommandMetrics;
 pub use reads::{AtBlip, Messages, TicketView};
 
+use call::{Call, Caller};
 use gate::Gate;
 use room::{Limits, Room};
 use rota::Rota;
@@ -134,39 +135,6 @@ struct Inner {
     followed: Arc<Semaphore>,
     /// Looks for what became of commands, a few at once.
     looks: Semaphore,
-}
-
-/// What a command and its caller know of each other.
-#[derive(Debug, Default)]
-struct Call {
-    /// The command, from when on it may be recorded.
-    begun: Mutex<Option<Uuid>>,
-    /// The caller waits no longer.
-    left: AtomicBool,
-}
-
-impl Call {
-    /// Notes which command it is, or that it is another one's repetition.
-    fn begins(&self, id: Option<Uuid>) {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = id;
-    }
-
-    fn begun(&self) -> Option<Uuid> {
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_left(&self) -> bool {
-        self.left.load(Ordering::Acquire)
-    }
-}
-
-/// Held while a caller waits: it may hang up at any time.
-struct Caller(Arc<Call>);
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.0.left.store(true, Ordering::Release);
-    }
 }
 
 /// One bot's way out.
@@ -292,8 +260,7 @@ impl Desk {
         let inner = &self.inner;
         inner.api(&request.bot)?;
         if inner.shutdown.is_draining() {
-            let fault = Fault::new("STREAM_DRAINING", "the gateway is stopping; ask again in a moment");
-            return Err(DeskError::Fault(fault.passing()));
+            return Err(DeskError::Fault(call::stopping()));
         }
         // Its own waits end a little earlier, so that the caller hears which of them ended.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -305,13 +272,21 @@ impl Desk {
         })?;
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
+        let named = Some(&request.request_id).filter(|id| !id.is_empty());
+        let key = named
+            .cloned()
+            .map(|request_id| CommandKey::Request { principal: request.principal.clone(), request_id });
         let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&call));
         let run = async move {
             let answer = run.await;
             drop(room);
             answer
         };
-        let told = match timeout_at(deadline, inner.shutdown.spawn(run)).await {
+        let ended = tokio::select! {
+            ended = timeout_at(deadline, inner.shutdown.spawn(run)) => ended,
+            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, key).await,
+        };
+        let told = match ended {
             Ok(Ok(answer)) => return answer,
             Ok(Err(join)) => unknown(format!("the command's task broke off: {join}")),
             Err(_) => unknown(

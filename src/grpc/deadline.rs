@@ -9,8 +9,11 @@ use tonic::metadata::MetadataMap;
 const TIMEOUT: Duration = Duration::from_secs(70);
 /// The longest time that a caller can set.
 const TIMEOUT_MAX: Duration = Duration::from_mins(10);
-/// How much earlier than its caller's time an answer must leave, at most.
-const MARGIN_MAX: Duration = Duration::from_millis(50);
+/// How much earlier than its caller's time an answer must leave: a twentieth of that time, but no less than this, or a quarter
+/// where that is less still.
+const MARGIN_MIN: Duration = Duration::from_millis(50);
+/// The same, at most.
+const MARGIN_MAX: Duration = Duration::from_millis(500);
 
 /// When an answer must be ready: tonic ends a call at its caller's time with a bare `CANCELLED`, so we answer
 /// a little earlier, with what is known.
@@ -18,7 +21,10 @@ pub(super) fn deadline_of(metadata: &MetadataMap) -> Instant {
     let given = metadata.get("grpc-timeout").and_then(|text| text.to_str().ok()).and_then(timeout_of);
     let timeout = match given {
         None => TIMEOUT,
-        Some(timeout) => timeout.saturating_sub((timeout / 20).min(MARGIN_MAX)).min(TIMEOUT_MAX),
+        Some(timeout) => {
+            let margin = (timeout / 20).clamp(MARGIN_MIN, MARGIN_MAX).min(timeout / 4);
+            timeout.saturating_sub(margin).min(TIMEOUT_MAX)
+        }
     };
     Instant::now() + timeout
 }
@@ -57,8 +63,10 @@ mod tests {
         let mut metadata = MetadataMap::new();
         assert_eq!(deadline_of(&metadata) - Instant::now(), TIMEOUT);
         metadata.insert("grpc-timeout", "100m".parse().unwrap());
-        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(95));
+        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(75));
         metadata.insert("grpc-timeout", "10S".parse().unwrap());
-        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(9_950));
+        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(9_500));
+        metadata.insert("grpc-timeout", "800m".parse().unwrap());
+        assert_eq!(deadline_of(&metadata) - Instant::now(), Duration::from_millis(750));
     }
 }

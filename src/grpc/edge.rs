@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_NAME);
 const REQUEST_ID_NAME: &str = "x-request-id";
 /// The longest that a caller may choose.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// How long calls have to say themselves what is known, when the process is about to give up, before it is said for them.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// Where our own services are.
 const OURS: &str = "/deskgate.v1.";
 
@@ -156,8 +159,16 @@ where
         request.extensions_mut().insert(id.clone());
         let token = edge.calls.token();
         let answer = self.inner.call(request);
+        let parting = edge.shutdown.parting().clone();
+        let given_up = async move {
+            parting.cancelled().await;
+            tokio::time::sleep(LAST_WORD).await;
+        };
         Box::pin(async move {
-            let response = answer.await?;
+            let response = tokio::select! {
+                answer = answer => answer?,
+                () = given_up => status::draining().into_http(),
+            };
             drop(token);
             Ok(finish(&edge, (method, &path), &id, response))
         })

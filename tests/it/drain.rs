@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, World};
 const MESSAGES: usize = 8;
 
 /// Restarts the gateway with another rate of messages.
-async fn slow_down(world: &mut World, per_second: u32) {
+pub(crate) async fn slow_down(world: &mut World, per_second: u32) {
     world.gateway.kill();
     let file = world.folder.path().join("deskgate.toml");
     let text = fs::read_to_string(&file).unwrap();

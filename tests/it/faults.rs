@@ -192,6 +192,45 @@ async fn a_command_in_flight_at_kill_9_is_looked_for_not_repeated() {
     assert_eq!(types, ["ticket.created", "message.agent", "command.settled", "command.settled"]);
 }
 
+/// Waits until Desk has met every fault that was laid for it.
+async fn faults_met(world: &World) {
+    let waits = |state: &serde_json::Value| {
+        state["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
+    };
+    while waits(&world.desk_state().await) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_of_a_close_that_did_not_end_are_told_after_kill_9() {
+    let mut world = World::start().await;
+    for (uri, applied) in [("change-tags", true), ("change-status", false)] {
+        let (_, ticket_id) = world.customer("oi").await;
+        let kind = json!({"hang": {"applied": applied}});
+        world.desk("/faults", json!({"on": "commands", "match": {"uri_contains": uri}, "kind": kind})).await;
+        let mut tickets = world.tickets().await;
+        let close = pb::CloseRequest {
+            ticket_id: ticket_id.clone(),
+            tags: vec!["boleto".to_owned()],
+            ..Default::default()
+        };
+        let call = tokio::spawn(async move { tickets.close(close).await });
+        faults_met(&world).await;
+        world.gateway.kill();
+        call.await.unwrap().unwrap_err();
+        world.restart().await;
+        world.gateway.logged("settled a command in doubt");
+        let events: Vec<_> =
+            world.all_events().await.into_iter().filter(|event| event.ticket_id == ticket_id).collect();
+        let types: Vec<_> = events.iter().map(|event| event.r#type.as_str()).collect();
+        assert_eq!(types, ["ticket.created", "ticket.updated", "command.settled"], "{uri}");
+        let asked = pb::GetTicketRequest { ticket_id, ..Default::default() };
+        let known = world.tickets().await.get_ticket(asked).await.unwrap().into_inner().ticket.unwrap();
+        assert_eq!(known.tags, ["boleto"], "{uri}");
+    }
+}
+
 /// A small file system of its own, where that is permitted.
 struct SmallDisk(std::path::PathBuf);
 

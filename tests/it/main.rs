@@ -37,6 +37,7 @@ mod mistakes;
 mod operator;
 mod outbox;
 mod quarantine;
+mod rate;
 mod recipes;
 mod reconcile;
 mod retention;

@@ -287,6 +287,31 @@ async fn an_unknown_end_is_cleared_up_by_a_later_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn labels_of_a_close_with_an_unknown_end_are_told_by_a_later_look() {
+    let world = World::start().await;
+    let (_, ticket_id) = world.customer("oi").await;
+    for (uri, kind) in [("change-tags", json!("drop_after")), ("/ticket/", json!({"failure": {"code": 11}}))]
+    {
+        let fault = json!({"on": "commands", "match": {"uri_contains": uri}, "times": 9, "kind": kind});
+        world.desk("/faults", fault).await;
+    }
+    let close = pb::CloseRequest { ticket_id, tags: vec!["boleto".to_owned()], ..Default::default() };
+    let status = world.tickets().await.close(close).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "OUTCOME_UNKNOWN");
+    world.http.delete(world.desk_url("/faults")).send().await.unwrap();
+    let request = pb::SubscribeRequest { start: Some(at(Position::Earliest(true))), ..Default::default() };
+    let mut stream = world.events().await.subscribe(request).await.unwrap().into_inner();
+    let updated = loop {
+        if let Some(Told::Event(event)) = stream.message().await.unwrap().unwrap().message
+            && let Some(Payload::TicketUpdated(updated)) = event.payload
+        {
+            break updated;
+        }
+    };
+    assert_eq!(updated.ticket.unwrap().tags, ["boleto"], "the close itself is as unknown as before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_its_caller_did_not_wait_for_is_told() {
     let world = World::start().await;
     let (_, ticket_id) = world.customer("oi").await;

@@ -124,9 +124,15 @@ async fn a_blip_that_hangs_does_not_spoil_the_stop() {
     let mut world = World::start().await;
     let (_, ticket_id) = world.customer("oi").await;
     world.desk("/faults", json!({"on": "messages", "kind": {"hang": {}}})).await;
+    let reads = json!({"on": "commands", "match": {"uri_contains": "/ticket/"}, "kind": {"hang": {}}});
+    world.desk("/faults", reads).await;
     let mut tickets = world.tickets().await;
-    let request = pb::SendRequest { ticket_id, text: "oi".to_owned(), ..Default::default() };
+    let request =
+        pb::SendRequest { ticket_id: ticket_id.clone(), text: "oi".to_owned(), ..Default::default() };
     let call = tokio::spawn(async move { tickets.send(request).await });
+    let mut tickets = world.tickets().await;
+    let request = pb::GetTicketRequest { ticket_id, fresh: true, ..Default::default() };
+    let read = tokio::spawn(async move { tickets.get_ticket(request).await });
     while world.desk_state().await["faults"]["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty())
     {
         tokio::task::yield_now().await;
@@ -137,5 +143,10 @@ async fn a_blip_that_hangs_does_not_spoil_the_stop() {
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let log = world.gateway.rest_of_log();
     assert!(log.contains("accepted work was abandoned") && log.contains("\"commands\":1"), "{log}");
-    call.await.unwrap().unwrap_err();
+    let status = call.await.unwrap().unwrap_err();
+    let (reason, metadata) = reason_of(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::Unknown, "OUTCOME_UNKNOWN"), "{status:?}");
+    assert!(log.contains(&metadata["command_id"]), "{metadata:?} {log}");
+    let status = read.await.unwrap().unwrap_err();
+    assert_eq!((status.code(), reason_of(&status).0.as_str()), (Code::Unavailable, "STREAM_DRAINING"));
 }

@@ -14,6 +14,13 @@ use super::{Caller, Urgency};
 
 /// Background calls have one part in so many of the rate, and one call a second at least.
 pub const BACKGROUND_PART: u32 = 4;
+/// How much of a call's time, at most, is left for the call itself by a turn that is promised: a tenth of it otherwise. A turn
+/// that slips then, by a late timer or for another caller's sake, is granted as long as there is any time.
+const EXCHANGE_MAX: Duration = Duration::from_millis(500);
+/// The shortest time after which who is turned away is asked to come again.
+const RETURN_MIN: Duration = Duration::from_millis(100);
+/// Calls that were turned away and told when to come, of whom it is remembered, so that each hears another time.
+const FORETOLD_MAX: usize = 32;
 
 /// A call that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +31,7 @@ pub struct Place(u64);
 pub enum Verdict {
     /// Its turn has come, and its token is taken.
     Go,
-    /// Its turn comes too late, or it had to make room; there is room in this much time.
+    /// Its turn comes too late, or it had to make room; there is room for it in this much time.
     TooLate(Duration),
 }
 
@@ -58,6 +65,8 @@ pub struct Queue {
     next_place: u64,
     /// Whoever made room for others, and is not told yet.
     displaced: Vec<(Place, Verdict)>,
+    /// Whose calls were turned away, and when these are to come again.
+    foretold: VecDeque<(Arc<str>, Instant)>,
 }
 
 impl Queue {
@@ -72,12 +81,13 @@ impl Queue {
             waiting_max,
             next_place: 0,
             displaced: Vec::new(),
+            foretold: VecDeque::new(),
         }
     }
 
     /// Lets a call go at once, if nobody waits before it and the rate allows it: `None`. Else it waits; or is told at
-    /// once, and nothing is kept, if its turn would come at its deadline or later, or if the queue is full: then the
-    /// newest call of the longest row makes room, unless that is this caller's.
+    /// once, and nothing is kept, if its turn would come so late that no time is left for the call, or if the queue is full:
+    /// then the newest call of the longest row makes room, unless that is this caller's.
     /// Follow it with [`sweep`](Self::sweep).
     pub fn enter(
         &mut self,
@@ -89,10 +99,9 @@ impl Queue {
         if now < deadline && self.goes_at_once(*urgency, now) {
             return Ok(None);
         }
-        let wait = self.turn_of(principal, *urgency, now).saturating_duration_since(now);
-        let late = now.checked_add(wait).is_none_or(|turn| turn >= deadline);
-        if late || (self.waiting >= self.waiting_max && !self.make_room(caller, wait)) {
-            return Err(wait);
+        let late = self.turn_of(principal, *urgency, 0, now) >= promised_by(now, deadline);
+        if late || (self.waiting >= self.waiting_max && !self.make_room(caller, now)) {
+            return Err(self.turned_away(caller, now));
         }
         let place = Place(self.next_place);
         self.next_place = self.next_place.wrapping_add(1);
@@ -107,16 +116,33 @@ impl Queue {
         self.waiting = self.waiting.saturating_sub(left);
     }
 
+    /// Notes that a call of this caller is turned away; answers when there is room for it: its turn, if it came now and
+    /// those of its caller that were told before it had come.
+    pub fn turned_away(&mut self, caller: &Caller, now: Instant) -> Duration {
+        let Caller { principal, urgency } = caller;
+        self.foretold.retain(|(_, at)| *at > now);
+        let before = self.foretold.iter().filter(|(who, _)| who == principal).count();
+        let turn = self.turn_of(principal, *urgency, before, now);
+        let wait = turn.saturating_duration_since(now).max(RETURN_MIN);
+        if self.foretold.len() < FORETOLD_MAX
+            && let Some(at) = now.checked_add(wait)
+        {
+            self.foretold.push_back((Arc::clone(principal), at));
+        }
+        wait
+    }
+
     /// What time brings: every call whose turn has come, or for whom it comes too late by now.
     pub fn advance(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
         let mut told = std::mem::take(&mut self.displaced);
         while let Some((urgency, turn)) = self.head(now)
             && turn <= now
         {
-            let Some(Waiting { place, deadline }) = self.rows(urgency).pop() else { break };
+            let Some((principal, Waiting { place, deadline })) = self.rows(urgency).pop() else { break };
             self.waiting = self.waiting.saturating_sub(1);
             if deadline <= now {
-                told.push((place, Verdict::TooLate(Duration::ZERO)));
+                let wait = self.turned_away(&Caller { principal, urgency }, now);
+                told.push((place, Verdict::TooLate(wait)));
                 continue;
             }
             self.bucket.grant_turn(now);
@@ -132,13 +158,17 @@ impl Queue {
     pub fn sweep(&mut self, now: Instant) -> Vec<(Place, Verdict)> {
         let late = self.late(now);
         if late.is_empty() {
-            return late;
+            return Vec::new();
         }
-        let mut places: Vec<_> = late.iter().map(|(place, _)| *place).collect();
+        let mut places: Vec<_> = late.iter().map(|(_, place)| *place).collect();
         places.sort_unstable();
         let left = self.commands.remove(&places).saturating_add(self.background.remove(&places));
         self.waiting = self.waiting.saturating_sub(left);
-        late
+        let told = late.into_iter().map(|(caller, place)| {
+            let wait = self.turned_away(&caller, now);
+            (place, Verdict::TooLate(wait))
+        });
+        told.collect()
     }
 
     /// The call whose turn is next, and when it comes.
@@ -188,20 +218,23 @@ impl Queue {
         Some((Urgency::Background, self.share.turns(now).next()?.max(turn)))
     }
 
-    fn late(&self, now: Instant) -> Vec<(Place, Verdict)> {
+    fn late(&self, now: Instant) -> Vec<(Caller, Place)> {
         let mut turns = self.bucket.turns(now).peekable();
-        let mut late = self.commands.late(now, &mut turns);
+        let of = |urgency| move |(principal, place)| (Caller { principal, urgency }, place);
+        let commands = self.commands.late(&mut turns).into_iter().map(of(Urgency::Command));
+        let mut late: Vec<_> = commands.collect();
         let turns = turns.zip(self.share.turns(now)).map(|(turn, share)| turn.max(share));
-        late.extend(self.background.late(now, &mut turns.peekable()));
+        let background = self.background.late(&mut turns.peekable()).into_iter();
+        late.extend(background.map(of(Urgency::Background)));
         late
     }
 
-    /// When one more call of this caller would have its turn, as things stand.
-    fn turn_of(&self, principal: &str, urgency: Urgency, now: Instant) -> Instant {
+    /// When one more call of this caller would have its turn, as things stand and if so many more came before it.
+    fn turn_of(&self, principal: &str, urgency: Urgency, before: usize, now: Instant) -> Instant {
         let (ahead, shared) = match urgency {
-            Urgency::Command => (self.commands.ahead_of(principal), None),
+            Urgency::Command => (self.commands.ahead_of(principal).saturating_add(before), None),
             Urgency::Background => {
-                let ahead = self.background.ahead_of(principal);
+                let ahead = self.background.ahead_of(principal).saturating_add(before);
                 (ahead.saturating_add(self.commands.len()), self.share.turns(now).nth(ahead))
             }
         };
@@ -209,16 +242,19 @@ impl Queue {
     }
 
     /// Makes room for a call of `caller`, at the cost of who has the most waiting: of the background first.
-    fn make_room(&mut self, caller: &Caller, wait: Duration) -> bool {
+    fn make_room(&mut self, caller: &Caller, now: Instant) -> bool {
         // A row is longer only if it still is when the newcomer has joined its own.
         let longer = |rows: &Rows| rows.len_of(&caller.principal).saturating_add(2);
-        let displaced = match caller.urgency {
-            Urgency::Command if self.background.first().is_some() => self.background.displace(1),
-            Urgency::Command => self.commands.displace(longer(&self.commands)),
-            Urgency::Background => self.background.displace(longer(&self.background)),
+        let (displaced, urgency) = match caller.urgency {
+            Urgency::Command if self.background.first().is_some() => {
+                (self.background.displace(1), Urgency::Background)
+            }
+            Urgency::Command => (self.commands.displace(longer(&self.commands)), Urgency::Command),
+            Urgency::Background => (self.background.displace(longer(&self.background)), Urgency::Background),
         };
-        let Some(place) = displaced else { return false };
+        let Some((principal, place)) = displaced else { return false };
         self.waiting = self.waiting.saturating_sub(1);
+        let wait = self.turned_away(&Caller { principal, urgency }, now);
         self.displaced.push((place, Verdict::TooLate(wait)));
         true
     }
@@ -240,9 +276,9 @@ impl Rows {
     }
 
     /// Takes the first call of the first row, which then is the last.
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<(Arc<str>, Waiting)> {
         let mut row = self.0.pop_front()?;
-        let waiting = row.waiting.pop_front();
+        let waiting = row.waiting.pop_front().map(|waiting| (Arc::clone(&row.principal), waiting));
         if !row.waiting.is_empty() {
             self.0.push_back(row);
         }
@@ -277,30 +313,25 @@ impl Rows {
     }
 
     /// Takes out the newest call of the longest row, if that has so many at least.
-    fn displace(&mut self, len_min: usize) -> Option<Place> {
+    fn displace(&mut self, len_min: usize) -> Option<(Arc<str>, Place)> {
         let longest = self.0.iter_mut().max_by_key(|row| row.waiting.len());
         let row = longest.filter(|row| row.waiting.len() >= len_min)?;
-        let place = row.waiting.pop_back().map(|waiting| waiting.place);
+        let displaced = row.waiting.pop_back().map(|waiting| (Arc::clone(&row.principal), waiting.place));
         self.0.retain(|row| !row.waiting.is_empty());
-        place
+        displaced
     }
 
     /// Those whose turn comes at their deadline or later; the others take one of the `turns` each.
-    fn late(
-        &self,
-        now: Instant,
-        turns: &mut Peekable<impl Iterator<Item = Instant>>,
-    ) -> Vec<(Place, Verdict)> {
+    fn late(&self, turns: &mut Peekable<impl Iterator<Item = Instant>>) -> Vec<(Arc<str>, Place)> {
         let mut late = Vec::new();
-        let mut rows: VecDeque<_> = self.0.iter().map(|row| row.waiting.iter()).collect();
-        while let Some(mut row) = rows.pop_front() {
+        let mut rows: VecDeque<_> = self.0.iter().map(|row| (&row.principal, row.waiting.iter())).collect();
+        while let Some((principal, mut row)) = rows.pop_front() {
             for waiting in row.by_ref() {
                 if turns.next_if(|turn| *turn < waiting.deadline).is_some() {
-                    rows.push_back(row);
+                    rows.push_back((principal, row));
                     break;
                 }
-                let turn = turns.peek().copied().unwrap_or(now);
-                late.push((waiting.place, Verdict::TooLate(turn.saturating_duration_since(now))));
+                late.push((Arc::clone(principal), waiting.place));
             }
         }
         late
@@ -315,6 +346,12 @@ impl Rows {
         self.0.retain(|row| !row.waiting.is_empty());
         before.saturating_sub(self.len())
     }
+}
+
+/// Until when a turn can be promised to a call.
+fn promised_by(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    deadline.checked_sub((left / 10).min(EXCHANGE_MAX)).unwrap_or(deadline)
 }
 
 #[cfg(test)]

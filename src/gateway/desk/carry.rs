@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::blip::policy::{Next, chance, next_step};
-use crate::blip::{BlipApi, BlipError};
+use crate::blip::{BlipApi, BlipError, Kind};
 use crate::domain::translate::{self, Judgement, Step};
 use crate::domain::{Action, ActionRequest, Fault, Outcome, Returned, Ticket, TicketState, TicketStatus};
 use crate::lime::{Reply, ReplyStatus};
@@ -48,8 +48,8 @@ pub(super) struct Carrier<'a> {
     pub(super) late: bool,
     /// It was queued, and only waits while its record does not say that it was perhaps sent.
     pub(super) queued: bool,
-    /// The labels that go before a close are set.
-    pub(super) labelled: bool,
+    /// The ticket's labels, once those are set that go before a close.
+    pub(super) labels: Option<Vec<String>>,
     /// What Blip answered to a caller's own LIME command.
     pub(super) answer: Option<(String, Value)>,
 }
@@ -79,7 +79,7 @@ impl<'a> Carrier<'a> {
             made: None,
             late: false,
             queued: false,
-            labelled: false,
+            labels: None,
             answer: None,
         }
     }
@@ -116,7 +116,11 @@ impl<'a> Carrier<'a> {
             if let Err(outcome) = self.step(&step).await {
                 return outcome;
             }
-            self.labelled |= step.is_labels();
+            if let Action::Close { tags, .. } = self.action
+                && step.is_labels()
+            {
+                self.labels = Some(tags.clone());
+            }
         }
         Outcome::Done
     }
@@ -130,9 +134,19 @@ impl<'a> Carrier<'a> {
             self.attempts = self.attempts.saturating_add(1);
             let (answer, sets_state) = match step {
                 Step::Command { command, sets_state } => {
-                    (self.api.command(command, self.attempt_deadline()).await, *sets_state)
+                    let answer = match self.turn(Kind::Command, in_doubt).await {
+                        Ok(()) => self.api.command(command, self.attempt_deadline()).await,
+                        Err(error) => Err(error),
+                    };
+                    (answer, *sets_state)
                 }
-                Step::Message(json) => (self.api.message(json.clone(), self.attempt_deadline()).await, false),
+                Step::Message(json) => {
+                    let answer = match self.turn(Kind::Message, in_doubt).await {
+                        Ok(()) => self.api.message(json.clone(), self.attempt_deadline()).await,
+                        Err(error) => Err(error),
+                    };
+                    (answer, false)
+                }
             };
             let judged = answer.map(|reply| (translate::outcome_of(self.action, step.uri(), &reply), reply));
             let error = match judged {
@@ -166,7 +180,10 @@ impl<'a> Carrier<'a> {
                     }
                 }
                 Next::Look => return self.look(step, &error.to_string()).await,
-                Next::GiveUp if in_doubt => return self.look(step, &error.to_string()).await,
+                Next::GiveUp if in_doubt => {
+                    let why = format!("an attempt had no answer, and the next did nothing ({error})");
+                    return self.look(step, &why).await;
+                }
                 Next::GiveUp => return Err(Outcome::Failed(fault_of(&error, step.uri()))),
             }
         }
@@ -209,8 +226,8 @@ impl<'a> Carrier<'a> {
             Seen::Nothing | Seen::Unasked(_) => {}
         }
         let message = format!(
-            "{why}; whether {} took effect could not be confirmed. Look at the ticket before asking again under \
-             another request_id",
+            "whether {} took effect is not known, and looking did not tell: {why}. Look at the ticket before asking \
+             again under another request_id",
             self.action.method()
         );
         Err(Outcome::Unknown(unknown(message)))
@@ -317,7 +334,13 @@ impl<'a> Carrier<'a> {
         fault.with("ticket_id", self.ticket_id).with("blip_status", status)
     }
 
-    /// Until when one attempt may wait: some of the time is kept for a look.
+    /// Waits for the bot's rate: as long as there is time, as nothing was sent yet; in doubt, some of it is for a look.
+    async fn turn(&self, kind: Kind, in_doubt: bool) -> Result<(), BlipError> {
+        let deadline = if in_doubt { self.attempt_deadline() } else { self.deadline };
+        self.api.turn(kind, deadline).await
+    }
+
+    /// Until when one attempt may last, once its turn has come: some of the time is kept for a look.
     fn attempt_deadline(&self) -> Instant {
         let left = self.left();
         let reserve = LOOK_RESERVE.min(left / 4);

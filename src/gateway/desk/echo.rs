@@ -80,15 +80,15 @@ pub(super) fn echo(deed: Deed<'_>) -> Vec<NewEvent> {
     }
 }
 
-/// The event of the labels that a close set before it failed; none where the log knows them.
-pub(super) fn labels(deed: Deed<'_>) -> Option<NewEvent> {
-    let Deed { id, bot, ticket_id, action, state, made: _, late: _ } = deed;
-    let Action::Close { tags, .. } = action else { return None };
-    let is_news = state.ticket.as_ref().is_none_or(|known| known.tags != *tags);
-    is_news.then(|| NewEvent {
+/// The event of the labels that a ticket has since a close set some, before it failed or nobody heard of its end; none
+/// where the log knows them.
+pub(super) fn labelled(deed: Deed<'_>, labels: Vec<String>) -> Option<NewEvent> {
+    let Deed { id, bot, ticket_id, action: _, state, made: _, late: _ } = deed;
+    let known = state.ticket.as_ref().map(|known| known.tags.as_slice()).unwrap_or_default();
+    (known != labels).then(|| NewEvent {
         ticket_id: Some(ticket_id.to_owned()),
         origin: Origin::Command,
-        ..event_of(id, bot, Fact::Tags(tags.clone()))
+        ..event_of(id, bot, Fact::Tags(labels))
     })
 }
 

@@ -15,7 +15,7 @@ use super::carry::Carrier;
 use super::echo::settled;
 use super::look::{LOOKS_MAX, Seen};
 use super::run::{Carried, carried, lane_of};
-use super::{DeskError, Inner, memo};
+use super::{DeskError, Inner, memo, unknown};
 
 /// How long after its end a command is looked for.
 pub(super) const FOLLOW_FOR: SignedDuration = SignedDuration::from_mins(15);
@@ -97,9 +97,18 @@ impl Inner {
         carrier.late = true;
         carrier.attempts = record.end.as_ref().map_or(0, |end| end.attempts);
         let outcome = match carrier.seen(None, LOOKS_MAX).await {
-            Seen::Effect => Outcome::Done,
-            Seen::Closed => carrier.found_closed(),
-            Seen::Nothing | Seen::Unasked(_) => return Ok(false),
+            Seen::Effect => Some(Outcome::Done),
+            Seen::Closed => Some(carrier.found_closed()),
+            Seen::Nothing | Seen::Unasked(_) => None,
+        };
+        let Some(outcome) = outcome else {
+            // Its end is as unknown as before, but it may have been done in part.
+            let still = Outcome::Unknown(unknown("Blip does not show that it took effect"));
+            let Carried { events, .. } = carried(record.command.id, request, &state, carrier, still);
+            if !events.is_empty() {
+                self.log.append(events).await?;
+            }
+            return Ok(false);
         };
         let Carried { end, mut events, made } = carried(record.command.id, request, &state, carrier, outcome);
         events.push(settled(record, &end, made.as_ref()));

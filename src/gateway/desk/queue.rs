@@ -16,12 +16,13 @@ use crate::domain::{ActionRequest, Fault, Outcome, TicketState};
 use crate::store::{Begun, CommandKey, CommandRecord};
 
 use super::super::lanes::{Place, Turn};
+use super::call::Call;
 use super::carry::{Carrier, fault_of};
 use super::echo::settled;
 use super::room::Held;
 use super::rota::Slot;
 use super::run::{Carried, carried, lane_of, new_command, no_time};
-use super::{Bot, Call, DeskError, Done, Inner, memo};
+use super::{Bot, DeskError, Done, Inner, memo};
 
 /// How long one try may wait for the bot's rate, and then take: a little more than Blip's own limit.
 const TRY_TIMEOUT: Duration = Duration::from_secs(70);

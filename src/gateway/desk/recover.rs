@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::{ActionRequest, Outcome, TicketState};
+use crate::domain::{Action, ActionRequest, Outcome, TicketState};
 use crate::store::{CommandKey, CommandRecord, End, Page, ReadError, Unsettled};
 
 use super::super::lanes::{Place, Turn};
@@ -198,6 +198,9 @@ impl Inner {
             let outcome = match seen {
                 Seen::Effect => Outcome::Done,
                 Seen::Closed => carrier.found_closed(),
+                Seen::Nothing if matches!(request.action, Action::Execute(_)) => {
+                    in_doubt_still("nothing at Blip can be looked for that would show whether it took effect")
+                }
                 Seen::Nothing => in_doubt_still("Blip does not show that it took effect"),
                 Seen::Unasked(_) if self.shutdown.is_draining() => return None,
                 Seen::Unasked(why) if Instant::now() + pause >= give_up => {

@@ -13,9 +13,10 @@ use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
 use super::super::lanes::Turn;
+use super::call::{Call, stopping};
 use super::carry::Carrier;
-use super::echo::{Deed, echo, labels, read_back, settled};
-use super::{Call, DeskError, Done, Inner, memo, unknown};
+use super::echo::{Deed, echo, labelled, read_back, settled};
+use super::{DeskError, Done, Inner, memo, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
@@ -109,11 +110,13 @@ impl Inner {
     /// Records a command, and tells its caller's call which one it is.
     pub(super) async fn begin(&self, command: NewCommand, call: &Call) -> Result<Begun, DeskError> {
         let (id, accept_only, is_named) = (command.id, command.accept_only, !command.request_id.is_empty());
-        call.begins(Some(id));
+        if !call.begins(id) {
+            return Err(DeskError::Fault(stopping()));
+        }
         match self.ledger.begin(command).await {
             Ok(begun) => {
-                if !matches!(begun, Begun::Fresh(..)) {
-                    call.begins(None);
+                if let Begun::Known(earlier) = &begun {
+                    call.begins(earlier.command.id);
                 }
                 Ok(begun)
             }
@@ -324,13 +327,13 @@ pub(super) fn carried(
     outcome: Outcome,
 ) -> Carried {
     let end = carrier.end(outcome);
-    let Carrier { learnt, made, labelled, late, .. } = carrier;
+    let Carrier { learnt, made, labels, late, .. } = carrier;
     let (bot, ticket_id, action) = (request.bot.as_str(), request.ticket_id.as_str(), &request.action);
     let deed = Deed { id, bot, ticket_id, action, state, made: made.as_ref(), late };
     let events = match end.outcome {
         Outcome::Done => echo(deed),
         Outcome::AlreadyClosed | Outcome::Failed(_) | Outcome::Unknown(_) => {
-            let labels = Some(deed).filter(|_| labelled).and_then(labels);
+            let labels = labels.and_then(|labels| labelled(deed, labels));
             labels.into_iter().chain(learnt.map(|ticket| read_back(id, bot, ticket))).collect()
         }
     };

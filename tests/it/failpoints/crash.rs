@@ -171,6 +171,9 @@ impl BlipApi for Mortal<dyn BlipApi> {
         let ready = Arc::clone(&self.inner).turns(kind, count, deadline).await?;
         Ok(Arc::new(self.crash.blip(ready)))
     }
+    async fn turn(&self, kind: Kind, deadline: Instant) -> Result<(), BlipError> {
+        self.inner.turn(kind, deadline).await
+    }
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {
         let asked = self.inner.command(command, deadline);
         // A question has no effect.

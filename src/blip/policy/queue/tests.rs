@@ -87,7 +87,7 @@ fn a_full_queue_makes_room_at_the_cost_of_the_longest_row() {
     assert_eq!(world.client("flood"), Err(WINDOW * 5), "its own flood, and when there would be room");
     world.client("calm").unwrap();
     let told = world.queue.advance(world.now);
-    let expected = places.last().map(|last| (*last, Verdict::TooLate(WINDOW * 2))).unwrap();
+    let expected = places.last().map(|last| (*last, Verdict::TooLate(WINDOW * 5))).unwrap();
     assert_eq!((told, world.queue.waiting()), (vec![expected], 4));
     world.client("calm").unwrap();
     world.client("calm").unwrap_err();
@@ -140,7 +140,7 @@ fn who_would_be_late_is_told_at_once() {
     assert_eq!(world.queue.waiting(), 0, "and takes no place");
     world.enter(&Caller::client("a"), soon).unwrap();
     let pushed = world.client("a").unwrap().unwrap();
-    assert_eq!(world.enter(&Caller::client("a"), soon), Err(WINDOW * 3));
+    assert_eq!(world.enter(&Caller::client("a"), soon), Err(WINDOW * 4), "behind the first that was told");
     let in_time = world.enter(&Caller::client("b"), world.now + WINDOW * 3).unwrap().unwrap();
     assert!(world.queue.sweep(world.now).is_empty());
     world.queue.pause(world.now + WINDOW * 4);
@@ -150,14 +150,45 @@ fn who_would_be_late_is_told_at_once() {
     assert_eq!(world.queue.waiting(), 0);
     let woken_late = world.enter(&Caller::client("a"), world.now + WINDOW * 3 / 2).unwrap().unwrap();
     world.now += WINDOW * 2;
-    assert_eq!(world.queue.advance(world.now), [(woken_late, Verdict::TooLate(Duration::ZERO))]);
+    let told = world.queue.advance(world.now);
+    let late = |verdict| matches!(verdict, Verdict::TooLate(wait) if wait >= RETURN_MIN);
+    assert!(
+        told.len() == 1 && told.iter().all(|(place, end)| *place == woken_late && late(*end)),
+        "{told:?}"
+    );
     let past = world.now;
     world.now += WINDOW * 9;
-    assert_eq!(
-        world.enter(&Caller::client("a"), past),
-        Err(Duration::ZERO),
-        "nothing goes past its deadline"
-    );
+    assert_eq!(world.enter(&Caller::client("a"), past), Err(RETURN_MIN), "nothing goes past its deadline");
+}
+
+#[test]
+fn a_promised_turn_may_slip_while_there_is_time() {
+    let mut world = World::busy(1, 10);
+    let late = Duration::from_millis(100);
+    // Its turn would leave too little.
+    world.enter(&Caller::client("a"), world.now + WINDOW + late).unwrap_err();
+    let place = world.enter(&Caller::client("a"), world.now + WINDOW * 5 / 4).unwrap().unwrap();
+    world.queue.pause(world.now + WINDOW + late);
+    assert!(world.queue.sweep(world.now).is_empty());
+    world.now += WINDOW + late * 2;
+    assert_eq!(world.queue.advance(world.now), [(place, Verdict::Go)]);
+}
+
+#[test]
+fn each_who_is_turned_away_hears_another_time() {
+    let mut world = World::busy(1, 10);
+    let soon = world.now + WINDOW / 2;
+    let told: Vec<_> = (0..3).map(|_| world.enter(&Caller::client("a"), soon).unwrap_err()).collect();
+    assert_eq!(told, [WINDOW, WINDOW * 2, WINDOW * 3]);
+    assert_eq!(world.enter(&Caller::client("b"), soon), Err(WINDOW), "it is not to pay for another's haste");
+    // When these have passed, it begins anew; and it goes no further than for so many.
+    world.now += WINDOW * 9;
+    world.client("a").unwrap();
+    let soon = world.now + WINDOW / 2;
+    let told = (0..99).map(|_| world.enter(&Caller::client("a"), soon).unwrap_err());
+    let told: Vec<_> = told.collect();
+    let furthest = WINDOW * u32::try_from(FORETOLD_MAX + 1).unwrap();
+    assert_eq!((told.first(), told.last()), (Some(&WINDOW), Some(&furthest)));
 }
 
 #[test]

@@ -58,3 +58,34 @@ async fn a_trial_says_of_a_request_id_what_the_call_would() {
     let told = world.desk.validate(&same).await.unwrap_err();
     assert!(matches!(told, DeskError::Ended { replayed: true, .. }), "{told:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_still_waits_at_the_end_is_told_what_is_known() {
+    let world = World::new(Faults::settling(vec![AppendError::Full; 100_000]), []);
+    let long = Duration::from_mins(9);
+    let other = ActionRequest { request_id: "other".to_owned(), ..request() };
+    let calls = async {
+        tokio::join!(world.close(long), world.close(long), world.desk.execute(other, Instant::now() + long))
+    };
+    let parting = async {
+        tokio::time::sleep(Duration::from_secs(24)).await;
+        world.shutdown.soft().cancel();
+        world.shutdown.parting().cancel();
+    };
+    let ((first, again, behind), ()) = tokio::join!(calls, parting);
+    let id = world.unsettled().await.remove(0).command.id;
+    let Err(DeskError::Fault(fault)) = first else { panic!("{first:?}") };
+    assert_eq!(
+        (fault.reason.as_str(), fault.metadata),
+        ("OUTCOME_UNKNOWN", vec![("command_id".to_owned(), id.to_string())])
+    );
+    let Err(DeskError::Ended { record, replayed: true }) = again else { panic!("{again:?}") };
+    assert_eq!((record.command.id, record.end), (id, None));
+    let Err(DeskError::Fault(fault)) = behind else { panic!("{behind:?}") };
+    assert_eq!(fault.reason, "STREAM_DRAINING");
+    // What was said is so: room comes, the first one ends, and the one behind it is not begun.
+    world.store.faults.lock().unwrap().settling.clear();
+    world.shutdown.drained().await;
+    let key = CommandKey::Request { principal: String::new(), request_id: "other".to_owned() };
+    assert_eq!((world.unsettled().await.len(), world.store.command(key).await), (0, Ok(None)));
+}

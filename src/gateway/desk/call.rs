@@ -1,0 +1,101 @@
+//! What a command and its caller know of each other: which command it is, whether the caller is still there, and what it
+//! hears where the process gives up before there is an end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use crate::domain::Fault;
+use crate::store::CommandKey;
+use crate::store::rules::is_held;
+
+use super::{DeskError, Done, Inner, unknown};
+
+/// What a command and its caller know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Call {
+    command: Mutex<Begun>,
+    /// The caller waits no longer.
+    left: AtomicBool,
+}
+
+/// Which command a call is.
+#[derive(Debug, Default, Clone, Copy)]
+enum Begun {
+    /// None yet.
+    #[default]
+    NotYet,
+    /// This one, which may be recorded.
+    As(Uuid),
+    /// None, and it must not become one: its caller was told so.
+    Never,
+}
+
+impl Call {
+    /// Notes which command it is; `false` where none may begin any more.
+    pub(super) fn begins(&self, id: Uuid) -> bool {
+        let mut command = self.command.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*command, Begun::Never) {
+            return false;
+        }
+        *command = Begun::As(id);
+        true
+    }
+
+    pub(super) fn begun(&self) -> Option<Uuid> {
+        match *self.command.lock().unwrap_or_else(PoisonError::into_inner) {
+            Begun::As(id) => Some(id),
+            Begun::NotYet | Begun::Never => None,
+        }
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Which command it is; where it is none, it becomes none.
+    fn dismiss(&self) -> Option<Uuid> {
+        let mut command = self.command.lock().unwrap_or_else(PoisonError::into_inner);
+        match *command {
+            Begun::As(id) => Some(id),
+            Begun::NotYet | Begun::Never => {
+                *command = Begun::Never;
+                None
+            }
+        }
+    }
+}
+
+/// Held while a caller waits: it may hang up at any time.
+pub(super) struct Caller(pub(super) Arc<Call>);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::Release);
+    }
+}
+
+impl Inner {
+    /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,
+    /// what is known of another that had its request id before, or that nothing was begun, nor will be.
+    pub(super) async fn last_word(&self, call: &Call, key: Option<CommandKey>) -> Result<Done, DeskError> {
+        if let Some(id) = call.dismiss() {
+            let what = "the gateway stops before the command's end is known; GetCommand tells it after the next start";
+            return Err(DeskError::Fault(unknown(what).with("command_id", &id)));
+        }
+        let earlier = match key {
+            Some(key) => self.ledger.command(key).await?,
+            None => None,
+        };
+        match earlier {
+            Some(record) if is_held(&record, self.clock.now()) => self.answer(record, true).await,
+            Some(_) | None => Err(DeskError::Fault(stopping())),
+        }
+    }
+}
+
+/// The fault of what is not begun any more.
+pub(super) fn stopping() -> Fault {
+    Fault::new("STREAM_DRAINING", "the gateway is stopping; ask again in a moment").passing()
+}
