@@ -23,6 +23,7 @@ impl Group {
             members: Members::default(),
             parked: std::collections::BTreeMap::new(),
             token,
+            fence: 0,
             recent: Recent::default(),
             dirty: super::Dirty::default(),
             counts: super::view::Running::default(),
