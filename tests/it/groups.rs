@@ -419,6 +419,22 @@ async fn attempts_survive_crashes_and_planned_restarts_burn_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_still_is_told_after_a_restart_with_nobody_there() {
+    let mut world = World::start().await;
+    world.group("crm", |group| group.park_policy = pb::ParkPolicy::BlockTicket.into()).await;
+    world.messages("t", 0..3).await;
+    world.messages("u", 0..1).await;
+    let first = world.pull("crm", 1).await.deliveries.remove(0);
+    let park = Outcome::Park(pb::Park { reason: "broken".to_owned() });
+    assert_eq!(world.settle("crm", &first.delivery_id, park).await, pb::SettleState::Done);
+    world.gateway.kill();
+    world.restart().await;
+    world.until("crm", |status| status.blocked_tickets == 1).await;
+    let next = world.pull("crm", 10).await;
+    assert_eq!(next.deliveries.iter().map(|one| text_of(one).0).collect::<Vec<_>>(), ["u"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_moves_replays_and_discards() {
     let world = World::start().await;
     world.group("crm", |group| group.park_policy = pb::ParkPolicy::BlockTicket.into()).await;
@@ -427,7 +443,8 @@ async fn an_operator_moves_replays_and_discards() {
     let mut member = Member::join(&world, "crm").await;
     let first = member.delivery().await;
     assert_eq!(member.settle(&first, park()).await, pb::SettleState::Done);
-    world.until("crm", |status| status.blocked_tickets == 1 && status.parked == 1).await;
+    let status = world.status("crm").await;
+    assert_eq!((status.blocked_tickets, status.parked), (1, 1), "known as soon as the settlement is told");
     let event_id = first.event.as_ref().unwrap().event_id.clone();
     let replay = |event_ids: Vec<String>, all| pb::ReplayParkedEventsRequest {
         group: "crm".to_owned(),

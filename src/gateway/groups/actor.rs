@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::bodies::Bodies;
@@ -23,7 +23,7 @@ use crate::store::ReadError;
 
 /// How often a group looks after what need not be at once: a floor that was moved by events nobody wants, and how old
 /// its oldest unsettled event is.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// How often at most it finds out how old that is.
 const AGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Work that a group does before it lets others run.
@@ -66,7 +66,10 @@ pub(super) struct Actor {
     look_after: Instant,
     oldest: Option<(Seq, Timestamp)>,
     oldest_due: Instant,
-    blocked: (Instant, usize),
+    /// When it may next look past what it does not want, with nobody there.
+    pub(super) idle: Instant,
+    /// Who may do so: one group at a time.
+    pub(super) turn: Arc<Semaphore>,
 }
 
 impl Actor {
@@ -110,7 +113,8 @@ impl Actor {
             look_after: now,
             oldest: None,
             oldest_due: now,
-            blocked: (now, 0),
+            idle: now,
+            turn: Arc::clone(&handle.turn),
         }
     }
 
@@ -223,7 +227,8 @@ impl Actor {
     fn next_due(&self) -> Instant {
         let machine = self.machine.next_due().map(|at| self.steady.instant_of(at));
         let pulls = self.pulls.values().map(|pull| pull.until).min();
-        [machine, pulls, self.draining, self.paused]
+        let idle = self.looks_past().then_some(self.idle);
+        [machine, pulls, idle, self.draining, self.paused]
             .into_iter()
             .flatten()
             .fold(self.look_after, std::cmp::Ord::min)
@@ -303,9 +308,6 @@ impl Actor {
                 }
             };
         }
-        if now >= self.blocked.0 || looks_after {
-            self.blocked = (now + AGE_INTERVAL, self.machine.blocked_tickets());
-        }
     }
 
     /// Tells how the group stands.
@@ -330,7 +332,7 @@ impl Actor {
         }
         view.group.floor = self.group.floor;
         view.counts = counts;
-        view.blocked_tickets = self.blocked.1;
+        view.blocked_tickets = self.machine.blocked_tickets();
         view.members = members;
         view.oldest = self.oldest;
     }
