@@ -155,6 +155,7 @@ impl Actor {
     async fn turn_away(&mut self) {
         let error = self.over.get().cloned().unwrap_or(GroupError::Draining);
         self.end_all(&error);
+        self.pending.tell_ends();
         self.inbox.close();
         let mut late = std::mem::take(&mut self.later);
         while let Some(input) = self.inbox.recv().await {
@@ -268,6 +269,7 @@ impl Actor {
         self.send();
         self.answer_pulls();
         self.see_off();
+        self.pending.tell_ends();
         self.tell_live();
         self.look(looks_after).await;
         self.publish();

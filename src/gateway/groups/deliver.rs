@@ -221,6 +221,7 @@ impl Actor {
         for (results, states) in self.pending.results.drain(..) {
             results.tell(states);
         }
+        self.pending.tell_ends();
         for (reply, count) in self.pending.counts.drain(..) {
             drop(reply.send(Ok(count)));
         }
