@@ -47,6 +47,8 @@ use actor::Actor;
 use input::{Input, Joining, Reply, Results};
 use outbox::Inlet;
 
+/// The name under which a status has what was pulled; no member's.
+pub const PULLED: &str = "pull";
 /// What may wait for a group's task; more waits with whoever brings it.
 const INPUTS_MAX: usize = 1_024;
 /// Members of a group, and pulls that wait.

@@ -547,6 +547,11 @@ async fn groups_are_administered_by_name_and_etag() {
     let status = client.update_consumer_group(update("", |_| {}, &["start"])).await.unwrap_err();
     assert_eq!(reason_of(&status).0, "INVALID_FIELD");
 
+    let start =
+        pb::ConsumeStart { group: "crm".to_owned(), member_id: "pull".to_owned(), ..Default::default() };
+    let status = Member::start(&world, start).await.err().unwrap();
+    let (reason, _) = reason_of(&status);
+    assert!(reason == "INVALID_FIELD" && status.message().contains("start.member_id"), "{status:?}");
     for name in ["a", "b"] {
         world.group(name, |_| {}).await;
     }
@@ -554,6 +559,8 @@ async fn groups_are_administered_by_name_and_etag() {
     let page = client.list_consumer_groups(list(String::new())).await.unwrap().into_inner();
     let names: Vec<_> = page.consumer_groups.iter().map(|group| group.group.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    let status = client.list_consumer_groups(list("b".to_owned())).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "CURSOR_MALFORMED", "a name is no token");
     let page = client.list_consumer_groups(list(page.next_page_token)).await.unwrap().into_inner();
     assert_eq!((page.consumer_groups[0].group.as_str(), page.next_page_token.as_str()), ("crm", ""));
 }

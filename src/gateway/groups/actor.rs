@@ -15,7 +15,9 @@ use super::input::Input;
 use super::members::{Connected, Pulling};
 use super::outbox::{End, Lost, ToMember};
 use super::steady::Steady;
-use super::{GroupError, GroupMetrics, GroupParts, GroupView, Handle, INPUTS_MAX, MemberView, READ_PAUSE};
+use super::{
+    GroupError, GroupMetrics, GroupParts, GroupView, Handle, INPUTS_MAX, MemberView, PULLED, READ_PAUSE,
+};
 use crate::domain::Seq;
 use crate::domain::filter::Filter;
 use crate::gateway::group::{Group as Machine, MemberId, Rules};
@@ -321,7 +323,7 @@ impl Actor {
         let pulled = self.pulls.values().next_back();
         if counts.pulled > 0 || pulled.is_some() {
             members.push(MemberView {
-                name: "pull".into(),
+                name: PULLED.into(),
                 client_name: pulled.map(|pull| Arc::clone(&pull.client_name)).unwrap_or_default(),
                 principal: Arc::default(),
                 in_flight: counts.pulled,
