@@ -76,14 +76,14 @@ const NAME_VERSION: u8 = 0x66;
 impl NameMark {
     /// Reads a mark as [`Display`](fmt::Display) wrote it.
     pub fn parse(text: &str) -> Result<Self, MalformedCursor> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MalformedCursor)?;
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
         let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
         let (version, rest) = body.split_first().ok_or(MalformedCursor)?;
         let (log, name) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
         if *version != NAME_VERSION || crc32fast::hash(body).to_be_bytes() != *check {
             return Err(MalformedCursor);
         }
-        let name = String::from_utf8(name.to_vec()).map_err(|_| MalformedCursor)?;
+        let Ok(name) = String::from_utf8(name.to_vec()) else { return Err(MalformedCursor) };
         Ok(Self { log: LogId(*log), name })
     }
 }

@@ -65,7 +65,7 @@ impl Entry {
             }
         };
         let says_something = self.attempts > 0 || !self.failure.is_empty();
-        says_something.then(|| Attempted {
+        says_something.then_some(Attempted {
             ticket: self.ticket,
             attempts: self.attempts,
             token: self.token,

@@ -114,7 +114,11 @@ async fn what_a_member_settled_is_answered_before_it_hears_the_end() {
         match member.outbox.next().await {
             ToMember::Report { batch_id: 7, results } => break assert_eq!(results, done),
             ToMember::CaughtUp(_) => {}
-            other => panic!("not answered: {other:?}"),
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("not answered: {other:?}"),
         }
     }
     assert!(matches!(end_of(&member).await, GroupError::Expired { .. }));
@@ -128,7 +132,11 @@ async fn what_a_member_settled_is_answered_before_it_hears_the_end() {
         match member.outbox.next().await {
             ToMember::Report { batch_id: 8, .. } => break,
             ToMember::CaughtUp(_) => {}
-            other => panic!("not answered: {other:?}"),
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("not answered: {other:?}"),
         }
     }
 }
