@@ -1,7 +1,7 @@
 //! `deskgate consume`: a shell command as a member of a consumer group. Each event is given to one run of it; what
 //! its end says settles the event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -177,6 +177,10 @@ struct Work {
     /// By task: its delivery, and when its deadline is to be moved.
     leases: HashMap<Id, (String, Instant)>,
     lease: Duration,
+    /// Deliveries of an event before it is parked.
+    attempts_max: u32,
+    /// Those whose attempt is the last.
+    last: HashSet<String>,
     /// What was said of a delivery, until it is answered.
     said: HashMap<String, Outcome>,
     /// What is to be said again, and when: the gateway could not write.
@@ -197,6 +201,8 @@ impl Consumer {
             running: JoinSet::new(),
             leases: HashMap::new(),
             lease: Duration::from_secs(30),
+            attempts_max: u32::MAX,
+            last: HashSet::new(),
             said: HashMap::new(),
             again: Vec::new(),
             is_idle: false,
@@ -257,6 +263,7 @@ impl Consumer {
                 self.joined = true;
                 let group = started.consumer_group.unwrap_or_default();
                 work.lease = span(group.ack_deadline.as_ref(), work.lease);
+                work.attempts_max = group.max_attempts;
                 let behind = group.status.map(|status| status.events_behind).unwrap_or_default();
                 say(&format!("member {} of {}, {behind} events behind", started.member_id, group.group))?;
             }
@@ -265,6 +272,9 @@ impl Consumer {
                 let line = self.json.line("Event", &event).map_err(Broken::Ends)?;
                 let exec = Exec::new(&self.args.exec, line, &delivery, &event);
                 let id = delivery.delivery_id;
+                if delivery.attempt >= work.attempts_max {
+                    work.last.insert(id.clone());
+                }
                 let task = work.running.spawn({
                     let id = id.clone();
                     async move { (id, exec.run().await) }
@@ -311,10 +321,11 @@ impl Work {
             }
         };
         self.leases.remove(&task);
+        let next = if self.last.remove(&delivery_id) { "its attempts are used up" } else { "it comes again" };
         let outcome = match end {
             End::Good => Outcome::Ack(pb::Ack {}),
             End::Failed(reason) => {
-                say(&format!("{}: {reason}; it comes again", printable(&delivery_id)))?;
+                say(&format!("{}: {reason}; {next}", printable(&delivery_id)))?;
                 Outcome::Retry(pb::Retry { delay: None, reason })
             }
         };

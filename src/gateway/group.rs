@@ -93,6 +93,8 @@ pub struct Group {
     parked: BTreeMap<Seq, Option<TicketKey>>,
     /// The last fencing token that was given.
     token: u64,
+    /// The last that was given before the group was moved: what is not known to be settled by one of these is void.
+    fence: u64,
     recent: Recent,
     dirty: Dirty,
     counts: view::Running,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::group::{Counts, MemberId, Which};
@@ -26,6 +26,7 @@ mod commit;
 mod deliver;
 mod error;
 mod gauges;
+mod idle;
 mod input;
 mod members;
 mod membership;
@@ -46,6 +47,8 @@ use actor::Actor;
 use input::{Input, Joining, Reply, Results};
 use outbox::Inlet;
 
+/// The name under which a status has what was pulled; no member's.
+pub const PULLED: &str = "pull";
 /// What may wait for a group's task; more waits with whoever brings it.
 const INPUTS_MAX: usize = 1_024;
 /// Members of a group, and pulls that wait.
@@ -80,6 +83,7 @@ pub struct Groups {
     known: Arc<Mutex<BTreeMap<String, Handle>>>,
     loaded: watch::Receiver<Option<Result<(), ReadError>>>,
     last_member: Arc<AtomicU64>,
+    turn: Arc<Semaphore>,
 }
 
 /// The way to a group's task.
@@ -90,6 +94,8 @@ struct Handle {
     inbox: mpsc::Sender<Input>,
     wake: Arc<Notify>,
     state: Arc<Mutex<GroupView>>,
+    /// Whose holder may read the log with nobody there.
+    turn: Arc<Semaphore>,
     /// Why its task has ended, if by its own decision.
     over: Arc<OnceLock<GroupError>>,
 }
@@ -122,7 +128,8 @@ impl Groups {
         let metrics = GroupMetrics::register(registry);
         let (loading, loaded) = watch::channel(None);
         let known = Arc::default();
-        let groups = Self { parts, metrics, known, loaded, last_member: Arc::default() };
+        let turn = Arc::new(Semaphore::new(1));
+        let groups = Self { parts, metrics, known, loaded, last_member: Arc::default(), turn };
         gauges::register(&groups, registry);
         let all = groups.clone();
         drop(groups.parts.shutdown.spawn(async move {
@@ -177,6 +184,7 @@ impl Groups {
             inbox,
             wake,
             state: Arc::new(Mutex::new(view.clone())),
+            turn: Arc::clone(&self.turn),
             over: Arc::default(),
         };
         self.known().insert(name, handle.clone());

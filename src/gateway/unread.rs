@@ -115,8 +115,12 @@ impl Unread {
         let groups = self.groups.groups().await?;
         self.seen.retain(|id, _| groups.iter().any(|group| group.id == *id));
         let bounds = self.log.bounds().await?;
+        let holds = groups.iter().filter(|group| group.settings.pin_retention).map(|group| group.floor).min();
+        // Where retention has come further, there was too much to hold back.
+        let holds = holds.filter(|held| *held >= bounds.trimmed);
         for group in groups {
-            let sight = self.sight(&bounds, &group).await?;
+            let is_held = holds.is_some_and(|held| group.floor >= held);
+            let sight = Sight { pinned: is_held, ..self.sight(&bounds, &group).await? };
             let seen = self.seen.entry(group.id).or_default();
             if seen.looks.back().is_some_and(|last| last.settled_through > sight.settled_through) {
                 seen.looks.clear(); // it was set back: how fast it was tells nothing

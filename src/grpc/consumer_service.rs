@@ -30,9 +30,9 @@ use super::ticket_service::deadline_of;
 use crate::clock::Ids;
 use crate::domain::Seq;
 use crate::domain::filter::EventFilter;
-use crate::gateway::groups::{GroupError, GroupView, Groups, Join, Pulled};
+use crate::gateway::groups::{GroupError, GroupView, Groups, Join, PULLED, Pulled};
 use crate::store::groups::{ParkedPage, ParkedWanted};
-use crate::store::page::{List, PageMark};
+use crate::store::page::{List, NameMark, PageMark};
 
 /// The path of the stream.
 const CONSUME: &str = "/deskgate.v1.ConsumerService/Consume";
@@ -169,6 +169,12 @@ fn joining(
             format!("must be at most {MEMBER_BYTES_MAX} printable ASCII characters without spaces"),
         );
     }
+    if member_id == PULLED {
+        faults.add(
+            "start.member_id",
+            format!("must not be {PULLED:?}: deliveries of Pull stand under that name"),
+        );
+    }
     let outstanding = match max_outstanding_events {
         0 => OUTSTANDING,
         asked => asked.min(OUTSTANDING_MAX),
@@ -282,13 +288,12 @@ impl ConsumerService for Consumers {
     ) -> Result<Response<pb::ListConsumerGroupsResponse>, Status> {
         let pb::ListConsumerGroupsRequest { page_size, page_token } = request.into_inner();
         let count_max = size_of(page_size, PAGE_SIZE).map_err(Invalid::from)?;
-        let is_token = page_token.is_empty() || convert::name_of(page_token.clone(), "page_token").is_ok();
-        if !is_token {
-            return Err(status::of_cursor(&CursorError::Malformed, "page_token"));
-        }
-        let listed = self.groups.groups(&page_token, count_max).await;
+        let after = self.group_after(&page_token)?;
+        let listed = self.groups.groups(&after, count_max).await;
         let (views, more) = listed.map_err(|error| self.failed(&error))?;
-        let last = views.last().filter(|_| more).map(|view| view.group.name.clone());
+        let log = self.shared.log.id();
+        let mark = |view: &GroupView| NameMark { log, name: view.group.name.clone() }.to_string();
+        let last = views.last().filter(|_| more).map(mark);
         Ok(Response::new(pb::ListConsumerGroupsResponse {
             consumer_groups: views.iter().map(|view| self.to_pb(view)).collect(),
             next_page_token: last.unwrap_or_default(),
@@ -410,6 +415,19 @@ impl ConsumerService for Consumers {
 }
 
 impl Consumers {
+    fn group_after(&self, page_token: &str) -> Result<String, Status> {
+        if page_token.is_empty() {
+            return Ok(String::new());
+        }
+        let log = self.shared.log.id();
+        let error = match NameMark::parse(page_token) {
+            Ok(mark) if mark.log == log => return Ok(mark.name),
+            Ok(_) => CursorError::Foreign { log },
+            Err(_) => CursorError::Malformed,
+        };
+        Err(status::of_cursor(&error, "page_token"))
+    }
+
     fn parked_after(&self, page_token: &str) -> Result<Seq, Status> {
         if page_token.is_empty() {
             return Ok(Seq::default());

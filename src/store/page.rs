@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::{LogId, MalformedCursor, seal, unseal};
 
 /// The lists that are read in pages. What they are called is part of what callers carry.
@@ -76,9 +79,57 @@ impl fmt::Display for PageMark {
     }
 }
 
+/// Where a page of consumer groups ends: its list is by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameMark {
+    /// Whose list.
+    pub log: LogId,
+    /// The last name.
+    pub name: String,
+}
+
+/// No other mark begins so.
+const NAME_VERSION: u8 = 0x66;
+
+impl NameMark {
+    /// Reads a mark as [`Display`](fmt::Display) wrote it.
+    pub fn parse(text: &str) -> Result<Self, MalformedCursor> {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
+        let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
+        let (version, rest) = body.split_first().ok_or(MalformedCursor)?;
+        let (log, name) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
+        if *version != NAME_VERSION || crc32fast::hash(body).to_be_bytes() != *check {
+            return Err(MalformedCursor);
+        }
+        let Ok(name) = String::from_utf8(name.to_vec()) else { return Err(MalformedCursor) };
+        Ok(Self { log: LogId(*log), name })
+    }
+}
+
+impl fmt::Display for NameMark {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = vec![NAME_VERSION];
+        bytes.extend_from_slice(&self.log.0);
+        bytes.extend_from_slice(self.name.as_bytes());
+        let check = crc32fast::hash(&bytes).to_be_bytes();
+        bytes.extend_from_slice(&check);
+        out.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_comes_back_and_no_name_is_a_mark() {
+        let mark = NameMark { log: LogId([7; 8]), name: "a.b_c-d".to_owned() };
+        assert_eq!(NameMark::parse(&mark.to_string()), Ok(mark));
+        let other = PageMark { list: List::Parked, log: LogId([7; 8]), number: 9 };
+        for text in ["zz", "a.b_c-d", "", &"z".repeat(63), &other.to_string()] {
+            assert_eq!(NameMark::parse(text), Err(MalformedCursor), "{text}");
+        }
+    }
 
     #[test]
     fn a_mark_is_of_its_own_list() {

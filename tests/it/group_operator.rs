@@ -136,7 +136,11 @@ async fn a_shell_script_is_a_consumer() {
 async fn parked_events_are_replayed_and_a_run_can_end_by_itself() {
     let world = world().await;
     good(&world, &["groups", "create", "crm", "--from", "earliest", "--max-attempts", "1"]);
-    good(&world, &["consume", "crm", "--exec", "exit 1", "--stop"]);
+    let said = deskgate(&world, &["consume", "crm", "--exec", "exit 1", "--stop"]).2;
+    assert!(
+        said.contains("exit code 1; its attempts are used up") && !said.contains("comes again"),
+        "{said}"
+    );
     let parked = good(&world, &["parked", "list", "crm", "--json", "--limit", "3"]);
     let reasons: Vec<_> = parked.lines().map(|line| json(line)["reason"].clone()).collect();
     assert_eq!(reasons, ["exit code 1"; 3], "of four");

@@ -419,6 +419,22 @@ async fn attempts_survive_crashes_and_planned_restarts_burn_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_still_is_told_after_a_restart_with_nobody_there() {
+    let mut world = World::start().await;
+    world.group("crm", |group| group.park_policy = pb::ParkPolicy::BlockTicket.into()).await;
+    world.messages("t", 0..3).await;
+    world.messages("u", 0..1).await;
+    let first = world.pull("crm", 1).await.deliveries.remove(0);
+    let park = Outcome::Park(pb::Park { reason: "broken".to_owned() });
+    assert_eq!(world.settle("crm", &first.delivery_id, park).await, pb::SettleState::Done);
+    world.gateway.kill();
+    world.restart().await;
+    world.until("crm", |status| status.blocked_tickets == 1).await;
+    let next = world.pull("crm", 10).await;
+    assert_eq!(next.deliveries.iter().map(|one| text_of(one).0).collect::<Vec<_>>(), ["u"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_moves_replays_and_discards() {
     let world = World::start().await;
     world.group("crm", |group| group.park_policy = pb::ParkPolicy::BlockTicket.into()).await;
@@ -427,7 +443,8 @@ async fn an_operator_moves_replays_and_discards() {
     let mut member = Member::join(&world, "crm").await;
     let first = member.delivery().await;
     assert_eq!(member.settle(&first, park()).await, pb::SettleState::Done);
-    world.until("crm", |status| status.blocked_tickets == 1 && status.parked == 1).await;
+    let status = world.status("crm").await;
+    assert_eq!((status.blocked_tickets, status.parked), (1, 1), "known as soon as the settlement is told");
     let event_id = first.event.as_ref().unwrap().event_id.clone();
     let replay = |event_ids: Vec<String>, all| pb::ReplayParkedEventsRequest {
         group: "crm".to_owned(),
@@ -530,6 +547,11 @@ async fn groups_are_administered_by_name_and_etag() {
     let status = client.update_consumer_group(update("", |_| {}, &["start"])).await.unwrap_err();
     assert_eq!(reason_of(&status).0, "INVALID_FIELD");
 
+    let start =
+        pb::ConsumeStart { group: "crm".to_owned(), member_id: "pull".to_owned(), ..Default::default() };
+    let status = Member::start(&world, start).await.err().unwrap();
+    let (reason, _) = reason_of(&status);
+    assert!(reason == "INVALID_FIELD" && status.message().contains("start.member_id"), "{status:?}");
     for name in ["a", "b"] {
         world.group(name, |_| {}).await;
     }
@@ -537,6 +559,8 @@ async fn groups_are_administered_by_name_and_etag() {
     let page = client.list_consumer_groups(list(String::new())).await.unwrap().into_inner();
     let names: Vec<_> = page.consumer_groups.iter().map(|group| group.group.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    let status = client.list_consumer_groups(list("b".to_owned())).await.unwrap_err();
+    assert_eq!(reason_of(&status).0, "CURSOR_MALFORMED", "a name is no token");
     let page = client.list_consumer_groups(list(page.next_page_token)).await.unwrap().into_inner();
     assert_eq!((page.consumer_groups[0].group.as_str(), page.next_page_token.as_str()), ("crm", ""));
 }

@@ -57,14 +57,21 @@ impl Entry {
                 None
             }
         };
+        // Whoever reads this of a member's lease goes on after a crash: that is how it ended then.
+        let failure = match self.state {
+            State::Leased { member: Some(_), .. } => super::restore::DIED.to_owned(),
+            State::Leased { member: None, .. } | State::Queued | State::Ready | State::Waiting { .. } => {
+                self.failure.clone()
+            }
+        };
         let says_something = self.attempts > 0 || !self.failure.is_empty();
-        says_something.then(|| Attempted {
+        says_something.then_some(Attempted {
             ticket: self.ticket,
             attempts: self.attempts,
             token: self.token,
             lease_until,
             retry_at: self.not_before,
-            failure: self.failure.clone(),
+            failure,
         })
     }
 }

@@ -7,7 +7,11 @@ use crate::domain::group::TicketKey;
 
 /// Every ticket of which something waits or is parked.
 #[derive(Debug, Default)]
-pub(super) struct Lanes(HashMap<TicketKey, Lane>);
+pub(super) struct Lanes {
+    lanes: HashMap<TicketKey, Lane>,
+    /// Of these, the ones that are blocked.
+    blocked: usize,
+}
 
 /// A ticket.
 #[derive(Debug, Default)]
@@ -32,26 +36,33 @@ impl Lane {
     }
 
     /// Whether it has something that waits for a parked one.
-    pub(super) fn is_blocked(&self) -> bool {
+    fn is_blocked(&self) -> bool {
         self.active.is_none() && self.first().is_some_and(|first| self.is_parked_before(first))
     }
 }
 
 impl Lanes {
     pub(super) fn of(&self, ticket: TicketKey) -> Option<&Lane> {
-        self.0.get(&ticket)
+        self.lanes.get(&ticket)
+    }
+
+    /// Tickets that have something which waits for a parked one, where that holds up its ticket.
+    pub(super) fn blocked(&self) -> usize {
+        self.blocked
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (TicketKey, &Lane)> {
-        self.0.iter().map(|(ticket, lane)| (*ticket, lane))
+        self.lanes.iter().map(|(ticket, lane)| (*ticket, lane))
     }
 
     pub(super) fn insert(&mut self, ticket: TicketKey, seq: Seq) {
-        let waiting = &mut self.0.entry(ticket).or_default().waiting;
-        let at = waiting.partition_point(|known| *known < seq);
-        if waiting.get(at) != Some(&seq) {
-            waiting.insert(at, seq);
-        }
+        self.lanes.entry(ticket).or_default();
+        self.change(ticket, |lane| {
+            let at = lane.waiting.partition_point(|known| *known < seq);
+            if lane.waiting.get(at) != Some(&seq) {
+                lane.waiting.insert(at, seq);
+            }
+        });
     }
 
     pub(super) fn remove(&mut self, ticket: TicketKey, seq: Seq) {
@@ -68,7 +79,10 @@ impl Lanes {
     }
 
     pub(super) fn park(&mut self, ticket: TicketKey, seq: Seq) {
-        self.0.entry(ticket).or_default().parked.insert(seq);
+        self.lanes.entry(ticket).or_default();
+        self.change(ticket, |lane| {
+            lane.parked.insert(seq);
+        });
     }
 
     pub(super) fn unpark(&mut self, ticket: TicketKey, seq: Seq) {
@@ -78,11 +92,26 @@ impl Lanes {
     }
 
     fn change(&mut self, ticket: TicketKey, change: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.0.get_mut(&ticket) {
+        if let Some(lane) = self.lanes.get_mut(&ticket) {
+            let was = usize::from(lane.is_blocked());
             change(lane);
+            let is = usize::from(lane.is_blocked());
+            self.blocked = self.blocked.saturating_add(is).saturating_sub(was);
             if lane.waiting.is_empty() && lane.parked.is_empty() {
-                self.0.remove(&ticket);
+                self.lanes.remove(&ticket);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Lanes {
+        /// The count is right, by counting.
+        pub(in super::super) fn check(&self) {
+            assert_eq!(self.blocked, self.lanes.values().filter(|lane| lane.is_blocked()).count());
         }
     }
 }

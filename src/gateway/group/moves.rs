@@ -56,7 +56,8 @@ impl Group {
         self.due.clear();
         self.members.clear();
         self.settled.clear();
-        self.recent.clear();
+        self.recent.forget_after(to);
+        self.fence = self.token;
         self.counts = super::view::Running::default();
         self.dirty.attempts.clear();
         self.dirty.cleared = true;
@@ -151,6 +152,51 @@ impl Group {
             self.dirty.gone(seq);
         } else {
             self.settle_range(seq, seq);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::group::GroupSettings;
+    use crate::gateway::group::{Lease, MemberId, Outcome, Settled};
+    use crate::store::groups::GroupState;
+
+    /// Four events of their own, of which somebody has the last three and has settled the first.
+    fn group() -> (Group, Vec<Lease>) {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut group = Group::restore(Rules::from(&GroupSettings::default()), GroupState::default(), now);
+        group.join(MemberId(1), 10, 1_000, false);
+        group.set_room(MemberId(1), 10);
+        for seq in 1..=4 {
+            group.offer(Seq(seq), None, 1);
+        }
+        let leases = group.lease(now, 10);
+        assert_eq!(leases.len(), 4);
+        assert!(matches!(settle(&mut group, &leases[0]), Settled::Done(_)));
+        (group, leases)
+    }
+
+    fn settle(group: &mut Group, lease: &Lease) -> Settled {
+        group.settle((lease.seq, lease.token), Outcome::Ack, Timestamp::UNIX_EPOCH, 0)
+    }
+
+    #[test]
+    fn what_was_out_when_the_group_was_moved_is_stale_in_either_direction() {
+        for (to, first) in [(0, Settled::Stale), (2, Settled::AlreadyDone), (4, Settled::AlreadyDone)] {
+            let (mut group, leases) = group();
+            group.seek(Seq(to));
+            assert_eq!(
+                settle(&mut group, &leases[0]),
+                first,
+                "to {to}: what was settled before and still is"
+            );
+            for lease in &leases[1..] {
+                assert_eq!(settle(&mut group, lease), Settled::Stale, "to {to}: {lease:?}");
+            }
         }
     }
 }

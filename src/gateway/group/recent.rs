@@ -31,8 +31,9 @@ impl Recent {
         self.tokens.get(&seq).copied()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.tokens.clear();
-        self.order.clear();
+    /// What comes after `seq` may be delivered anew.
+    pub(super) fn forget_after(&mut self, seq: Seq) {
+        self.tokens.retain(|known, _| *known <= seq);
+        self.order.retain(|(known, _)| *known <= seq);
     }
 }

@@ -7,6 +7,9 @@ use super::{Entry, Group, Lanes, Members, Ranges, Recent, Rules, State, WEIGHT_U
 use crate::domain::Seq;
 use crate::store::groups::{Attempted, GroupState};
 
+/// How a delivery ended whose member was connected when the process died.
+pub(super) const DIED: &str = "the gateway stopped while it was out";
+
 impl Group {
     /// Goes on from what was committed.
     pub fn restore(rules: Rules, kept: GroupState, now: Timestamp) -> Self {
@@ -23,6 +26,7 @@ impl Group {
             members: Members::default(),
             parked: std::collections::BTreeMap::new(),
             token,
+            fence: 0,
             recent: Recent::default(),
             dirty: super::Dirty::default(),
             counts: super::view::Running::default(),
@@ -110,8 +114,50 @@ impl Group {
 
     fn expire_restored(&mut self, seq: Seq, now: Timestamp) {
         let failure = self.entries.get(&seq).map(|entry| entry.failure.clone()).unwrap_or_default();
-        let why =
-            if failure.is_empty() { "the gateway stopped while it was out".to_owned() } else { failure };
+        let why = if failure.is_empty() { DIED.to_owned() } else { failure };
         self.park_or_wait(seq, why, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::group::GroupSettings;
+    use crate::gateway::group::{MemberId, Outcome};
+
+    #[test]
+    fn the_attempt_after_a_crash_says_that_the_gateway_stopped_and_no_other_does() {
+        let (rules, now) = (Rules::from(&GroupSettings::default()), Timestamp::UNIX_EPOCH);
+        let mut disk = GroupState::default();
+        let mut told = Vec::new();
+        for is_killed in [true, false, true] {
+            let mut group = Group::restore(rules.clone(), disk.clone(), now);
+            group.offer(Seq(1), None, 1);
+            group.join(MemberId(1), 1, 1_000, false);
+            group.set_room(MemberId(1), 1);
+            let lease = group.lease(now, 1).remove(0);
+            disk.apply(&group.changes());
+            told.push((lease.attempt, lease.failure));
+            if !is_killed {
+                let retry = Outcome::Retry { delay: None, reason: "busy".to_owned() };
+                group.settle((lease.seq, lease.token), retry, now, 0);
+                group.tick(Timestamp::MAX);
+                disk.apply(&group.changes());
+                disk.attempts.values_mut().for_each(|attempted| attempted.retry_at = None);
+            }
+        }
+        let told: Vec<_> = told.iter().map(|(attempt, failure)| (*attempt, failure.as_str())).collect();
+        assert_eq!(told, [(1, ""), (2, DIED), (3, "busy")]);
+        // One that was given back as planned was not out.
+        let mut group = Group::restore(rules, disk.clone(), now);
+        group.offer(Seq(1), None, 1);
+        group.join(MemberId(1), 1, 1_000, false);
+        group.set_room(MemberId(1), 1);
+        let lease = group.lease(now, 1).remove(0);
+        assert_eq!((lease.attempt, lease.failure.as_str()), (4, DIED));
+        disk.apply(&group.changes());
+        group.leave(MemberId(1), true, now);
+        disk.apply(&group.changes());
+        assert_eq!(disk.attempts[&Seq(1)].attempts, 3);
     }
 }

@@ -196,6 +196,7 @@ impl Group {
         } else if recent == Some(token) {
             Settled::AlreadyDone
         } else if recent.is_none()
+            && token > self.fence
             && self.is_settled(seq)
             && !self.parked.contains_key(&seq)
             && !self.entries.contains_key(&seq)

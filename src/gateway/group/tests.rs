@@ -280,9 +280,7 @@ impl World {
     }
 
     fn given_back(&mut self, seq: Seq) {
-        if let Some(told) = self.to_tell.get_mut(&seq) {
-            told.attempts -= 1;
-        }
+        self.to_tell.entry(seq).and_modify(|told| told.attempts -= 1);
     }
 
     fn pass(&mut self, seconds: i64, sent: bool) {
@@ -392,6 +390,7 @@ impl World {
             (leased.count(), waiting.count(), ready.count())
         );
         assert_eq!(self.group.due.len(), counts.in_flight + counts.retrying);
+        self.group.lanes.check();
         for (id, member) in self.group.members.members.iter().filter(|(id, _)| !self.pulling.contains(id)) {
             let held = self.group.members_hold(*id);
             assert_eq!(member.bytes, held.len() * WEIGHT, "{held:?}");

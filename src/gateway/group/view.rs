@@ -44,10 +44,7 @@ impl Group {
 
     /// Tickets whose events wait for a parked one.
     pub fn blocked_tickets(&self) -> usize {
-        if !self.rules.blocks {
-            return 0;
-        }
-        self.lanes.all().filter(|(_, lane)| lane.is_blocked()).count()
+        if self.rules.blocks { self.lanes.blocked() } else { 0 }
     }
 
     /// What a member holds.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::bodies::Bodies;
@@ -15,7 +15,9 @@ use super::input::Input;
 use super::members::{Connected, Pulling};
 use super::outbox::{End, Lost, ToMember};
 use super::steady::Steady;
-use super::{GroupError, GroupMetrics, GroupParts, GroupView, Handle, INPUTS_MAX, MemberView, READ_PAUSE};
+use super::{
+    GroupError, GroupMetrics, GroupParts, GroupView, Handle, INPUTS_MAX, MemberView, PULLED, READ_PAUSE,
+};
 use crate::domain::Seq;
 use crate::domain::filter::Filter;
 use crate::gateway::group::{Group as Machine, MemberId, Rules};
@@ -23,7 +25,7 @@ use crate::store::ReadError;
 
 /// How often a group looks after what need not be at once: a floor that was moved by events nobody wants, and how old
 /// its oldest unsettled event is.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// How often at most it finds out how old that is.
 const AGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Work that a group does before it lets others run.
@@ -66,7 +68,10 @@ pub(super) struct Actor {
     look_after: Instant,
     oldest: Option<(Seq, Timestamp)>,
     oldest_due: Instant,
-    blocked: (Instant, usize),
+    /// When it may next look past what it does not want, with nobody there.
+    pub(super) idle: Instant,
+    /// Who may do so: one group at a time.
+    pub(super) turn: Arc<Semaphore>,
 }
 
 impl Actor {
@@ -110,7 +115,8 @@ impl Actor {
             look_after: now,
             oldest: None,
             oldest_due: now,
-            blocked: (now, 0),
+            idle: now,
+            turn: Arc::clone(&handle.turn),
         }
     }
 
@@ -151,6 +157,7 @@ impl Actor {
     async fn turn_away(&mut self) {
         let error = self.over.get().cloned().unwrap_or(GroupError::Draining);
         self.end_all(&error);
+        self.pending.tell_ends();
         self.inbox.close();
         let mut late = std::mem::take(&mut self.later);
         while let Some(input) = self.inbox.recv().await {
@@ -223,7 +230,8 @@ impl Actor {
     fn next_due(&self) -> Instant {
         let machine = self.machine.next_due().map(|at| self.steady.instant_of(at));
         let pulls = self.pulls.values().map(|pull| pull.until).min();
-        [machine, pulls, self.draining, self.paused]
+        let idle = self.looks_past().then_some(self.idle);
+        [machine, pulls, idle, self.draining, self.paused]
             .into_iter()
             .flatten()
             .fold(self.look_after, std::cmp::Ord::min)
@@ -263,6 +271,7 @@ impl Actor {
         self.send();
         self.answer_pulls();
         self.see_off();
+        self.pending.tell_ends();
         self.tell_live();
         self.look(looks_after).await;
         self.publish();
@@ -303,9 +312,6 @@ impl Actor {
                 }
             };
         }
-        if now >= self.blocked.0 || looks_after {
-            self.blocked = (now + AGE_INTERVAL, self.machine.blocked_tickets());
-        }
     }
 
     /// Tells how the group stands.
@@ -317,7 +323,7 @@ impl Actor {
         let pulled = self.pulls.values().next_back();
         if counts.pulled > 0 || pulled.is_some() {
             members.push(MemberView {
-                name: "pull".into(),
+                name: PULLED.into(),
                 client_name: pulled.map(|pull| Arc::clone(&pull.client_name)).unwrap_or_default(),
                 principal: Arc::default(),
                 in_flight: counts.pulled,
@@ -330,7 +336,7 @@ impl Actor {
         }
         view.group.floor = self.group.floor;
         view.counts = counts;
-        view.blocked_tickets = self.blocked.1;
+        view.blocked_tickets = self.machine.blocked_tickets();
         view.members = members;
         view.oldest = self.oldest;
     }

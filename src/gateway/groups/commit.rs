@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::GroupError;
 use super::actor::Actor;
 use super::input::{Input, Reply, Results, SettleState};
-use super::{GroupError, outbox::Lost};
+use super::outbox::{End, Inlet, Lost, ToMember};
 use crate::gateway::group::Lease;
 use crate::store::AppendError;
 
@@ -28,6 +29,8 @@ pub(super) struct Pending {
     pub(super) counts: Vec<(Reply<usize>, usize)>,
     pub(super) moved: Vec<(Reply<u64>, u64)>,
     pub(super) gaps: Vec<Lost>,
+    /// Of members that are gone: nothing follows an end, so it comes after what else there is to tell.
+    pub(super) ends: Vec<(Inlet, End)>,
 }
 
 impl Pending {
@@ -48,6 +51,14 @@ impl Pending {
         }
         for (reply, _) in self.moved.drain(..) {
             drop(reply.send(Err(GroupError::Store(error.clone()))));
+        }
+        self.tell_ends();
+    }
+
+    /// Tells who is gone that it is over.
+    pub(super) fn tell_ends(&mut self) {
+        for (outbox, end) in self.ends.drain(..) {
+            outbox.push(ToMember::End(end));
         }
     }
 }
@@ -132,7 +143,7 @@ impl Actor {
                 if self.later.len() < LATER_MAX {
                     self.later.push_back(input);
                 } else if let Input::Join(joining) = input {
-                    joining.outbox.push(super::ToMember::End(super::End::Failed(error)));
+                    joining.outbox.push(ToMember::End(End::Failed(error)));
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::store::groups::DeliveryId;
 /// Events that are read at once.
 const PAGE: usize = 256;
 /// Events that are ready, from which no more are read.
-const READY_ENOUGH: usize = 512;
+pub(super) const READY_ENOUGH: usize = 512;
 /// Leases of one step.
 const LEASES_MAX: usize = 512;
 /// So many events behind, a group is not live any more.
@@ -40,6 +40,7 @@ impl Actor {
         if self.draining.is_some() || self.expired.is_some() || self.paused.is_some() {
             return;
         }
+        self.look_past().await;
         self.read_on().await;
         if self.expired.is_none() && self.paused.is_none() {
             self.lease().await;
@@ -60,22 +61,28 @@ impl Actor {
             return;
         }
         let from = self.machine.position();
-        match self.parts.log.read(from, PAGE.min(self.machine.room())).await {
-            Ok(page) => {
-                for stored in page {
-                    if self.filter.as_ref().is_none_or(|filter| filter.lets(&stored.event)) {
-                        let ticket = TicketKey::of(&stored.event);
-                        self.machine.offer(stored.seq, ticket, stored.weight());
-                        self.bodies.keep(stored);
-                    } else {
-                        self.machine.skip(stored.seq);
-                    }
-                }
-                self.more |= self.wants_more() && self.machine.position() > from;
-            }
+        match self.read_page(true).await {
+            Ok(()) => self.more |= self.wants_more() && self.machine.position() > from,
             Err(ReadError::Trimmed { earliest }) => self.trimmed(earliest),
             Err(error) => self.unreadable(error),
         }
+    }
+
+    /// Takes in what the log has next; `keeps` the events, as somebody is about to have them.
+    pub(super) async fn read_page(&mut self, keeps: bool) -> Result<(), ReadError> {
+        let page = self.parts.log.read(self.machine.position(), PAGE.min(self.machine.room())).await?;
+        for stored in page {
+            if self.filter.as_ref().is_none_or(|filter| filter.lets(&stored.event)) {
+                let ticket = TicketKey::of(&stored.event);
+                self.machine.offer(stored.seq, ticket, stored.weight());
+                if keeps {
+                    self.bodies.keep(stored);
+                }
+            } else {
+                self.machine.skip(stored.seq);
+            }
+        }
+        Ok(())
     }
 
     /// Retention has passed the group.
@@ -219,6 +226,7 @@ impl Actor {
         for (results, states) in self.pending.results.drain(..) {
             results.tell(states);
         }
+        self.pending.tell_ends();
         for (reply, count) in self.pending.counts.drain(..) {
             drop(reply.send(Ok(count)));
         }

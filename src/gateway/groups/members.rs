@@ -93,7 +93,7 @@ impl Actor {
             End::Stopped(_) => End::Stopped(held),
             End::Failed(error) => End::Failed(error),
         };
-        connected.outbox.push(ToMember::End(end));
+        self.pending.ends.push((connected.outbox, end));
         self.more = true;
         held
     }

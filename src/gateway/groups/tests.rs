@@ -18,6 +18,7 @@ use crate::store::groups::{GroupChanges, GroupId, GroupState, Updated};
 use crate::store::memory::MemoryLog;
 
 mod ends;
+mod idle;
 
 fn said(text: u64) -> Payload {
     let kind = ContentKind::Text(text.to_string());

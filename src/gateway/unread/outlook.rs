@@ -18,6 +18,7 @@ const DANGER_MAX: Duration = Duration::from_hours(24);
 pub(super) struct Sight {
     pub(super) at: Timestamp,
     pub(super) settled_through: Seq,
+    /// Age takes nothing from it: it pins what it has not read, or another group pins that.
     pub(super) pinned: bool,
     /// How long ago the first event after `settled_through` was received; zero without one.
     pub(super) oldest_unread: Duration,

@@ -69,7 +69,7 @@ async fn a_loss_is_told_once_and_so_is_its_end() {
     let mut world = world();
     world.message().await;
     let idle = world.group("idle", 0, false).await;
-    world.group("pinned", 0, true).await;
+    world.group("pinned", 1, true).await;
     world.group("reads", 1, false).await;
     for _ in 0..35 {
         world.hour().await;
@@ -79,17 +79,28 @@ async fn a_loss_is_told_once_and_so_is_its_end() {
         world.hour().await;
     }
     let expiring = ("UNREAD_EVENTS_EXPIRE".to_owned(), "idle".to_owned());
-    assert_eq!(
-        world.alerts().await,
-        std::slice::from_ref(&expiring),
-        "once, not for the pinned one nor who keeps up"
-    );
+    assert_eq!(world.alerts().await, std::slice::from_ref(&expiring), "once, and not for who keeps up");
     let last = world.message().await;
     world.settle(idle, last.0).await;
     world.hour().await;
     world.hour().await;
     let safe = ("UNREAD_EVENTS_SAFE".to_owned(), "idle".to_owned());
     assert_eq!(world.alerts().await, [expiring, safe]);
+}
+
+#[tokio::test]
+async fn what_one_group_pins_is_lost_to_none() {
+    let mut world = world();
+    world.message().await;
+    world.group("idle", 0, false).await;
+    let pinned = world.group("pinned", 0, true).await;
+    for _ in 0..60 {
+        world.hour().await;
+    }
+    assert_eq!(world.alerts().await, [], "it is kept for the other");
+    world.settle(pinned, 1).await;
+    world.hour().await;
+    assert_eq!(world.alerts().await, [("UNREAD_EVENTS_EXPIRE".to_owned(), "idle".to_owned())]);
 }
 
 #[tokio::test]

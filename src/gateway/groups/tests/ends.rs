@@ -91,6 +91,57 @@ async fn a_group_that_broke_down_is_not_said_to_be_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_member_settled_is_answered_before_it_hears_the_end() {
+    let world = World::new(ExpiredPolicy::Fail).await;
+    world.put(1..=1).await;
+    let member = world.join().await;
+    let first = delivery(&member).await;
+    let voice = member.voice();
+    let settlement = || vec![("first".to_owned(), (Some(first.id), Outcome::Ack))];
+    // It settles in the same step in which the group finds that it has lost events …
+    let gate = world.store.gate.lock().await;
+    let groups = world.groups.clone();
+    let updating = async move { groups.update("crm", None, GroupSettings::default()).await };
+    let updating = world.groups.parts.shutdown.spawn(updating);
+    world.stands(0).await;
+    world.put(2..=3).await;
+    world.trim();
+    voice.settle(7, settlement()).await.unwrap();
+    drop(gate);
+    assert!(updating.await.unwrap().is_ok());
+    let done = vec![("first".to_owned(), SettleState::Done)];
+    loop {
+        match member.outbox.next().await {
+            ToMember::Report { batch_id: 7, results } => break assert_eq!(results, done),
+            ToMember::CaughtUp(_) => {}
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("not answered: {other:?}"),
+        }
+    }
+    assert!(matches!(end_of(&member).await, GroupError::Expired { .. }));
+    // … or closes its side at once.
+    world.groups.seek("crm", Seq(3)).await.unwrap();
+    let member = world.join().await;
+    let voice = member.voice();
+    voice.settle(8, settlement()).await.unwrap();
+    voice.stop(true).await.unwrap();
+    loop {
+        match member.outbox.next().await {
+            ToMember::Report { batch_id: 8, .. } => break,
+            ToMember::CaughtUp(_) => {}
+            other @ (ToMember::Delivery(_)
+            | ToMember::Report { .. }
+            | ToMember::Gap(_)
+            | ToMember::GoingAway(_)
+            | ToMember::End(_)) => panic!("not answered: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_that_was_made_and_not_told_is_found() {
     let world = World::new(ExpiredPolicy::Fail).await;
     let settings = |max_attempts| GroupSettings { max_attempts, ..GroupSettings::default() };

@@ -46,7 +46,7 @@ pub(in crate::grpc) fn creating(request: pb::CreateConsumerGroupRequest) -> Resu
     for field in FIELDS {
         set(&mut settings, &given, field, &mut part);
     }
-    check(&settings, &mut part);
+    check(&settings, &FIELDS, &given, &mut part);
     faults.within(PART, part);
     let start = position_of(settings.start.clone(), "consumer_group.start.after_cursor");
     faults.done(Creating { name, settings, start })
@@ -99,7 +99,7 @@ impl Updating {
         for field in &self.fields {
             set(&mut settings, &self.given, field, &mut part);
         }
-        check(&settings, &mut part);
+        check(&settings, &self.fields, &self.given, &mut part);
         faults.within(PART, part);
         faults.done(settings)
     }
@@ -153,9 +153,7 @@ fn set(settings: &mut GroupSettings, given: &pb::ConsumerGroup, field: &str, fau
             settings.min_backoff = duration(given.min_backoff, default.min_backoff, BACKOFFS, field, faults);
         }
         "max_backoff" => {
-            // One that would be below a given minimum is that.
-            let usual = default.max_backoff.max(settings.min_backoff);
-            settings.max_backoff = duration(given.max_backoff, usual, BACKOFFS, field, faults);
+            settings.max_backoff = duration(given.max_backoff, default.max_backoff, BACKOFFS, field, faults);
         }
         "pin_retention" => settings.pin_retention = given.pin_retention,
         "park_policy" => match pb::ParkPolicy::try_from(given.park_policy) {
@@ -218,9 +216,18 @@ fn duration(
 }
 
 /// What must hold of settings together.
-fn check(settings: &GroupSettings, faults: &mut Faults) {
-    if settings.max_backoff < settings.min_backoff {
-        faults.add("max_backoff", "must not be less than min_backoff");
+fn check(settings: &GroupSettings, fields: &[&str], given: &pb::ConsumerGroup, faults: &mut Faults) {
+    let GroupSettings { min_backoff, max_backoff, .. } = settings;
+    if max_backoff >= min_backoff {
+        return;
+    }
+    // Whoever gave only one hears of that one, and of the other as it stands.
+    let gave_min_only =
+        fields.contains(&"min_backoff") && given.min_backoff.is_some() && given.max_backoff.is_none();
+    if gave_min_only {
+        faults.add("min_backoff", format!("must not be more than max_backoff, which is {max_backoff:?}"));
+    } else {
+        faults.add("max_backoff", format!("must not be less than min_backoff, which is {min_backoff:?}"));
     }
 }
 
@@ -333,6 +340,11 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(faults(turned), ["consumer_group.max_backoff"]);
+        // One alone is held against the other's default, and is what the caller can mend.
+        let min = pb::ConsumerGroup { min_backoff: Some(span(120 * SECOND)), ..Default::default() };
+        assert_eq!(faults(min), ["consumer_group.min_backoff"]);
+        let max = pb::ConsumerGroup { max_backoff: Some(span(SECOND / 2)), ..Default::default() };
+        assert_eq!(faults(max), ["consumer_group.max_backoff"]);
         for number in [-1, 3, i32::MAX] {
             let odd = pb::ConsumerGroup { park_policy: number, ..Default::default() };
             assert_eq!(faults(odd), ["consumer_group.park_policy"], "{number}");
