@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, World};
 
+mod customers;
 mod faults;
 mod storm;
 
