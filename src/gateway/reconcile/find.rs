@@ -39,6 +39,8 @@ pub(super) struct Said {
 pub(super) struct Span {
     began: Option<Timestamp>,
     ended: Option<Timestamp>,
+    /// Its number.
+    number: Option<i64>,
 }
 
 impl Span {
@@ -46,7 +48,7 @@ impl Span {
     pub(super) fn of(ticket: &Ticket) -> Self {
         let ended = Some(ticket).filter(|ticket| ticket.status.is_terminal());
         let ended = ended.and_then(|ticket| ticket.close_time.or(ticket.status_time));
-        Self { began: ticket.create_time, ended }
+        Self { began: ticket.create_time, ended, number: ticket.sequential_id }
     }
 }
 
@@ -78,12 +80,6 @@ pub(super) fn later(ticket: &Ticket, others: &BTreeMap<String, Span>) -> Vec<Str
     later.map(|(id, _)| id.clone()).collect()
 }
 
-/// Whether a ticket was transferred to the next, so that there is nothing in between.
-pub(super) fn goes_on(ticket: &Ticket, next: &Ticket) -> bool {
-    let number = next.parent_sequential_id;
-    next.parent_ticket_id == ticket.id || (number.is_some() && number == ticket.sequential_id)
-}
-
 /// What of a conversation was said in its ticket, as it is known; the log may have `seen` something of it. `others` are
 /// the customer's other tickets.
 pub(super) fn words_of(
@@ -101,8 +97,9 @@ pub(super) fn words_of(
     let floor = if seen { conversation.floor.max(oldest) } else { conversation.floor };
     let mut words = Words::default();
     let mut hasher = DefaultHasher::new();
-    let mut unshown = unshown(conversation, ticket, others).into_iter().peekable();
-    let is_first = is_first(conversation, ticket, created, others);
+    let unshown = unshown(conversation, ticket, others);
+    let before = before(conversation, ticket, created, (others, &unshown));
+    let mut unshown = unshown.into_iter().peekable();
     let mut current: Option<&str> = None;
     let mut begun = own.is_none();
     for (place, item) in conversation.items.iter().enumerate() {
@@ -118,7 +115,7 @@ pub(super) fn words_of(
         }
         let earlier = item.date < created || (item.date == created && !begun);
         let told = !earlier || rules.earlier > SignedDuration::ZERO;
-        if !told || item.date < floor || !is_of(ticket, item, (earlier, is_first), (current, others)) {
+        if !told || item.date < floor || !is_of(ticket, item, (earlier, before), (current, others)) {
             continue;
         }
         let age = now.date.duration_since(item.date);
@@ -160,27 +157,50 @@ fn unshown<'t>(
     unshown
 }
 
-/// Whether the ticket is the customer's first, so that what was said before it is its own.
-fn is_first(
-    conversation: &Conversation,
+/// The ticket before this one. What was said between the two is of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before<'t> {
+    /// There was none.
+    First,
+    /// This one.
+    Ticket(&'t str),
+    /// There was one, and it is not known which.
+    Unknown,
+}
+
+fn before<'t>(
+    conversation: &'t Conversation,
     ticket: &Ticket,
     created: Timestamp,
-    others: &BTreeMap<String, Span>,
-) -> bool {
+    (others, unshown): (&BTreeMap<String, Span>, &[(Timestamp, &'t str)]),
+) -> Before<'t> {
+    let is_other = |id: &&str| *id != ticket.id;
+    let items = conversation.items.iter().map(|item| (item.date, item.begins.as_deref()));
+    let items = items.take_while(|(_, begins)| begins.as_ref().is_none_or(is_other));
+    let shown = items.filter_map(|(date, begins)| Some((date, begins?)));
+    let shown = shown.filter(|(began, _)| *began <= created);
+    let unshown = unshown.iter().copied().filter(|(began, id)| *began < created && is_other(id));
+    // Of one moment Blip's own order counts.
+    let newest = unshown.chain(shown).max_by_key(|(began, _)| *began).map(|(_, id)| id);
     // A number of zero may be no number.
-    let is_child = ticket.parent_sequential_id.is_some_and(|number| number != 0);
-    let is_other = |id: &String| *id != ticket.id;
-    let shown = conversation.items.iter().take_while(|item| item.begins.as_ref().is_none_or(is_other));
-    let mut shown = shown.filter(|item| item.begins.is_some() && item.date <= created);
-    let known = others.values().any(|other| other.began.is_some_and(|began| began < created));
-    conversation.whole && !is_child && ticket.parent_ticket_id.is_empty() && shown.next().is_none() && !known
+    let number = ticket.parent_sequential_id.filter(|number| *number != 0);
+    let is_child = number.is_some() || !ticket.parent_ticket_id.is_empty();
+    let is_parent = |id: &str| {
+        let known = others.get(id).and_then(|other| other.number);
+        id == ticket.parent_ticket_id || (number.is_some() && number == known)
+    };
+    match newest {
+        Some(id) if !is_child || is_parent(id) => Before::Ticket(id),
+        None if !is_child && conversation.whole => Before::First,
+        Some(_) | None => Before::Unknown,
+    }
 }
 
 /// Whether an item was said in the ticket.
 fn is_of(
     ticket: &Ticket,
     item: &ThreadItem,
-    (earlier, is_first): (bool, bool),
+    (earlier, before): (bool, Before<'_>),
     (current, others): (Option<&str>, &BTreeMap<String, Span>),
 ) -> bool {
     if let Some(said_in) = &item.said_in {
@@ -193,10 +213,10 @@ fn is_of(
         Some(other) if other != ticket.id => {
             // Of the ticket before, until it ended; what came after that is of nobody but the next.
             let ended = others.get(other).and_then(|other| other.ended);
-            earlier && ended.is_some_and(|ended| item.date > ended)
+            earlier && before == Before::Ticket(other) && ended.is_some_and(|ended| item.date > ended)
         }
         // Before the ticket, and perhaps in one that is not seen here.
-        None if earlier => is_first,
+        None if earlier => before == Before::First,
         Some(_) | None => true,
     }
 }

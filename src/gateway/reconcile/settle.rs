@@ -81,9 +81,6 @@ impl Bot {
         for id in find::later(ticket, others) {
             let state = self.parts.log.ticket(&self.name, &id).await?;
             let Some(TicketState { ticket: Some(next), .. }) = state else { continue };
-            if find::goes_on(ticket, &next) {
-                continue;
-            }
             let (from, created, what) = (self.now().at, next.create_time, What::Arrived);
             self.planner().run_errand(Errand {
                 ticket_id: id,
