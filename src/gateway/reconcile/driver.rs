@@ -369,9 +369,13 @@ impl Bot {
     pub(super) fn count(&self, kind: find::Kind, event: &Event) {
         let now = self.parts.clock.now();
         match kind {
-            find::Kind::Customer(date) => self.watchdog().missed(now, date, false),
+            find::Kind::Customer(Some(date)) => self.watchdog().missed(now, date, false),
             find::Kind::Created => self.watchdog().missed(now, event.event_time.unwrap_or(now), true),
-            find::Kind::Changed | find::Kind::Ended | find::Kind::Earlier | find::Kind::Agent => {}
+            find::Kind::Customer(None)
+            | find::Kind::Changed
+            | find::Kind::Ended
+            | find::Kind::Earlier
+            | find::Kind::Agent => {}
         }
         self.parts.metrics.found(&self.name, kind.name());
         self.progress.send_modify(|progress| {

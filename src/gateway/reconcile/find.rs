@@ -275,6 +275,7 @@ pub(super) fn missing(
     let changed = state.ticket.as_ref().and_then(|ticket| {
         ticket.status_time.max(ticket.command_time).max(ticket.close_time).max(ticket.open_time)
     });
+    let attended = document.and_then(attended_from).or_else(|| state.ticket.as_ref().and_then(attended_from));
     let mut events = Vec::new();
     // Known by its messages alone, it began before them.
     let undocumented = state.ticket.is_none();
@@ -299,7 +300,9 @@ pub(super) fn missing(
         let order_uncertain = said.earlier || late || state.is_closed();
         let kind = match said.speaker {
             Speaker::Customer if said.earlier => Kind::Earlier,
-            Speaker::Customer => Kind::Customer(said.date),
+            Speaker::Customer => {
+                Kind::Customer(attended.filter(|attended| said.date >= *attended).map(|_| said.date))
+            }
             Speaker::Agent | Speaker::Bot => Kind::Agent,
         };
         // What became of the ticket before this was said stands before it.
@@ -314,6 +317,14 @@ pub(super) fn missing(
     }
     events.extend(document);
     events
+}
+
+/// From when on somebody attends, and Blip posts what the customer says (R§2.4): what was said before that no webhook
+/// was to tell. `None` where nobody did so far.
+fn attended_from(ticket: &Ticket) -> Option<Timestamp> {
+    let attended = matches!(ticket.status, TicketStatus::Assigned | TicketStatus::Open);
+    let now_attended = || ticket.status_time.or(ticket.command_time).or(ticket.create_time);
+    ticket.open_time.or_else(|| now_attended().filter(|_| attended))
 }
 
 /// A ticket's document where the log ends, which has something of `newest`: its place is sure only if it is later. What was
@@ -334,8 +345,8 @@ pub(super) enum Kind {
     Changed,
     /// The end of a ticket.
     Ended,
-    /// A customer's message, and when it was said.
-    Customer(Timestamp),
+    /// A customer's message; when it was said, where a webhook should have told it.
+    Customer(Option<Timestamp>),
     /// The same, before the ticket.
     Earlier,
     /// An agent's message, sent elsewhere.
@@ -344,14 +355,8 @@ pub(super) enum Kind {
 
 impl Kind {
     /// One of each.
-    pub(super) const ALL: [Self; 6] = [
-        Self::Created,
-        Self::Changed,
-        Self::Ended,
-        Self::Customer(Timestamp::UNIX_EPOCH),
-        Self::Earlier,
-        Self::Agent,
-    ];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Created, Self::Changed, Self::Ended, Self::Customer(None), Self::Earlier, Self::Agent];
 
     /// The name for programs.
     pub(super) fn name(self) -> &'static str {
