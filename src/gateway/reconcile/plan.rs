@@ -263,7 +263,13 @@ impl Planner {
         let mut answer = answer;
         if let Some(pause) = failed {
             self.pause(now, pause);
-            if !self.is_hopeless(ask, &answer) {
+            let given_up = if answer == Answer::KeyRefused {
+                self.give_up_round();
+                whose == Whose::Round
+            } else {
+                self.is_hopeless(ask, &answer)
+            };
+            if !given_up {
                 self.again.push_back((ask.clone(), whose));
                 return Vec::new();
             }

@@ -317,7 +317,7 @@ fn what_was_asked_for_long_ago_is_not_told_twice() {
                 let time = at.saturating_duration_since(model.now.at);
                 model.pass(time);
             }
-            Step::Done(_) => panic!("a conversation was not given"),
+            Step::Done(report) => assert!(!report.complete, "a conversation was not given"),
             Step::Answers => panic!("nothing is under way"),
         }
     }
@@ -389,6 +389,49 @@ fn small_pages_are_no_crawl_and_a_list_without_an_end_is_not_whole() {
     let report = round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(|| page.clone()));
     assert!(!report.complete && report.asked < 1_000, "{report:?}");
     assert!(round(&mut model, |_| None).complete);
+    // The same of those that ended, with tickets that live in it, and without.
+    for n in 0..20 {
+        model.end(n, true);
+    }
+    model.pass(Duration::from_mins(5));
+    let since = Ask::Closed { since: model.now.date - SignedDuration::from_hours(24), skip: 0, take: 10 };
+    for page in [page, model.answer(&since)] {
+        let ended = std::cell::Cell::new(0);
+        let same = |ask: &Ask| {
+            let is_list = matches!(ask, Ask::Closed { .. });
+            ended.set(ended.get() + usize::from(is_list));
+            is_list.then(|| page.clone())
+        };
+        let report = round(&mut model, same);
+        assert!(!report.complete && ended.get() == 2, "{} pages: {report:?}", ended.get());
+    }
+}
+
+/// Whoever waits for a round hears at once that the key is refused; it is asked again each minute.
+#[test]
+fn a_refused_key_ends_a_round() {
+    let mut model = Model::new(5);
+    for _ in 0..5 {
+        model.open(false);
+    }
+    model.pass(Duration::from_hours(2));
+    for what in [
+        |ask: &Ask| matches!(ask, Ask::Living { .. }),
+        |ask: &Ask| matches!(ask, Ask::Closed { .. }),
+        |ask: &Ask| matches!(ask, Ask::Ticket { .. } | Ask::Said { .. }),
+    ] {
+        model.planner.demand(model.now, None);
+        let before = model.now.date;
+        let report = round(&mut model, |ask| what(ask).then_some(Answer::KeyRefused));
+        assert!(!report.complete, "{report:?}");
+        assert!(model.now.date.duration_since(before) < SignedDuration::from_secs(30), "it is told at once");
+        assert_eq!(model.planner.reader_fault(), Some(ReaderFault::KeyRefused));
+    }
+    let before = model.now.date;
+    let report = round(&mut model, |_| None);
+    assert!(report.complete && model.planner.reader_fault().is_none(), "{report:?}");
+    assert!(model.now.date.duration_since(before) < SignedDuration::from_mins(3), "it is asked again");
+    model.check();
 }
 
 /// Only a word about the size of pages makes them smaller.
