@@ -297,7 +297,17 @@ impl Bot {
                 (Answer::Failed { retry_after: LOG_PAUSE, asked: false }, BTreeMap::new())
             }
         };
-        let findings = self.planner().came_back(self.now(), &ask, answer, &known);
+        let (findings, given_up) = {
+            let mut planner = self.planner();
+            (planner.came_back(self.now(), &ask, answer, &known), planner.take_given_up())
+        };
+        for ticket in given_up {
+            tracing::warn!(
+                bot = %self.name, ticket,
+                "Blip did not give this ticket's conversation in eight tries, and is not asked for it again: what was said in \
+                 it that no webhook told is not in the log"
+            );
+        }
         for finding in findings {
             match finding {
                 Finding::Ticket(ticket) => self.ticket_found(*ticket).await,

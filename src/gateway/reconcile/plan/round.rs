@@ -277,7 +277,7 @@ impl Planner {
             checked: u64::try_from(round.checks.len()).unwrap_or(u64::MAX),
             conversations: round.conversations,
             left_out: round.left_out,
-            unread: round.unread.len(),
+            unread: round.unread.union(&std::mem::take(&mut self.given_up)).count(),
             complete: round.complete,
         })
     }

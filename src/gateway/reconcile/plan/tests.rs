@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod giving_up;
 mod model;
 
 use model::{Model, rules};
@@ -405,33 +406,6 @@ fn small_pages_are_no_crawl_and_a_list_without_an_end_is_not_whole() {
         let report = round(&mut model, same);
         assert!(!report.complete && ended.get() == 2, "{} pages: {report:?}", ended.get());
     }
-}
-
-/// Whoever waits for a round hears at once that the key is refused; it is asked again each minute.
-#[test]
-fn a_refused_key_ends_a_round() {
-    let mut model = Model::new(5);
-    for _ in 0..5 {
-        model.open(false);
-    }
-    model.pass(Duration::from_hours(2));
-    for what in [
-        |ask: &Ask| matches!(ask, Ask::Living { .. }),
-        |ask: &Ask| matches!(ask, Ask::Closed { .. }),
-        |ask: &Ask| matches!(ask, Ask::Ticket { .. } | Ask::Said { .. }),
-    ] {
-        model.planner.demand(model.now, None);
-        let before = model.now.date;
-        let report = round(&mut model, |ask| what(ask).then_some(Answer::KeyRefused));
-        assert!(!report.complete, "{report:?}");
-        assert!(model.now.date.duration_since(before) < SignedDuration::from_secs(30), "it is told at once");
-        assert_eq!(model.planner.reader_fault(), Some(ReaderFault::KeyRefused));
-    }
-    let before = model.now.date;
-    let report = round(&mut model, |_| None);
-    assert!(report.complete && model.planner.reader_fault().is_none(), "{report:?}");
-    assert!(model.now.date.duration_since(before) < SignedDuration::from_mins(3), "it is asked again");
-    model.check();
 }
 
 /// Only a word about the size of pages makes them smaller.
