@@ -277,9 +277,9 @@ async fn what_another_ticket_of_the_customer_has_told_is_not_told_again() {
     *world.blip.ticket.lock().unwrap() = Some((document, vec![said("n", 10), began, said("m", 30)]));
     let messages = async |log: &MemoryLog| {
         let events = log.read(Seq(0), 100).await.unwrap();
-        let told = events.iter().filter_map(|stored| match &stored.event.payload {
-            Payload::CustomerMessage { message_id, .. } => Some(message_id.clone()),
-            _ => None,
+        let told = events.iter().filter_map(|stored| {
+            let Payload::CustomerMessage { message_id, .. } = &stored.event.payload else { return None };
+            Some(message_id.clone())
         });
         told.collect::<Vec<_>>()
     };
