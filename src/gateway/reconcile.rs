@@ -20,6 +20,7 @@ use crate::store::{EventLog, Ledger};
 
 mod alerting;
 mod ask;
+mod customers;
 mod driver;
 mod find;
 mod follow;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, World};
 
+mod customers;
 mod faults;
 mod storm;
 
@@ -141,11 +142,46 @@ async fn first_words_are_told_and_our_own_are_not_told_again() {
     assert!(flags.order_uncertain && flags.after_close, "{flags:?}");
 }
 
+/// Somebody attends to a ticket: from then on Blip posts what the customer says.
+async fn attend(world: &World, ticket_id: &str) {
+    let assign = pb::AssignRequest {
+        ticket_id: ticket_id.to_owned(),
+        agent: "ana@x.com".to_owned(),
+        ..Default::default()
+    };
+    world.tickets().await.assign(assign).await.unwrap();
+}
+
+/// What customers say while they wait Blip posts to nobody: it is found, and nothing is wrong with webhooks.
+#[tokio::test]
+async fn words_of_those_who_wait_are_no_missing_webhooks() {
+    let world = World::with(QUICK).await;
+    let settings = world.http.put(world.desk_url("/settings"));
+    let settings = settings.body(json!({"deliver_while_waiting": false}).to_string()).send().await.unwrap();
+    assert!(settings.status().is_success());
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let (customer, ticket) = world.customer("oi").await;
+        world.desk(&format!("/customers/{customer}/messages"), json!({"text": "alguém aí?"})).await;
+        waiting.push(ticket);
+    }
+    let found = |events: &[pb::Event]| count(events, "message.customer") == 4;
+    once_reconciled(&world, found).await;
+    // Nor once somebody attends.
+    for ticket in &waiting {
+        attend(&world, ticket).await;
+    }
+    assert!(reconcile(&world).await.report.unwrap().complete);
+    let events = world.all_events().await;
+    assert!(found(&events) && alerts(&events, "WEBHOOKS_MISSING").is_empty(), "{:#?}", types(&events));
+}
+
 /// Blip blocks the URL: the alert says so with what to do, and again when webhooks come.
 #[tokio::test]
 async fn a_blocked_url_is_told_and_its_end() {
     let world = World::with(QUICK).await;
-    let (customer, _) = world.customer("oi").await;
+    let (customer, ticket) = world.customer("oi").await;
+    attend(&world, &ticket).await;
     reconcile(&world).await;
     let answer = world.http.put(world.desk_url("/block")).body(json!({"ms": 3_600_000}).to_string());
     assert!(answer.send().await.unwrap().status().is_success());

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::ask::{ask, kind_of};
+use super::customers::Customers;
 use super::note::Note;
 use super::plan::{
     Answer, Ask, Errand, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, What, tickets_of,
@@ -19,7 +20,7 @@ use super::plan::{
 use super::watchdog::Watchdog;
 use super::{Parts, find};
 use crate::blip::BlipApi;
-use crate::domain::{Event, Seq, Ticket, TicketState, TicketStatus};
+use crate::domain::{Event, Seq, Ticket, TicketState};
 use crate::store::{Page, ReadError, TicketsWanted};
 
 /// How often a note is written while a round runs.
@@ -67,6 +68,7 @@ pub(super) struct Bot {
     /// Up to where the log was followed.
     pub(super) followed: Mutex<Option<u64>>,
     watchdog: Mutex<Watchdog>,
+    customers: Mutex<Customers>,
 }
 
 /// A question under way.
@@ -86,6 +88,7 @@ impl Bot {
             progress: watch::Sender::default(),
             followed: Mutex::default(),
             watchdog: Mutex::new(watchdog),
+            customers: Mutex::default(),
         }
     }
 
@@ -100,6 +103,10 @@ impl Bot {
 
     pub(super) fn watchdog(&self) -> MutexGuard<'_, Watchdog> {
         self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn customers(&self) -> MutexGuard<'_, Customers> {
+        self.customers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Now {
@@ -185,44 +192,40 @@ impl Bot {
             Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(note.followed.unwrap_or(tail).min(tail));
-        let mut before = None;
+        self.restore_tickets(now).await;
+        for (ids, what) in [(note.unread, What::Arrived), (note.unchecked, What::Check)] {
+            for id in ids {
+                self.take_up(id, what.clone()).await;
+            }
+        }
+    }
+
+    /// Takes up the tickets that the log has; `now` is when this began.
+    async fn restore_tickets(&self, now: Timestamp) {
+        *self.customers() = Customers::default();
+        let bot = self.name.to_string();
+        let mut wanted = TicketsWanted { bot, count_max: TICKETS_PAGE, ..TicketsWanted::default() };
         loop {
-            let statuses = vec![
-                TicketStatus::Waiting,
-                TicketStatus::Assigned,
-                TicketStatus::Open,
-                TicketStatus::Unspecified,
-                TicketStatus::Unrecognized,
-            ];
-            let wanted = TicketsWanted {
-                bot: self.name.to_string(),
-                statuses,
-                count_max: TICKETS_PAGE,
-                before,
-                ..TicketsWanted::default()
-            };
-            match self.parts.log.tickets(wanted).await {
+            match self.parts.log.tickets(wanted.clone()).await {
                 Ok(Page { items, next }) => {
-                    let mut planner = self.planner();
+                    let (mut planner, mut customers) = (self.planner(), self.customers());
                     for (_, ticket) in items {
-                        planner.log_has(&ticket.id, true, ticket.create_time);
-                        // What it has until now is not looked up.
-                        planner.log_has_from(&ticket.id, now);
+                        customers.add_older(&ticket.customer_identity, &ticket.id);
+                        if !ticket.status.is_terminal() {
+                            planner.log_has(&ticket.id, true, ticket.create_time);
+                            // What it has until now is not looked up.
+                            planner.log_has_from(&ticket.id, now);
+                        }
                     }
-                    before = next;
+                    wanted.before = next;
                 }
                 Err(error) => {
                     self.cannot_read(&error).await;
                     continue;
                 }
             }
-            if before.is_none() {
+            if wanted.before.is_none() {
                 break;
-            }
-        }
-        for (ids, what) in [(note.unread, What::Ended), (note.unchecked, What::Check)] {
-            for id in ids {
-                self.take_up(id, what.clone()).await;
             }
         }
     }
@@ -294,7 +297,17 @@ impl Bot {
                 (Answer::Failed { retry_after: LOG_PAUSE, asked: false }, BTreeMap::new())
             }
         };
-        let findings = self.planner().came_back(self.now(), &ask, answer, &known);
+        let (findings, given_up) = {
+            let mut planner = self.planner();
+            (planner.came_back(self.now(), &ask, answer, &known), planner.take_given_up())
+        };
+        for ticket in given_up {
+            tracing::warn!(
+                bot = %self.name, ticket,
+                "Blip did not give this ticket's conversation in eight tries, and is not asked for it again: what was said in \
+                 it that no webhook told is not in the log"
+            );
+        }
         for finding in findings {
             match finding {
                 Finding::Ticket(ticket) => self.ticket_found(*ticket).await,
@@ -366,9 +379,13 @@ impl Bot {
     pub(super) fn count(&self, kind: find::Kind, event: &Event) {
         let now = self.parts.clock.now();
         match kind {
-            find::Kind::Customer(date) => self.watchdog().missed(now, date, false),
+            find::Kind::Customer(Some(date)) => self.watchdog().missed(now, date, false),
             find::Kind::Created => self.watchdog().missed(now, event.event_time.unwrap_or(now), true),
-            find::Kind::Changed | find::Kind::Ended | find::Kind::Earlier | find::Kind::Agent => {}
+            find::Kind::Customer(None)
+            | find::Kind::Changed
+            | find::Kind::Ended
+            | find::Kind::Earlier
+            | find::Kind::Agent => {}
         }
         self.parts.metrics.found(&self.name, kind.name());
         self.progress.send_modify(|progress| {

@@ -74,6 +74,7 @@ impl Bot {
             self.watchdog().heard(event.receive_time);
         }
         if let Some((ticket, what)) = ticket_of(event) {
+            self.customers().add(&ticket.customer_identity, &event.ticket_id);
             let lives = !ticket.status.is_terminal();
             // An older event must not bring back what ended since.
             if !lives || what == Some(What::Arrived) {

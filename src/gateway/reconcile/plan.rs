@@ -6,7 +6,7 @@
 //! conversation of a ticket that arrived, or ended. Nobody's absence from a list closes a ticket: only its own
 //! document does, read by its own id.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -128,6 +128,9 @@ pub struct Planner {
     checking: BTreeMap<String, Errand>,
     /// Tickets that Blip does not give, and for how many rounds running.
     unread: BTreeMap<String, u32>,
+    /// Tickets whose conversation is asked for no more since the last round, and those that somebody has yet to hear of.
+    given_up: BTreeSet<String>,
+    to_tell: Vec<String>,
     /// Rounds running that were not complete.
     incomplete: u32,
 }
@@ -156,6 +159,8 @@ impl Planner {
             reader: Reader::default(),
             checking: BTreeMap::new(),
             unread: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            to_tell: Vec::new(),
             incomplete: 0,
         }
     }
@@ -263,7 +268,13 @@ impl Planner {
         let mut answer = answer;
         if let Some(pause) = failed {
             self.pause(now, pause);
-            if !self.is_hopeless(ask, &answer) {
+            let given_up = if answer == Answer::KeyRefused {
+                self.give_up_round();
+                whose == Whose::Round
+            } else {
+                self.is_hopeless(ask, &answer)
+            };
+            if !given_up {
                 self.again.push_back((ask.clone(), whose));
                 return Vec::new();
             }

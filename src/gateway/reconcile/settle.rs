@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::driver::Bot;
-use super::find::{self, Kind, Known, Said};
-use super::plan::Conversation;
+use super::find::{self, Kind, Known, Said, Span};
+use super::plan::{Conversation, Errand, What};
 use crate::domain::translate::Speaker;
-use crate::domain::{NewEvent, Payload};
+use crate::domain::{DedupKey, NewEvent, Payload, Ticket, TicketState};
 use crate::store::{Appended, CommandKey, ReadError};
 
 /// The pause before the store is tried again; doubles with each.
@@ -41,18 +41,17 @@ impl Bot {
         let told = |status: bool| state.ticket.is_none() || (status && !state.is_closed());
         let document = conversation.document().filter(|document| told(document.status.is_terminal()));
         let Some(ticket) = document.or(state.ticket.as_ref()) else { return Ok(true) };
-        let mut ends = BTreeMap::new();
-        for other in find::others(conversation) {
-            let ended = log.ticket(&self.name, &other).await?.and_then(|state| state.ticket);
-            ends.insert(other, ended.and_then(|ticket| ticket.close_time));
-        }
+        let others = self.others(conversation, ticket).await?;
         let seen = state.last_sequence > 0;
-        let words = find::words_of(&self.name, conversation, ticket, (seen, &ends), self.now(), &self.rules);
+        let mut words =
+            find::words_of(&self.name, conversation, ticket, (seen, &others), self.now(), &self.rules);
         let (whole, digest) = (words.is_whole(), words.digest);
         if document.is_none() && self.planner().is_stored(id, digest) {
             return Ok(true);
         }
-        let known = self.known_words(&words.said).await?;
+        let mut known = self.known_words(&words.said).await?;
+        let elsewhere = self.told_elsewhere(conversation, &words.said, &known, &others).await?;
+        find::leave(&mut words, &mut known, &elsewhere);
         let moved = asked_at != Some(state.last_sequence);
         let newest = self.planner().newest(id, self.now());
         let as_known = Known { state: &state, moved, newest };
@@ -61,7 +60,80 @@ impl Bot {
         if stored && whole {
             self.planner().stored(id, digest);
         }
+        if stored {
+            self.read_after(conversation, ticket, &others).await?;
+        }
         Ok(stored)
+    }
+
+    /// Has the conversations of a customer's later tickets read once it is known when the one before ended: what was said
+    /// in between is theirs.
+    async fn read_after(
+        &self,
+        conversation: &Conversation,
+        ticket: &Ticket,
+        others: &BTreeMap<String, Span>,
+    ) -> Result<(), ReadError> {
+        let ends = matches!(conversation.errand.what, What::Ended | What::Found { .. });
+        if !ends || self.rules.earlier.is_zero() {
+            return Ok(());
+        }
+        for id in find::later(ticket, others) {
+            let state = self.parts.log.ticket(&self.name, &id).await?;
+            let Some(TicketState { ticket: Some(next), .. }) = state else { continue };
+            let (from, created, what) = (self.now().at, next.create_time, What::Arrived);
+            self.planner().run_errand(Errand {
+                ticket_id: id,
+                from,
+                created,
+                what,
+                position: None,
+                tries: 0,
+            });
+        }
+        Ok(())
+    }
+
+    /// The customer's other tickets: those that the conversation shows, and those that the log has.
+    async fn others(
+        &self,
+        conversation: &Conversation,
+        ticket: &Ticket,
+    ) -> Result<BTreeMap<String, Span>, ReadError> {
+        let mut ids = find::others(conversation);
+        ids.extend(self.customers().of(&ticket.customer_identity));
+        ids.extend(Some(ticket.parent_ticket_id.clone()).filter(|id| !id.is_empty()));
+        ids.remove(&ticket.id);
+        let mut others = BTreeMap::new();
+        for id in ids {
+            let known = self.parts.log.ticket(&self.name, &id).await?.and_then(|state| state.ticket);
+            others.insert(id, known.as_ref().map(Span::of).unwrap_or_default());
+        }
+        Ok(others)
+    }
+
+    /// Which of the words that the log does not have in this ticket it has in another of the customer's.
+    async fn told_elsewhere(
+        &self,
+        conversation: &Conversation,
+        said: &[Said],
+        known: &[bool],
+        others: &BTreeMap<String, Span>,
+    ) -> Result<Vec<bool>, ReadError> {
+        let keys = find::keys_elsewhere(&self.name, conversation, (said, known), others);
+        let (places, keys): (Vec<usize>, Vec<DedupKey>) = keys.into_iter().unzip();
+        let mut elsewhere = vec![false; said.len()];
+        if keys.is_empty() {
+            return Ok(elsewhere);
+        }
+        let taken = self.parts.keys.taken(keys).await;
+        let taken = taken.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        for (place, _) in places.into_iter().zip(taken).filter(|(_, taken)| taken.is_some()) {
+            if let Some(told) = elsewhere.get_mut(place) {
+                *told = true;
+            }
+        }
+        Ok(elsewhere)
     }
 
     /// Which of the words the log has: by their keys, and those that commands of ours sent by their ids.
@@ -112,6 +184,9 @@ impl Bot {
             let Appended::At(stored) = appended else { continue };
             let event = &stored.event;
             self.count(*kind, event);
+            if let Payload::TicketCreated(ticket) = &event.payload {
+                self.customers().add(&ticket.customer_identity, &event.ticket_id);
+            }
             let mut planner = self.planner();
             if matches!(kind, Kind::Created | Kind::Changed | Kind::Ended) {
                 let created = if let Payload::TicketCreated(ticket) = &event.payload {

@@ -153,6 +153,22 @@ async fn a_routers_key_is_recognised() {
     assert_eq!(count(&events, "ticket.closed"), 0);
 }
 
+/// Whoever waits for a round is told that the key is refused, and waits no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_ends_the_operators_wait() {
+    let world = World::with(QUICK).await;
+    open(&world, 3).await;
+    reconcile(&world).await;
+    world.desk("/faults", fault("status", "", &json!({"code": 401}))).await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deskgate"));
+    command.args(["reconcile", "suporte", "--server", &world.gateway.address("grpc")]).env_clear();
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not carried to its end: key_refused"), "{said}");
+}
+
 /// Pages that are shorter than asked for, pages that drift while they are turned, tickets older than their month.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_are_short_or_drift_close_nothing_and_lose_nothing() {

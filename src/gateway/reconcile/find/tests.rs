@@ -66,7 +66,22 @@ fn ids(
     ends: &[(&str, Option<i64>)],
     rules: &Rules,
 ) -> Vec<String> {
-    let ends = ends.iter().map(|(id, ended)| ((*id).to_owned(), ended.map(minute))).collect();
+    let span = |ended: &Option<i64>| Span { ended: ended.map(minute), ..Span::default() };
+    ids_among(
+        conversation,
+        ticket,
+        &ends.iter().map(|(id, ended)| (*id, span(ended))).collect::<Vec<_>>(),
+        rules,
+    )
+}
+
+fn ids_among(
+    conversation: &Conversation,
+    ticket: &Ticket,
+    others: &[(&str, Span)],
+    rules: &Rules,
+) -> Vec<String> {
+    let ends = others.iter().map(|(id, span)| ((*id).to_owned(), *span)).collect();
     let now = Now { at: Instant::now(), date: minute(600) };
     let words = words_of(&Arc::from("suporte"), conversation, ticket, (true, &ends), now, rules);
     words.said.into_iter().map(|said| said.id).collect()
@@ -180,4 +195,55 @@ fn what_became_of_a_ticket_stands_where_it_happened_or_is_flagged() {
     let undated = NewEvent { event_time: None, ..event.clone() };
     assert!(super::placed(undated, Some(minute(2))).order_uncertain, "nobody knows when that was");
     assert!(!super::placed(event, None).order_uncertain, "nothing is known");
+}
+
+/// What was said before any ticket is of the first: whether Blip shows that there was one, or the log tells.
+#[test]
+fn first_words_are_of_the_first_ticket() {
+    let open = ticket(TicketStatus::Open, None);
+    let shown = [said("first", -50), ticket_item("before", -40), said("later", -5), ticket_item("t", 0)];
+    let ended =
+        |began: Option<i64>| Span { began: began.map(minute), ended: Some(minute(-10)), number: Some(7) };
+    let shown = conversation(&shown, true);
+    assert_eq!(ids_among(&shown, &open, &[("before", ended(None))], &rules()), ["later"]);
+    assert!(ids_among(&shown, &open, &[], &rules()).is_empty());
+    // Blip shows the item of the ticket alone that is asked for.
+    let alone =
+        [said("first", -50), said("of before", -20), said("later", -5), ticket_item("t", 0), said("now", 5)];
+    let alone = conversation(&alone, true);
+    assert_eq!(ids_among(&alone, &open, &[("before", ended(Some(-40)))], &rules()), ["later", "now"]);
+    let next = ("next", Span { began: Some(minute(3)), ..Span::default() });
+    let others = [("before", ended(Some(-40))), next];
+    assert_eq!(ids_among(&alone, &open, &others, &rules()), ["later"], "then it is over");
+    let child = Ticket { parent_sequential_id: Some(7), ..open.clone() };
+    assert_eq!(ids_among(&alone, &child, &[], &rules()), ["now"]);
+    assert_eq!(ids_among(&alone, &open, &[], &rules()).len(), 4, "as far as anybody knows it is the first");
+}
+
+/// What was said between two tickets is of the next, and of none after that; of a transfer's child only what its parent,
+/// which ended, no more had.
+#[test]
+fn words_between_two_tickets_are_of_the_next() {
+    let open = ticket(TicketStatus::Open, None);
+    let span = |began: i64, ended: i64, number: i64| Span {
+        began: Some(minute(began)),
+        ended: Some(minute(ended)),
+        number: Some(number),
+    };
+    let thread = [
+        ticket_item("one", -50),
+        said("of two", -30),
+        ticket_item("two", -30),
+        said("of this one", -3),
+        ticket_item("t", 0),
+    ];
+    let shown = conversation(&thread, true);
+    let (one, two) = (("one", span(-50, -40, 6)), ("two", span(-30, -5, 7)));
+    assert_eq!(ids_among(&shown, &open, &[one, two], &rules()), ["of this one"]);
+    assert!(ids_among(&shown, &open, &[one], &rules()).is_empty(), "of two nothing is known");
+    let alone = conversation(&[said("of two", -31), said("of this one", -3), ticket_item("t", 0)], true);
+    assert_eq!(ids_among(&alone, &open, &[one, two], &rules()), ["of this one"]);
+    let child = |number| Ticket { parent_sequential_id: Some(number), ..open.clone() };
+    assert_eq!(ids_among(&alone, &child(7), &[one, two], &rules()), ["of this one"]);
+    assert!(ids_among(&alone, &child(8), &[one, two], &rules()).is_empty(), "its parent is not known");
 }

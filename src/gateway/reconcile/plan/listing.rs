@@ -48,8 +48,7 @@ impl Planner {
             if brought {
                 return findings;
             }
-            // The same tickets again: there would be no end of it.
-            self.cut();
+            self.repeated(page, count, total.is_none_or(|total| total <= before));
         }
         self.check_absent(now);
         if let Some(round) = &mut self.round {
@@ -122,6 +121,14 @@ impl Planner {
         self.round.as_ref().map_or(0, |round| round.listed.len())
     }
 
+    /// A page brought nothing new, and there would be no end of such: the list was read to its end only if this is what it
+    /// has left, and `all` were listed.
+    fn repeated(&mut self, (_, take): (usize, usize), count: usize, all: bool) {
+        if count >= take || !all {
+            self.cut();
+        }
+    }
+
     /// A list was not read to its end.
     fn cut(&mut self) {
         if let Some(round) = &mut self.round {
@@ -165,7 +172,10 @@ impl Planner {
             }
             Answer::Ticket(_) | Answer::Said { .. } | Answer::KeyRefused | Answer::Failed { .. } => return,
         };
+        let listed = |planner: &Self| planner.round.as_ref().map_or(0, |round| round.listed_ended.len());
+        let before = listed(self);
         if let Some(round) = &mut self.round {
+            round.listed_ended.extend(tickets.iter().map(|ticket| ticket.id.clone()));
             let ended = tickets.iter().filter(|ticket| ticket.status.is_terminal());
             for ticket in ended {
                 if known.get(&ticket.id).is_none_or(|state| !state.is_closed()) {
@@ -173,9 +183,13 @@ impl Planner {
                 }
             }
         }
-        if !self.turn(page, count, total)
-            && let Some(round) = &mut self.round
-        {
+        if self.turn(page, count, total) {
+            if listed(self) > before {
+                return;
+            }
+            self.repeated(page, count, total.is_none_or(|total| total <= before));
+        }
+        if let Some(round) = &mut self.round {
             round.enter(Phase::Checking);
         }
     }

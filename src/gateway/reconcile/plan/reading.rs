@@ -127,6 +127,11 @@ impl Planner {
         self.read_through(id, whose)
     }
 
+    /// Tickets whose conversation Blip did not give however often it was asked for; each once.
+    pub fn take_given_up(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.to_tell)
+    }
+
     /// A conversation, or its rest, was not given. Of a ticket that is `gone` there is none, unless it was listed.
     fn unheard(&mut self, now: Now, id: &str, whose: Whose, gone: bool) -> Vec<Finding> {
         if !gone || self.round.as_ref().is_some_and(|round| round.listed.contains(id)) {
@@ -146,6 +151,8 @@ impl Planner {
         };
         if let Some(again) = (Errand { what, ..errand.clone() }).again(now) {
             self.run_errand(again);
+        } else if self.given_up.insert(id.to_owned()) {
+            self.to_tell.push(id.to_owned());
         }
     }
 

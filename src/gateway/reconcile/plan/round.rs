@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::errand::{Errand, What};
-use super::{Ask, MESSAGES_AGE, Now, OVERLAP, Planner, Whose};
+use super::{Ask, MESSAGES_AGE, Now, OVERLAP, Planner, ReaderFault, Whose};
 
 /// How far a round has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(super) struct Round {
     pub(super) asked: u64,
     /// Living tickets that were listed.
     pub(super) listed: BTreeSet<String>,
+    /// Tickets that the list of those that ended has.
+    pub(super) listed_ended: BTreeSet<String>,
     pub(super) to_check: VecDeque<String>,
     /// Every ticket that was to be checked.
     pub(super) checks: BTreeSet<String>,
@@ -115,6 +117,7 @@ impl Planner {
             pages: 0,
             asked: 0,
             listed: BTreeSet::new(),
+            listed_ended: BTreeSet::new(),
             to_check: VecDeque::new(),
             checks: BTreeSet::new(),
             read_up_to: None,
@@ -195,6 +198,23 @@ impl Planner {
         }
     }
 
+    /// The key is refused: whoever waits for the round is to hear of it, and another one follows.
+    pub(super) fn give_up_round(&mut self) {
+        let Some(round) = &mut self.round else { return };
+        round.break_off();
+        for (ask, whose) in std::mem::take(&mut self.again) {
+            if whose == Whose::Errand {
+                self.again.push_back((ask, whose));
+                continue;
+            }
+            self.answered(whose);
+            self.tries.remove(&ask);
+            if let Ask::Said { id, .. } = ask {
+                self.readings.remove(&id);
+            }
+        }
+    }
+
     /// Blip gave something that was asked for.
     pub(super) fn given(&mut self) {
         if let Some(round) = &mut self.round {
@@ -224,7 +244,9 @@ impl Planner {
     pub(super) fn end_round(&mut self, now: Now) -> Option<Report> {
         let round = self.round.as_ref()?;
         let through = round.phase == Phase::Reading && !self.is_conversation_left(round);
-        if round.open > 0 || !(through || round.broken_off) || self.errands_of_round() {
+        let refused = self.reader.now() == Some(ReaderFault::KeyRefused);
+        let waits = self.errands_of_round() && !(refused && round.broken_off);
+        if round.open > 0 || !(through || round.broken_off) || waits {
             return None;
         }
         let mut round = self.round.take()?;
@@ -239,7 +261,9 @@ impl Planner {
         } else {
             self.look_back(round.since);
         }
-        self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(1) };
+        // Somebody may have given it another key meanwhile: that is seen to each minute.
+        let more = u32::from(!refused);
+        self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(more) };
         let retry = RETRY.saturating_mul(2_u32.saturating_pow(self.incomplete.saturating_sub(1).min(16)));
         let pause = if round.complete { self.rules.interval } else { self.rules.interval.min(retry) };
         let next = now.at.checked_add(pause).filter(|_| self.rules.automatic);
@@ -253,7 +277,7 @@ impl Planner {
             checked: u64::try_from(round.checks.len()).unwrap_or(u64::MAX),
             conversations: round.conversations,
             left_out: round.left_out,
-            unread: round.unread.len(),
+            unread: round.unread.union(&std::mem::take(&mut self.given_up)).count(),
             complete: round.complete,
         })
     }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod giving_up;
 mod model;
 
 use model::{Model, rules};
@@ -317,7 +318,7 @@ fn what_was_asked_for_long_ago_is_not_told_twice() {
                 let time = at.saturating_duration_since(model.now.at);
                 model.pass(time);
             }
-            Step::Done(_) => panic!("a conversation was not given"),
+            Step::Done(report) => assert!(!report.complete, "a conversation was not given"),
             Step::Answers => panic!("nothing is under way"),
         }
     }
@@ -389,6 +390,22 @@ fn small_pages_are_no_crawl_and_a_list_without_an_end_is_not_whole() {
     let report = round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(|| page.clone()));
     assert!(!report.complete && report.asked < 1_000, "{report:?}");
     assert!(round(&mut model, |_| None).complete);
+    // The same of those that ended, with tickets that live in it, and without.
+    for n in 0..20 {
+        model.end(n, true);
+    }
+    model.pass(Duration::from_mins(5));
+    let since = Ask::Closed { since: model.now.date - SignedDuration::from_hours(24), skip: 0, take: 10 };
+    for page in [page, model.answer(&since)] {
+        let ended = std::cell::Cell::new(0);
+        let same = |ask: &Ask| {
+            let is_list = matches!(ask, Ask::Closed { .. });
+            ended.set(ended.get() + usize::from(is_list));
+            is_list.then(|| page.clone())
+        };
+        let report = round(&mut model, same);
+        assert!(!report.complete && ended.get() == 2, "{} pages: {report:?}", ended.get());
+    }
 }
 
 /// Only a word about the size of pages makes them smaller.

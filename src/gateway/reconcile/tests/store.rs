@@ -1,7 +1,10 @@
 //! The store fails while something is found: nothing of it is forgotten.
 
 use super::*;
-use crate::domain::{DedupKey, NewEvent, Origin, Seq, StoredEvent, Ticket, TicketState, TicketStatus};
+use crate::domain::translate::items_of_thread;
+use crate::domain::{
+    DedupKey, NewEvent, Origin, Payload, Seq, StoredEvent, Ticket, TicketState, TicketStatus,
+};
 use crate::gateway::reconcile::find;
 use crate::gateway::reconcile::note::Note;
 use crate::store::quarantine::{HeldPage, Readable, Released, Wanted};
@@ -246,4 +249,46 @@ async fn more_that_ends_at_a_time_than_there_is_room_for_is_read_all_the_same() 
     }
     parts.shutdown.soft().cancel();
     parts.shutdown.drained().await;
+}
+
+/// Blip shows the item of the ticket alone that is asked for, and nobody knows when the one before began: what was told
+/// there is not told again, by this process and the next.
+#[tokio::test(start_paused = true)]
+async fn what_another_ticket_of_the_customer_has_told_is_not_told_again() {
+    let world = world_with(true, false, None, |parts, _| {
+        parts.settings.earlier = Some(Duration::from_hours(1));
+    });
+    let now = SystemClock.now();
+    let ago = |minutes: i64| (now - SignedDuration::from_mins(minutes)).to_string();
+    let said = |id: &str, minutes: i64| json!({"id": id, "direction": "received", "date": ago(minutes), "type": "text/plain", "content": id});
+    let before = Ticket {
+        id: "before".to_owned(),
+        status: TicketStatus::ClosedClient,
+        customer_identity: "ana@0mn.io".to_owned(),
+        ..Ticket::default()
+    };
+    let told = items_of_thread(&json!({"items": [said("m", 30)]}));
+    let told = told[0].event(&"suporte".into(), &before).unwrap();
+    world.log.append(vec![find::told(&"suporte".into(), before), told]).await.unwrap();
+    let began = json!({"id": "t", "direction": "received", "date": ago(20),
+        "type": "application/vnd.iris.ticket+json", "content": {"id": "t"}});
+    let document =
+        json!({"id": "t", "status": "Waiting", "storageDate": ago(20), "customerIdentity": "ana@0mn.io"});
+    *world.blip.ticket.lock().unwrap() = Some((document, vec![said("n", 10), began, said("m", 30)]));
+    let messages = async |log: &MemoryLog| {
+        let events = log.read(Seq(0), 100).await.unwrap();
+        let told = events.iter().filter_map(|stored| {
+            let Payload::CustomerMessage { message_id, .. } = &stored.event.payload else { return None };
+            Some(message_id.clone())
+        });
+        told.collect::<Vec<_>>()
+    };
+    // The next process knows it from the log: it is not there when the ticket is told of.
+    let next = world.again().await;
+    next.asked_after(Duration::from_mins(5)).await;
+    assert_eq!(messages(&next.log).await, ["m", "n"]);
+    let next = next.again().await;
+    next.asked_after(Duration::from_mins(20)).await;
+    assert_eq!(messages(&next.log).await, ["m", "n"]);
+    next.stop().await;
 }

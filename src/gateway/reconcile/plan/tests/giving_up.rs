@@ -1,0 +1,67 @@
+//! What is asked for no more, and who hears of it.
+
+use super::*;
+
+/// The conversation of a ticket that ended is refused again and again: that it is given up is told, and counted.
+#[test]
+fn a_conversation_that_is_given_up_is_told() {
+    let mut model = Model::new(5);
+    for _ in 0..3 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    model.end(0, true);
+    let errand = Errand {
+        ticket_id: "t00000".to_owned(),
+        from: model.now.at,
+        created: None,
+        what: What::Ended,
+        position: None,
+        tries: 0,
+    };
+    model.planner.run_errand(errand);
+    let refuse = |ask: &Ask| {
+        let refused =
+            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
+        matches!(ask, Ask::Said { id, .. } if id == "t00000").then(refused)
+    };
+    let (mut told, mut counted) = (Vec::new(), 0);
+    for _ in 0..12 {
+        counted = round(&mut model, refuse).unread;
+        told.extend(model.planner.take_given_up());
+        if !told.is_empty() {
+            break;
+        }
+    }
+    // Whether it was during a round or between two.
+    counted = counted.max(round(&mut model, refuse).unread);
+    assert_eq!((told, counted), (vec!["t00000".to_owned()], 1));
+    assert_eq!((round(&mut model, refuse).unread, model.planner.take_given_up()), (0, Vec::new()));
+}
+
+/// Whoever waits for a round hears at once that the key is refused; it is asked again each minute.
+#[test]
+fn a_refused_key_ends_a_round() {
+    let mut model = Model::new(5);
+    for _ in 0..5 {
+        model.open(false);
+    }
+    model.pass(Duration::from_hours(2));
+    for what in [
+        |ask: &Ask| matches!(ask, Ask::Living { .. }),
+        |ask: &Ask| matches!(ask, Ask::Closed { .. }),
+        |ask: &Ask| matches!(ask, Ask::Ticket { .. } | Ask::Said { .. }),
+    ] {
+        model.planner.demand(model.now, None);
+        let before = model.now.date;
+        let report = round(&mut model, |ask| what(ask).then_some(Answer::KeyRefused));
+        assert!(!report.complete, "{report:?}");
+        assert!(model.now.date.duration_since(before) < SignedDuration::from_secs(30), "it is told at once");
+        assert_eq!(model.planner.reader_fault(), Some(ReaderFault::KeyRefused));
+    }
+    let before = model.now.date;
+    let report = round(&mut model, |_| None);
+    assert!(report.complete && model.planner.reader_fault().is_none(), "{report:?}");
+    assert!(model.now.date.duration_since(before) < SignedDuration::from_mins(3), "it is asked again");
+    model.check();
+}
