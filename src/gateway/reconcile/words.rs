@@ -61,7 +61,9 @@ pub(super) fn note_of(reason: &str, cause: &str) -> String {
 pub(super) fn noted<'n>(raised: &'n [String], reason: &str) -> Option<&'n str> {
     raised
         .iter()
-        .find_map(|noted| noted.split_once(':').filter(|(noted, _)| *noted == reason))
+        // The first build noted no cause.
+        .map(|noted| noted.split_once(':').unwrap_or((noted, "")))
+        .find(|(noted, _)| *noted == reason)
         .map(|(_, cause)| cause)
 }
 
@@ -166,4 +168,17 @@ pub(super) fn blind(fault: ReaderFault) -> Alert {
 pub(super) fn sees_again() -> Alert {
     let text = "Blip can be read back again; what was missed meanwhile is found by the next round".to_owned();
     alert(BLIND, false, text, json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_without_a_cause_is_read_too() {
+        let raised = ["RECONCILIATION_BLIND".to_owned(), note_of("WEBHOOKS_MISSING", "blocked")];
+        assert_eq!(noted(&raised, "RECONCILIATION_BLIND"), Some(""));
+        assert_eq!(noted(&raised, "WEBHOOKS_MISSING"), Some("blocked"));
+        assert_eq!(noted(&raised[..1], "WEBHOOKS_MISSING"), None);
+    }
 }
