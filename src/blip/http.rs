@@ -2,9 +2,9 @@
 //! failing allows to conclude. Nothing is sent past its deadline, nor while the bot's circuit is open. A call's turn can
 //! be had before it is made.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,8 +59,30 @@ pub struct HttpBlip {
     shared: Arc<Shared>,
     caller: Caller,
     /// Turns that it had and has not used, by envelope kind.
-    commands_due: AtomicUsize,
-    messages_due: AtomicUsize,
+    commands_due: Due,
+    messages_due: Due,
+}
+
+/// Turns that were had and are not used, by when they came; the oldest is used first.
+#[derive(Debug, Default)]
+struct Due(Mutex<VecDeque<Instant>>);
+
+impl Due {
+    fn came(&self) {
+        self.lock().push_back(Instant::now());
+    }
+
+    fn take(&self) -> Option<Instant> {
+        self.lock().pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What all callers of a bot share.
@@ -123,7 +145,7 @@ impl HttpBlip {
     }
 
     fn of(shared: Arc<Shared>, caller: Caller) -> Self {
-        Self { shared, caller, commands_due: AtomicUsize::new(0), messages_due: AtomicUsize::new(0) }
+        Self { shared, caller, commands_due: Due::default(), messages_due: Due::default() }
     }
 
     /// Waits for a turn.
@@ -142,15 +164,15 @@ impl HttpBlip {
     async fn post(
         &self,
         way: &Way,
-        due: Option<&AtomicUsize>,
+        due: Option<&Due>,
         json: Vec<u8>,
         deadline: Instant,
         read: impl Fn(&[u8]) -> Result<Reply, BlipError> + Send,
     ) -> Result<Reply, BlipError> {
         let Shared { bot, metrics, .. } = self.shared.as_ref();
-        let use_one = |due: usize| due.checked_sub(1);
-        if due.is_none_or(|due| due.fetch_update(Ordering::AcqRel, Ordering::Acquire, use_one).is_err()) {
-            self.wait(way, deadline).await?;
+        match due.and_then(Due::take) {
+            Some(came) => way.line.goes(came),
+            None => self.wait(way, deadline).await?,
         }
         let pass = match self.shared.gate.admit() {
             Ok(pass) => pass,
@@ -268,13 +290,14 @@ impl BlipApi for HttpBlip {
             Kind::Command => &self.shared.commands,
             Kind::Message => &self.shared.messages,
         };
+        let ready = Self::of(Arc::clone(&self.shared), self.caller.clone());
+        let due = match kind {
+            Kind::Command => &ready.commands_due,
+            Kind::Message => &ready.messages_due,
+        };
         for _ in 0..count {
             self.wait(way, deadline).await?;
-        }
-        let ready = Self::of(Arc::clone(&self.shared), self.caller.clone());
-        match kind {
-            Kind::Command => ready.commands_due.store(count, Ordering::Release),
-            Kind::Message => ready.messages_due.store(count, Ordering::Release),
+            due.came();
         }
         Ok(Arc::new(ready))
     }
@@ -284,9 +307,9 @@ impl BlipApi for HttpBlip {
             Kind::Command => (&self.shared.commands, &self.commands_due),
             Kind::Message => (&self.shared.messages, &self.messages_due),
         };
-        if due.load(Ordering::Acquire) == 0 {
+        if due.is_empty() {
             self.wait(way, deadline).await?;
-            due.fetch_add(1, Ordering::AcqRel);
+            due.came();
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use super::policy::Caller;
 use super::policy::queue::{Place, Queue, Verdict};
 
+/// How long after its turn a call may go as if it were still its turn: less than the margin that the rate has.
+const LATE: Duration = Duration::from_millis(10);
+
 /// How many calls of one bot and envelope kind may wait.
 const WAITING_MAX: usize = 1_000;
 
@@ -76,6 +79,14 @@ impl Line {
                 drop(waiting);
                 return Err(Refused::TooLate(self.lock().queue.turned_away(caller, Instant::now())));
             }
+        }
+    }
+
+    /// A call goes whose turn `came` then. Where that is a while ago, Blip will count it as of now, and so does the rate.
+    pub(super) fn goes(&self, came: Instant) {
+        let now = Instant::now();
+        if now.saturating_duration_since(came) > LATE {
+            self.lock().queue.went_late(now);
         }
     }
 
@@ -290,5 +301,26 @@ mod tests {
         let (told, ()) = tokio::join!(waiting, dismissing);
         assert_eq!(told, [Err(Refused::Dismissed); 2]);
         assert_eq!((start.elapsed(), line.lock().waiters.len()), (Duration::ZERO, 0));
+    }
+
+    /// Blip counts calls as they come: three that went late are a window's worth from then on.
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_late_counts_from_then_on() {
+        let line = line(3);
+        let (caller, start) = (Caller::client("a"), Instant::now());
+        let deadline = start + Duration::from_mins(1);
+        for _ in 0..3 {
+            line.turn(&caller, deadline).await.unwrap();
+        }
+        let late = Duration::from_millis(300);
+        tokio::time::advance(late).await;
+        for _ in 0..3 {
+            line.goes(start);
+        }
+        line.turn(&caller, deadline).await.unwrap();
+        assert!(start.elapsed() >= late + WINDOW, "{:?}", start.elapsed());
+        line.goes(Instant::now());
+        line.turn(&caller, deadline).await.unwrap();
+        assert!(start.elapsed() < late + 2 * WINDOW, "one in time changes nothing: {:?}", start.elapsed());
     }
 }

@@ -61,6 +61,11 @@ impl Bucket {
         self.note(now);
     }
 
+    /// A call that had its token goes only now: the window counts it from here on.
+    pub fn went_late(&mut self, now: Instant) {
+        self.note(now);
+    }
+
     fn note(&mut self, now: Instant) {
         if self.granted.len() >= self.per_window {
             self.granted.pop_front();

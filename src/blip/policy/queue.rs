@@ -182,6 +182,11 @@ impl Queue {
         self.waiting
     }
 
+    /// A call goes only now, whose turn came a while ago.
+    pub fn went_late(&mut self, now: Instant) {
+        self.bucket.went_late(now);
+    }
+
     /// Grants nothing before `until`: Blip said so.
     pub fn pause(&mut self, until: Instant) {
         self.bucket.pause(until);
