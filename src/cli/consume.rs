@@ -97,7 +97,12 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
     let endpoint = args.server.endpoint()?;
     let mut consumer = Consumer {
         json: Json::new()?,
-        interrupts: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
+        // What runs has a process group of its own, so a terminal that is closed must not leave it behind.
+        interrupts: [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ],
         leaving: false,
         joined: false,
         args,
@@ -130,11 +135,12 @@ fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr(), "-- {what}")
 }
 
-async fn interrupted(interrupts: &mut [Signal; 2]) {
-    let [one, other] = interrupts;
+async fn interrupted(interrupts: &mut [Signal; 3]) {
+    let [interrupt, terminate, hangup] = interrupts;
     tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }
 
@@ -164,13 +170,13 @@ fn sort(status: &tonic::Status) -> Broken {
 struct Consumer {
     args: ConsumeArgs,
     json: Json,
-    interrupts: [Signal; 2],
+    interrupts: [Signal; 3],
     /// It was asked to leave.
     leaving: bool,
     joined: bool,
 }
 
-/// One stream, and what runs for it. When it is dropped, what runs is killed: the gateway gives those events to others.
+/// One stream, and what runs for it. At its end, what runs is killed: the gateway gives those events to others.
 struct Work {
     asks: mpsc::Sender<pb::ConsumeRequest>,
     running: JoinSet<(String, End)>,
@@ -194,7 +200,7 @@ impl Consumer {
     /// One stream, to its end.
     async fn work(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
         let channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
-        let mut client = ConsumerServiceClient::new(channel).max_decoding_message_size(EVENT_BYTES_MAX);
+        let client = ConsumerServiceClient::new(channel).max_decoding_message_size(EVENT_BYTES_MAX);
         let (asks, outgoing) = mpsc::channel(ASKS_MAX);
         let mut work = Work {
             asks,
@@ -208,6 +214,18 @@ impl Consumer {
             is_idle: false,
             stopping: false,
         };
+        let ended = self.stream(&mut work, client, outgoing).await;
+        // The process may end right after this: what runs is gone before it.
+        work.running.shutdown().await;
+        ended
+    }
+
+    async fn stream(
+        &mut self,
+        work: &mut Work,
+        mut client: ConsumerServiceClient<Channel>,
+        outgoing: mpsc::Receiver<pb::ConsumeRequest>,
+    ) -> Result<(), Broken> {
         let start = pb::ConsumeStart {
             group: self.args.group.clone(),
             client_name: "deskgate consume".to_owned(),
@@ -230,7 +248,7 @@ impl Consumer {
                     if let Some(Told::Started(started)) = &told.message {
                         silence_max = span(started.heartbeat_interval.as_ref(), Duration::from_secs(15)) * 3;
                     }
-                    self.told(&mut work, told.message)?;
+                    self.told(work, told.message)?;
                 }
                 Some(ended) = work.running.join_next_with_id() => work.settle(ended).await?,
                 _ = ticks.tick() => {

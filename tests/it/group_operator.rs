@@ -219,7 +219,8 @@ async fn an_interrupt_lets_what_runs_end_and_a_second_one_ends_it() {
     interrupt(&child);
     let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
     assert!(said.any(|line| line.unwrap().contains("waiting for 1 that run")), "nothing is waited for");
-    interrupt(&child);
+    // The terminal is closed: that counts as much.
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
     let sleeper = fs::read_to_string(path("sleeper")).unwrap();
     let state = || fs::read_to_string(format!("/proc/{}/stat", sleeper.trim())).unwrap_or_default();

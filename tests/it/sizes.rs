@@ -180,7 +180,7 @@ async fn what_blip_says_of_a_failure_is_cut() {
     let error = world.carry_out("", "set", "/x").await.unwrap_err();
     let (reason, metadata) = reason_of(&error);
     assert_eq!(reason, "BLIP_REJECTED");
-    assert!(metadata["blip_description"].ends_with("bytes)"), "{metadata:?}");
+    assert!(metadata["blip_description"].ends_with('…'), "{metadata:?}");
     let key = pb::get_command_request::Key::CommandId(metadata["command_id"].clone());
     let request = pb::GetCommandRequest { key: Some(key) };
     let command = world.tickets().await.get_command(request).await.unwrap().into_inner().command.unwrap();
