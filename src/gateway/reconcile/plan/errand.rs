@@ -13,9 +13,11 @@ use crate::domain::Ticket;
 /// Errands that a round may find at a time beyond those that are followed: what is more is left to the next round.
 const FOUND_MAX: usize = 50_000;
 
-/// How often an errand is tried that comes to nothing, and how long after the first time; then twice as long each time.
-const TRIES_MAX: u32 = 8;
+/// How often an errand is tried that comes to nothing, how long after the first time, and then twice as long each time,
+/// up to a bound: all in all for as long as what is read could still be told, some three days.
+const TRIES_MAX: u32 = 26;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
+const TRY_AGAIN_MAX: Duration = Duration::from_hours(4);
 
 /// Something to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +39,7 @@ pub struct Errand {
 impl Errand {
     /// The same, later; `None` where it was tried often enough.
     pub(super) fn again(self, now: Now) -> Option<Self> {
-        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(self.tries));
+        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(self.tries)).min(TRY_AGAIN_MAX);
         let tries = self.tries.saturating_add(1);
         let from = now.at.checked_add(pause).unwrap_or(now.at);
         (tries < TRIES_MAX).then_some(Self { from, tries, ..self })
