@@ -86,7 +86,7 @@ impl Line {
     pub(super) fn goes(&self, came: Instant) {
         let now = Instant::now();
         if now.saturating_duration_since(came) > LATE {
-            self.lock().queue.went_late(now);
+            self.lock().queue.went_late(came, now);
         }
     }
 
@@ -322,5 +322,20 @@ mod tests {
         line.goes(Instant::now());
         line.turn(&caller, deadline).await.unwrap();
         assert!(start.elapsed() < late + 2 * WINDOW, "one in time changes nothing: {:?}", start.elapsed());
+    }
+
+    /// One that went late is one all the same.
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_late_counts_once() {
+        let line = line(3);
+        let (caller, start) = (Caller::client("a"), Instant::now());
+        let deadline = start + Duration::from_mins(1);
+        line.turn(&caller, deadline).await.unwrap();
+        tokio::time::advance(Duration::from_millis(20)).await;
+        line.goes(start);
+        for _ in 0..2 {
+            line.turn(&caller, deadline).await.unwrap();
+        }
+        assert!(start.elapsed() < WINDOW, "three in a window: {:?}", start.elapsed());
     }
 }

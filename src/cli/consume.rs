@@ -97,12 +97,10 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
     let endpoint = args.server.endpoint()?;
     let mut consumer = Consumer {
         json: Json::new()?,
-        // What runs has a process group of its own, so a terminal that is closed must not leave it behind.
-        interrupts: [
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ],
+        interrupts: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
+        // What runs has a process group of its own, so a terminal that is closed must not leave it behind. Under
+        // `nohup` it is to go on.
+        hangup: if hangups_are_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         leaving: false,
         joined: false,
         args,
@@ -124,7 +122,7 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         say(&format!("{why}; going on"))?;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = interrupted(&mut consumer.interrupts) => return Ok(()),
+            () = interrupted(&mut consumer.interrupts, &mut consumer.hangup) => return Ok(()),
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
@@ -135,12 +133,26 @@ fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr(), "-- {what}")
 }
 
-async fn interrupted(interrupts: &mut [Signal; 3]) {
-    let [interrupt, terminate, hangup] = interrupts;
+/// Whether the process was begun so, as by `nohup`. A handler would undo that.
+fn hangups_are_ignored() -> bool {
+    const HANGUP: u64 = 1; // the first signal has the lowest bit
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
+}
+
+async fn interrupted(interrupts: &mut [Signal; 2], hangup: &mut Option<Signal>) {
+    let [interrupt, terminate] = interrupts;
+    let hung_up = async {
+        match hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        _ = hung_up => {}
     }
 }
 
@@ -170,7 +182,8 @@ fn sort(status: &tonic::Status) -> Broken {
 struct Consumer {
     args: ConsumeArgs,
     json: Json,
-    interrupts: [Signal; 3],
+    interrupts: [Signal; 2],
+    hangup: Option<Signal>,
     /// It was asked to leave.
     leaving: bool,
     joined: bool,
@@ -258,7 +271,7 @@ impl Consumer {
                         self.leaving = work.is_over(&mut group, &self.args.group).await?;
                     }
                 }
-                () = interrupted(&mut self.interrupts) => {
+                () = interrupted(&mut self.interrupts, &mut self.hangup) => {
                     if self.leaving {
                         return Ok(());
                     }

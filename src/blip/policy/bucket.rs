@@ -61,8 +61,11 @@ impl Bucket {
         self.note(now);
     }
 
-    /// A call that had its token goes only now: the window counts it from here on.
-    pub fn went_late(&mut self, now: Instant) {
+    /// A call whose token `came` then goes only now: the window counts it from here on, and not from there.
+    pub fn went_late(&mut self, came: Instant, now: Instant) {
+        if let Some(at) = self.granted.iter().rposition(|granted| *granted <= came) {
+            self.granted.remove(at);
+        }
         self.note(now);
     }
 

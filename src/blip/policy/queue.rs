@@ -183,8 +183,8 @@ impl Queue {
     }
 
     /// A call goes only now, whose turn came a while ago.
-    pub fn went_late(&mut self, now: Instant) {
-        self.bucket.went_late(now);
+    pub fn went_late(&mut self, came: Instant, now: Instant) {
+        self.bucket.went_late(came, now);
     }
 
     /// Grants nothing before `until`: Blip said so.

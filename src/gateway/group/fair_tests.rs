@@ -74,3 +74,17 @@ fn who_is_busy_is_not_waited_for_for_ever() {
     assert_eq!(given(&group.lease(at(49), 9)), [], "the other may settle any moment");
     assert_eq!(given(&group.lease(at(50), 9)), [(1, 1)]);
 }
+
+/// Who takes long is there all the same: the other gets one at a time, and no event's last attempt.
+#[test]
+fn while_another_is_busy_no_last_attempt_is_risked() {
+    let mut group = one_lapsed_and_one_busy(3);
+    assert_eq!(given(&group.lease(at(50), 9)), [(1, 1)], "the second attempt");
+    for held in group.overdue(at(81)) {
+        group.expire(held.seq, held.token, at(81));
+    }
+    group.set_room(MemberId(1), 1);
+    assert_eq!(given(&group.lease(at(81), 9)), [], "the third is its last");
+    assert_eq!(group.leave(MemberId(2), true, at(82)), 1);
+    assert_eq!(given(&group.lease(at(82), 9)), [(1, 1)], "nobody else is there");
+}

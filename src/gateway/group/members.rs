@@ -48,6 +48,8 @@ pub(super) struct Terms {
     pub(super) patience: Duration,
     /// Whether the event may be tried with one that let a lease expire, though others settle in time.
     pub(super) to_lapsed: bool,
+    /// Whether this is the event's last attempt.
+    pub(super) is_last: bool,
 }
 
 impl Member {
@@ -122,18 +124,31 @@ impl Members {
         self.members.get(&id).map(|member| member.held.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Whether `member` may be given an event, beside the others there are.
+    fn is_worth_it(&self, member: &Member, terms: Terms) -> bool {
+        if !member.lapsed {
+            return true;
+        }
+        if self.members.values().any(|other| other.is_sound(terms)) {
+            // One at a time, until it settles one.
+            return terms.to_lapsed && member.held.is_empty();
+        }
+        // Others take long, and will be there again.
+        let any_busy = self.members.values().any(|other| !other.lapsed && !other.held.is_empty());
+        !any_busy || (member.held.is_empty() && !terms.is_last)
+    }
+
     /// Gives an event to whoever is next and can take it; answers who, and whether the lease ends with them.
     pub(super) fn give(&mut self, seq: Seq, weight: usize, terms: Terms) -> Option<(MemberId, bool)> {
-        let any_sound = self.members.values().any(|member| member.is_sound(terms));
         let can_take = |member: &Member| {
             let fits = member.bytes.saturating_add(weight) <= member.bytes_max || member.bytes == 0;
-            // One at a time, until it settles one.
-            let is_worth_it = !(member.lapsed && any_sound) || (terms.to_lapsed && member.held.is_empty());
-            member.has_room() && fits && is_worth_it
+            member.has_room() && fits && self.is_worth_it(member, terms)
         };
-        let next = self.members.iter_mut().filter(|(_, member)| can_take(member));
-        let (id, member) =
+        let next = self.members.iter().filter(|(_, member)| can_take(member));
+        let (id, _) =
             next.min_by_key(|(id, member)| (member.lapsed, member.held.len(), member.turn, **id))?;
+        let id = *id;
+        let member = self.members.get_mut(&id)?;
         self.turns = self.turns.saturating_add(1);
         member.turn = self.turns;
         member.moved = terms.now;
@@ -142,7 +157,7 @@ impl Members {
         if !member.pulls {
             member.held.insert(seq);
         }
-        Some((*id, !member.pulls))
+        Some((id, !member.pulls))
     }
 
     /// Whether one that let a lease expire has nothing to do.
@@ -200,8 +215,12 @@ impl Members {
 mod tests {
     use super::*;
 
-    const ANYBODY: Terms =
-        Terms { now: Timestamp::UNIX_EPOCH, patience: Duration::from_secs(30), to_lapsed: true };
+    const ANYBODY: Terms = Terms {
+        now: Timestamp::UNIX_EPOCH,
+        patience: Duration::from_secs(30),
+        to_lapsed: true,
+        is_last: false,
+    };
 
     #[test]
     fn who_has_least_is_next_and_equals_take_turns() {

@@ -114,8 +114,9 @@ impl Group {
         let Self { entries, members, ready, rules, .. } = self;
         let is_fresh = |seq: &Seq| entries.get(seq).is_some_and(|entry| entry.attempts == 0);
         let give = |members: &mut Members, seq: Seq, to_lapsed| {
-            let weight = entries.get(&seq).map_or(0, |entry| entry.weight);
-            let terms = Terms { now, patience: rules.ack_deadline, to_lapsed };
+            let (weight, attempts) = entries.get(&seq).map_or((0, 0), |entry| (entry.weight, entry.attempts));
+            let is_last = attempts.saturating_add(1) >= rules.max_attempts;
+            let terms = Terms { now, patience: rules.ack_deadline, to_lapsed, is_last };
             Some((seq, members.give(seq, weight, terms)?))
         };
         if let Some(given) = give(members, first, is_fresh(&first)) {

@@ -304,8 +304,8 @@ impl Bot {
         for ticket in given_up {
             tracing::warn!(
                 bot = %self.name, ticket,
-                "Blip did not give this ticket's conversation in eight tries, and is not asked for it again: what was said in \
-                 it that no webhook told is not in the log"
+                "Blip did not give this ticket's conversation for three days: what was said in it that no webhook told, and no \
+                 later reading shows, is not in the log"
             );
         }
         for finding in findings {

@@ -16,6 +16,9 @@ const PAGES_MAX: usize = 50;
 /// Pages in which the ticket before is looked for, if something was said before this one.
 const PAGES_BEFORE_MAX: usize = 5;
 
+/// Tries of an errand after which it makes no round incomplete any more.
+const TRIES_THAT_COUNT: u32 = 3;
+
 /// A conversation under way.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -134,7 +137,10 @@ impl Planner {
 
     /// A conversation, or its rest, was not given. Of a ticket that is `gone` there is none, unless it was listed.
     fn unheard(&mut self, now: Now, id: &str, whose: Whose, gone: bool) -> Vec<Finding> {
-        if !gone || self.round.as_ref().is_some_and(|round| round.listed.contains(id)) {
+        let listed = self.round.as_ref().is_some_and(|round| round.listed.contains(id));
+        // What is tried on for days holds no round up.
+        let tries = self.readings.get(id).map_or(0, |reading| reading.errand.tries);
+        if tries < TRIES_THAT_COUNT && (!gone || listed) {
             self.not_given(id);
         }
         self.try_again(now, id);
