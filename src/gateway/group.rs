@@ -214,7 +214,7 @@ impl Group {
     }
 
     /// An event that was given to `member` turns out to weigh so much; `false` if the member may not hold that much beside
-    /// what it has: then it is [`unsent`](Self::unsent).
+    /// what it has: then it is [`unsent_by`](Self::unsent_by) it.
     pub fn weigh(&mut self, seq: Seq, member: MemberId, weight: usize) -> bool {
         let before = self.set_weight(seq, weight);
         before.is_none_or(|before| before == weight || self.members.weigh(member, before, weight))

@@ -188,13 +188,7 @@ impl Members {
     pub(super) fn weigh(&mut self, id: MemberId, before: usize, weight: usize) -> bool {
         let Some(member) = self.members.get_mut(&id) else { return true };
         member.bytes = member.bytes.saturating_sub(before).saturating_add(weight);
-        let fits = member.bytes <= member.bytes_max || member.bytes == weight;
-        if !fits && member.pulls {
-            // Nothing is given back of what ends with nobody.
-            member.bytes = member.bytes.saturating_sub(weight);
-            member.room = member.room.saturating_add(1);
-        }
-        fits
+        member.bytes <= member.bytes_max || member.bytes == weight
     }
 
     /// Nobody holds anything any more.

@@ -211,7 +211,7 @@ impl World {
             assert!(lease.attempt <= MAX_ATTEMPTS);
             self.in_order(&lease);
             if !self.group.weigh(lease.seq, lease.member, WEIGHT) {
-                self.group.unsent(lease.seq, lease.token);
+                self.group.unsent_by(&lease);
                 self.given_back(lease.seq);
                 continue;
             }

@@ -146,14 +146,9 @@ impl Actor {
                             self.pending.leases.push((lease, event));
                         }
                         None if !left.contains(&lease.seq) => gone.push(lease),
-                        // More than is read at once: it is its turn again.
-                        None => {
+                        // More than its member may hold, or than is read at once: it is its turn again.
+                        Some(_) | None => {
                             self.machine.unsent_by(&lease);
-                            self.more = true;
-                        }
-                        // More than its member may hold.
-                        Some(_) => {
-                            self.machine.unsent(lease.seq, lease.token);
                             self.more = true;
                         }
                     }
