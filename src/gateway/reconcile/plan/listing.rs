@@ -43,12 +43,8 @@ impl Planner {
                 findings.push(finding);
             }
         }
-        let brought = self.listed_so_far() > before;
-        if self.turn(page, count, total) {
-            if brought {
-                return findings;
-            }
-            self.repeated(page, count, total.is_none_or(|total| total <= before));
+        if self.turn(page, count, total, (before, self.listed_so_far())) {
+            return findings;
         }
         self.check_absent(now);
         if let Some(round) = &mut self.round {
@@ -96,44 +92,36 @@ impl Planner {
         self.run_errand(Errand { ticket_id, from: now.at, created, what, position: None, tries: 0 });
     }
 
-    /// Whether the list goes on; a page that is not full ends it, unless there is reason to doubt that.
-    fn turn(&mut self, (skip, take): (usize, usize), count: usize, total: Option<usize>) -> bool {
+    /// Whether the list goes on after a page that brought what is listed from `before` to `after`; a page that is not full
+    /// ends it, unless there is reason to doubt that, and so does one that brought nothing, as there would be no end of such.
+    fn turn(
+        &mut self,
+        (skip, take): (usize, usize),
+        count: usize,
+        total: Option<usize>,
+        (before, after): (usize, usize),
+    ) -> bool {
         let patient = self.reader.patient;
         let Some(round) = &mut self.round else { return false };
         let seen = skip.saturating_add(count);
         let more = total.is_some_and(|total| total > seen);
         let goes_on = count > 0 && (count >= take || more || patient);
         round.pages = round.pages.saturating_add(1);
-        if goes_on && round.pages >= PAGES_MAX {
-            self.cut();
-            return false;
+        let is_cut = round.pages >= PAGES_MAX;
+        if goes_on && after > before && !is_cut {
+            let overlap = count.checked_div(PAGE_OVERLAP).unwrap_or_default();
+            // A page that is not full has nothing after it that could have moved up.
+            round.skip = if count >= take { seen.saturating_sub(overlap) } else { seen };
+            return true;
         }
-        if !goes_on {
-            return false;
-        }
-        let overlap = count.checked_div(PAGE_OVERLAP).unwrap_or_default();
-        // A page that is not full has nothing after it that could have moved up.
-        round.skip = if count >= take { seen.saturating_sub(overlap) } else { seen };
-        true
+        // Of what it did not bring there is more, if it is full, or if more are told of than were listed.
+        let has_more = is_cut || count >= take || total.is_some_and(|total| total > before);
+        round.complete &= !(goes_on && has_more);
+        false
     }
 
     fn listed_so_far(&self) -> usize {
         self.round.as_ref().map_or(0, |round| round.listed.len())
-    }
-
-    /// A page brought nothing new, and there would be no end of such: the list was read to its end only if this is what it
-    /// has left, and `all` were listed.
-    fn repeated(&mut self, (_, take): (usize, usize), count: usize, all: bool) {
-        if count >= take || !all {
-            self.cut();
-        }
-    }
-
-    /// A list was not read to its end.
-    fn cut(&mut self) {
-        if let Some(round) = &mut self.round {
-            round.complete = false;
-        }
     }
 
     /// Has every ticket read that lives and was not listed: that it was not says nothing.
@@ -183,11 +171,8 @@ impl Planner {
                 }
             }
         }
-        if self.turn(page, count, total) {
-            if listed(self) > before {
-                return;
-            }
-            self.repeated(page, count, total.is_none_or(|total| total <= before));
+        if self.turn(page, count, total, (before, listed(self))) {
+            return;
         }
         if let Some(round) = &mut self.round {
             round.enter(Phase::Checking);
