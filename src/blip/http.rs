@@ -160,6 +160,22 @@ impl HttpBlip {
         turn
     }
 
+    /// Where calls of this kind go, and the turns that are kept for them.
+    fn kept(&self, kind: Kind) -> (&Way, &Due) {
+        match kind {
+            Kind::Command => (&self.shared.commands, &self.commands_due),
+            Kind::Message => (&self.shared.messages, &self.messages_due),
+        }
+    }
+
+    /// Waits for a turn, and keeps it.
+    async fn wait_for(&self, kind: Kind, deadline: Instant) -> Result<(), BlipError> {
+        let (way, due) = self.kept(kind);
+        self.wait(way, deadline).await?;
+        due.came();
+        Ok(())
+    }
+
     /// Takes one of the turns that are `due`, or waits for one; posts, and answers what `read` makes of a 2xx.
     async fn post(
         &self,
@@ -286,32 +302,16 @@ impl BlipApi for HttpBlip {
         count: usize,
         deadline: Instant,
     ) -> Result<Arc<dyn BlipApi>, BlipError> {
-        let way = match kind {
-            Kind::Command => &self.shared.commands,
-            Kind::Message => &self.shared.messages,
-        };
         let ready = Self::of(Arc::clone(&self.shared), self.caller.clone());
-        let due = match kind {
-            Kind::Command => &ready.commands_due,
-            Kind::Message => &ready.messages_due,
-        };
         for _ in 0..count {
-            self.wait(way, deadline).await?;
-            due.came();
+            ready.wait_for(kind, deadline).await?;
         }
         Ok(Arc::new(ready))
     }
 
     async fn turn(&self, kind: Kind, deadline: Instant) -> Result<(), BlipError> {
-        let (way, due) = match kind {
-            Kind::Command => (&self.shared.commands, &self.commands_due),
-            Kind::Message => (&self.shared.messages, &self.messages_due),
-        };
-        if due.is_empty() {
-            self.wait(way, deadline).await?;
-            due.came();
-        }
-        Ok(())
+        let (_, due) = self.kept(kind);
+        if due.is_empty() { self.wait_for(kind, deadline).await } else { Ok(()) }
     }
 
     async fn command(&self, command: &Command, deadline: Instant) -> Result<Reply, BlipError> {

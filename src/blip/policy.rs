@@ -10,6 +10,7 @@ use super::BlipError;
 pub mod breaker;
 pub mod bucket;
 pub mod queue;
+pub mod rows;
 
 /// Calls a second Blip grants a bot, by envelope kind (R§10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
+use super::rows::Rows;
 use super::{Caller, Urgency};
 
 /// Background calls have one part in so many of the rate, and one call a second at least.
@@ -35,22 +36,11 @@ pub enum Verdict {
     TooLate(Duration),
 }
 
-/// The calls of one caller, in order.
-#[derive(Debug)]
-struct Row {
-    principal: Arc<str>,
-    waiting: VecDeque<Waiting>,
-}
-
 #[derive(Debug)]
 struct Waiting {
     place: Place,
     deadline: Instant,
 }
-
-/// The rows of one urgency; the first is next.
-#[derive(Debug, Default)]
-struct Rows(VecDeque<Row>);
 
 /// Everything that waits for one bot's rate of one envelope kind.
 #[derive(Debug)]
@@ -58,8 +48,8 @@ pub struct Queue {
     bucket: Bucket,
     /// What background calls have of it.
     share: Bucket,
-    commands: Rows,
-    background: Rows,
+    commands: Rows<Waiting>,
+    background: Rows<Waiting>,
     waiting: usize,
     waiting_max: usize,
     next_place: u64,
@@ -249,7 +239,7 @@ impl Queue {
     /// Makes room for a call of `caller`, at the cost of who has the most waiting: of the background first.
     fn make_room(&mut self, caller: &Caller, now: Instant) -> bool {
         // A row is longer only if it still is when the newcomer has joined its own.
-        let longer = |rows: &Rows| rows.len_of(&caller.principal).saturating_add(2);
+        let longer = |rows: &Rows<Waiting>| rows.len_of(&caller.principal).saturating_add(2);
         let (displaced, urgency) = match caller.urgency {
             Urgency::Command if self.background.first().is_some() => {
                 (self.background.displace(1), Urgency::Background)
@@ -264,7 +254,7 @@ impl Queue {
         true
     }
 
-    fn rows(&mut self, urgency: Urgency) -> &mut Rows {
+    fn rows(&mut self, urgency: Urgency) -> &mut Rows<Waiting> {
         match urgency {
             Urgency::Command => &mut self.commands,
             Urgency::Background => &mut self.background,
@@ -272,24 +262,7 @@ impl Queue {
     }
 }
 
-impl Rows {
-    fn push(&mut self, principal: &Arc<str>, waiting: Waiting) {
-        match self.0.iter_mut().find(|row| row.principal == *principal) {
-            Some(row) => row.waiting.push_back(waiting),
-            None => self.0.push_back(Row { principal: Arc::clone(principal), waiting: [waiting].into() }),
-        }
-    }
-
-    /// Takes the first call of the first row, which then is the last.
-    fn pop(&mut self) -> Option<(Arc<str>, Waiting)> {
-        let mut row = self.0.pop_front()?;
-        let waiting = row.waiting.pop_front().map(|waiting| (Arc::clone(&row.principal), waiting));
-        if !row.waiting.is_empty() {
-            self.0.push_back(row);
-        }
-        waiting
-    }
-
+impl Rows<Waiting> {
     fn first(&self) -> Option<Place> {
         Some(self.0.front()?.waiting.front()?.place)
     }

@@ -1,10 +1,10 @@
-//! Which of a bot's queued commands are on their way: so many at once. The clients that left them take turns, each its own
-//! in order, so that one who floods delays the others by one command each, and only itself by more.
+//! Which of a bot's queued commands are on their way: so many at once. The clients that left them take turns.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+
+use crate::blip::policy::rows::Rows;
 
 /// The rota of one bot.
 #[derive(Debug)]
@@ -16,13 +16,7 @@ pub(super) struct Rota {
 struct State {
     free: usize,
     /// Who waits, by client; the first is next.
-    rows: VecDeque<Row>,
-}
-
-#[derive(Debug)]
-struct Row {
-    principal: String,
-    waiting: VecDeque<oneshot::Sender<Slot>>,
+    rows: Rows<oneshot::Sender<Slot>>,
 }
 
 /// The right to be on the way; given back when dropped, also where nobody waits for it any more.
@@ -31,7 +25,7 @@ pub(super) struct Slot(Option<Arc<Rota>>);
 
 impl Rota {
     pub(super) fn new(at_once: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { free: at_once, rows: VecDeque::new() }) })
+        Arc::new(Self { state: Mutex::new(State { free: at_once, rows: Rows::default() }) })
     }
 
     /// Waits for the client's next turn. Dropping the future gives the place up.
@@ -39,7 +33,7 @@ impl Rota {
         let (sender, granted) = oneshot::channel();
         {
             let mut state = self.lock();
-            state.push(principal, sender);
+            state.rows.push(&principal.into(), sender);
             self.grant(&mut state);
         }
         // A sender is not dropped before it was asked, but while the rota itself ends.
@@ -49,7 +43,7 @@ impl Rota {
     /// Lets go as many as may.
     fn grant(self: &Arc<Self>, state: &mut State) {
         while state.free > 0
-            && let Some(next) = state.pop()
+            && let Some((_, next)) = state.rows.pop()
         {
             match next.send(Slot(Some(Arc::clone(self)))) {
                 Ok(()) => state.free = state.free.saturating_sub(1),
@@ -61,25 +55,6 @@ impl Rota {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn push(&mut self, principal: &str, sender: oneshot::Sender<Slot>) {
-        match self.rows.iter_mut().find(|row| row.principal == principal) {
-            Some(row) => row.waiting.push_back(sender),
-            None => self.rows.push_back(Row { principal: principal.to_owned(), waiting: [sender].into() }),
-        }
-    }
-
-    /// Takes the first of the first row, which then is the last.
-    fn pop(&mut self) -> Option<oneshot::Sender<Slot>> {
-        let mut row = self.rows.pop_front()?;
-        let next = row.waiting.pop_front();
-        if !row.waiting.is_empty() {
-            self.rows.push_back(row);
-        }
-        next
     }
 }
 
