@@ -414,15 +414,21 @@ fn seal(version: u8, log: LogId, number: u64) -> String {
 
 /// Reads what [`seal`] wrote under the same version.
 fn unseal(version: u8, text: &str) -> Result<(LogId, u64), MalformedCursor> {
+    let (log, number) = unseal_bytes(version, text)?;
+    let Ok(number) = <[u8; 8]>::try_from(number) else { return Err(MalformedCursor) };
+    Ok((log, u64::from_be_bytes(number)))
+}
+
+/// The same of bytes that are no number.
+fn unseal_bytes(version: u8, text: &str) -> Result<(LogId, Vec<u8>), MalformedCursor> {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
     let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
     let (found, rest) = body.split_first().ok_or(MalformedCursor)?;
-    let (log, number) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
-    let Ok(number) = <[u8; 8]>::try_from(number) else { return Err(MalformedCursor) };
+    let (log, rest) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
     if *found != version || crc32fast::hash(body).to_be_bytes() != *check {
         return Err(MalformedCursor);
     }
-    Ok((LogId(*log), u64::from_be_bytes(number)))
+    Ok((LogId(*log), rest.to_vec()))
 }
 
 #[cfg(test)]

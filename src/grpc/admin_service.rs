@@ -7,10 +7,9 @@ use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
 use super::edge::RequestId;
-use super::page::PAGE_BYTES_MAX;
+use super::page::{self, PAGE_BYTES_MAX};
 use super::pb;
 use super::pb::admin_service_server::AdminService;
-use super::position::CursorError;
 use super::reconcile;
 use super::status::{self, About};
 use super::ticket_service::deadline_of;
@@ -66,15 +65,8 @@ impl Admin {
     }
 
     fn after(&self, page_token: &str) -> Result<HeldId, Status> {
-        if page_token.is_empty() {
-            return Ok(HeldId::default());
-        }
-        let error = match HeldMark::parse(page_token) {
-            Ok(HeldMark { log, id }) if log == self.log => return Ok(id),
-            Ok(_) => CursorError::Foreign { log: self.log },
-            Err(_) => CursorError::Malformed,
-        };
-        Err(status::of_cursor(&error, "page_token"))
+        let parse = |text: &str| HeldMark::parse(text).map(|mark| (mark.log, mark.id));
+        Ok(page::after(page_token, self.log, parse)?.unwrap_or_default())
     }
 }
 

@@ -24,9 +24,9 @@ use super::event_service::REQUEST_BYTES_MAX;
 use super::follow::{Place, Shared};
 use super::pb;
 use super::pb::consumer_service_server::{ConsumerService, ConsumerServiceServer};
-use super::position::{self, CursorError};
 use super::status;
 use super::ticket_service::deadline_of;
+use super::{page, position};
 use crate::clock::Ids;
 use crate::domain::Seq;
 use crate::domain::filter::EventFilter;
@@ -416,29 +416,13 @@ impl ConsumerService for Consumers {
 
 impl Consumers {
     fn group_after(&self, page_token: &str) -> Result<String, Status> {
-        if page_token.is_empty() {
-            return Ok(String::new());
-        }
-        let log = self.shared.log.id();
-        let error = match NameMark::parse(page_token) {
-            Ok(mark) if mark.log == log => return Ok(mark.name),
-            Ok(_) => CursorError::Foreign { log },
-            Err(_) => CursorError::Malformed,
-        };
-        Err(status::of_cursor(&error, "page_token"))
+        let parse = |text: &str| NameMark::parse(text).map(|mark| (mark.log, mark.name));
+        Ok(page::after(page_token, self.shared.log.id(), parse)?.unwrap_or_default())
     }
 
     fn parked_after(&self, page_token: &str) -> Result<Seq, Status> {
-        if page_token.is_empty() {
-            return Ok(Seq::default());
-        }
-        let log = self.shared.log.id();
-        let error = match PageMark::parse(List::Parked, page_token) {
-            Ok(mark) if mark.log == log => return Ok(Seq(mark.number)),
-            Ok(_) => CursorError::Foreign { log },
-            Err(_) => CursorError::Malformed,
-        };
-        Err(status::of_cursor(&error, "page_token"))
+        let parse = |text: &str| PageMark::parse(List::Parked, text).map(|mark| (mark.log, Seq(mark.number)));
+        Ok(page::after(page_token, self.shared.log.id(), parse)?.unwrap_or_default())
     }
 }
 

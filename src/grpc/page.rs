@@ -1,10 +1,12 @@
 //! How much one answer holds: what clients take that were told nothing else. Pages end before that, and what cannot be
-//! told in parts is an error.
+//! told in parts is an error. And where a page begins, by its token.
 
 use prost::Message;
 use tonic::{Response, Status};
 
+use super::position::CursorError;
 use super::status;
+use crate::store::{LogId, MalformedCursor};
 
 /// The largest page, encoded: the rest of what clients take is for what stands beside its items.
 pub(super) const PAGE_BYTES_MAX: usize = 3 << 20;
@@ -31,6 +33,23 @@ pub(super) fn whole<M: Message>(answer: M, what: &str) -> Result<Response<M>, St
         return Err(status::too_large(what, bytes, ANSWER_BYTES_MAX));
     }
     Ok(Response::new(answer))
+}
+
+/// Where a page begins: what `parse` makes of its token, which is of this log; `None` for the first page.
+pub(super) fn after<M>(
+    page_token: &str,
+    log: LogId,
+    parse: impl FnOnce(&str) -> Result<(LogId, M), MalformedCursor>,
+) -> Result<Option<M>, Status> {
+    if page_token.is_empty() {
+        return Ok(None);
+    }
+    let error = match parse(page_token) {
+        Ok((of, mark)) if of == log => return Ok(Some(mark)),
+        Ok(_) => CursorError::Foreign { log },
+        Err(MalformedCursor) => CursorError::Malformed,
+    };
+    Err(status::of_cursor(&error, "page_token"))
 }
 
 #[cfg(test)]

@@ -82,15 +82,7 @@ impl Tickets {
     }
 
     fn mark_of(&self, list: List, page_token: &str) -> Result<Option<PageMark>, Status> {
-        if page_token.is_empty() {
-            return Ok(None);
-        }
-        let error = match PageMark::parse(list, page_token) {
-            Ok(mark) if mark.log == self.log => return Ok(Some(mark)),
-            Ok(_) => CursorError::Foreign { log: self.log },
-            Err(_) => CursorError::Malformed,
-        };
-        Err(status::of_cursor(&error, "page_token"))
+        page::after(page_token, self.log, |text| PageMark::parse(list, text).map(|mark| (mark.log, mark)))
     }
 
     fn page_token(&self, list: List, next: Option<u64>) -> String {
@@ -99,37 +91,6 @@ impl Tickets {
 
     fn skip_token(&self, list: List, of: &str, next: Option<u64>) -> String {
         next.map(|count| PageMark::within(list, self.log, of, count).to_string()).unwrap_or_default()
-    }
-
-    /// A page of the tickets that the log knows, and where it goes on.
-    async fn tickets_known(
-        &self,
-        mut wanted: TicketsWanted,
-    ) -> Result<(Vec<pb::Ticket>, Option<u64>), DeskError> {
-        loop {
-            let Page { items, next } = self.desk.tickets(wanted.clone()).await?;
-            let tickets: Vec<_> = items.iter().map(|(bot, known)| ticket::to_pb(known, bot)).collect();
-            // What does not fit is read again by the next page: only the store knows where that begins.
-            match page::fitting(&tickets) {
-                fitting if fitting < tickets.len() => wanted.count_max = fitting,
-                _ => return Ok((tickets, next)),
-            }
-        }
-    }
-
-    /// The same of commands.
-    async fn commands_known(
-        &self,
-        mut wanted: CommandsWanted,
-    ) -> Result<(Vec<pb::Command>, Option<u64>), DeskError> {
-        loop {
-            let Page { items, next } = self.desk.commands(wanted.clone()).await?;
-            let commands: Vec<_> = items.iter().map(|record| command::to_pb(record, self.log)).collect();
-            match page::fitting(&commands) {
-                fitting if fitting < commands.len() => wanted.count_max = fitting,
-                _ => return Ok((commands, next)),
-            }
-        }
     }
 
     fn receipt(&self, acted: &Acted) -> pb::CommandReceipt {
@@ -291,7 +252,8 @@ impl TicketService for Tickets {
         if !fresh {
             let bot = wanted.bot.clone();
             wanted.before = self.goes_on(List::Tickets, &page_token)?;
-            let known = self.tickets_known(wanted).await;
+            let read = |count_max| self.desk.tickets(TicketsWanted { count_max, ..wanted.clone() });
+            let known = fitting(wanted.count_max, read, |(bot, known)| ticket::to_pb(known, bot)).await;
             let (tickets, next) = known.map_err(|error| self.failed(error, &bot, ""))?;
             let next_page_token = self.page_token(List::Tickets, next);
             return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }));
@@ -346,7 +308,8 @@ impl TicketService for Tickets {
     ) -> Result<Response<pb::ListCommandsResponse>, Status> {
         let (mut wanted, page_token) = lists::commands(request.into_inner())?;
         wanted.before = self.goes_on(List::Commands, &page_token)?;
-        let known = self.commands_known(wanted).await;
+        let read = |count_max| self.desk.commands(CommandsWanted { count_max, ..wanted.clone() });
+        let known = fitting(wanted.count_max, read, |record| command::to_pb(record, self.log)).await;
         let (commands, next) = known.map_err(|error| self.failed(error, "", ""))?;
         let next_page_token = self.page_token(List::Commands, next);
         Ok(Response::new(pb::ListCommandsResponse { commands, next_page_token }))
@@ -381,6 +344,23 @@ impl TicketService for Tickets {
         };
         let answer = pb::ExecuteCommandResponse { receipt: Some(receipt), r#type: media_type, resource };
         page::whole(answer, "what Blip answered")
+    }
+}
+
+/// As much of a page of what the log knows as fits an answer, and where it goes on.
+async fn fitting<T, M: Message, F: Future<Output = Result<Page<T>, DeskError>>>(
+    mut count_max: usize,
+    read: impl Fn(usize) -> F,
+    to_pb: impl Fn(&T) -> M,
+) -> Result<(Vec<M>, Option<u64>), DeskError> {
+    loop {
+        let Page { items, next } = read(count_max).await?;
+        let told: Vec<_> = items.iter().map(&to_pb).collect();
+        // What does not fit is read again by the next page: only the store knows where that begins.
+        match page::fitting(&told) {
+            fitting if fitting < told.len() => count_max = fitting,
+            _ => return Ok((told, next)),
+        }
     }
 }
 

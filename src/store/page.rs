@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{LogId, MalformedCursor, seal, unseal};
+use super::{LogId, MalformedCursor, seal, unseal, unseal_bytes};
 
 /// The lists that are read in pages. What they are called is part of what callers carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,15 +94,9 @@ const NAME_VERSION: u8 = 0x66;
 impl NameMark {
     /// Reads a mark as [`Display`](fmt::Display) wrote it.
     pub fn parse(text: &str) -> Result<Self, MalformedCursor> {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Err(MalformedCursor) };
-        let (body, check) = bytes.split_last_chunk::<4>().ok_or(MalformedCursor)?;
-        let (version, rest) = body.split_first().ok_or(MalformedCursor)?;
-        let (log, name) = rest.split_first_chunk::<8>().ok_or(MalformedCursor)?;
-        if *version != NAME_VERSION || crc32fast::hash(body).to_be_bytes() != *check {
-            return Err(MalformedCursor);
-        }
-        let Ok(name) = String::from_utf8(name.to_vec()) else { return Err(MalformedCursor) };
-        Ok(Self { log: LogId(*log), name })
+        let (log, name) = unseal_bytes(NAME_VERSION, text)?;
+        let Ok(name) = String::from_utf8(name) else { return Err(MalformedCursor) };
+        Ok(Self { log, name })
     }
 }
 
