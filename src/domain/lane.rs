@@ -2,10 +2,8 @@
 
 use super::action::RawCommand;
 use super::ticket::canonical_ticket_id;
+use super::translate::DESK;
 use crate::lime::node::{Node, decode_component};
-
-/// The domain of Blip's Desk.
-const DESK: &str = "desk.msging.net";
 
 /// A customer's lane. No ticket's id has an `@`.
 pub(super) fn of_customer(identity: &str) -> String {

@@ -266,17 +266,15 @@ impl Desk {
         let left = deadline.saturating_duration_since(Instant::now());
         let inner_deadline = deadline.checked_sub(ANSWER_RESERVE.min(left / 10)).unwrap_or(deadline);
         // Before anything is waited for: who hangs up leaves it waiting.
-        let room = inner.calls.try_take(&request.bot, &request.principal, memo::write(&request).len());
+        let memo = memo::write(&request);
+        let room = inner.calls.try_take(&request.bot, &request.principal, memo.len());
         let room = room.map_err(|why| {
             DeskError::Fault(run::no_time(&format!("there is no room for the call: {why}")))
         })?;
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
-        let named = Some(&request.request_id).filter(|id| !id.is_empty());
-        let key = named
-            .cloned()
-            .map(|request_id| CommandKey::Request { principal: request.principal.clone(), request_id });
-        let run = Arc::clone(inner).run(request, inner_deadline, Arc::clone(&call));
+        let key = run::key_of(&request);
+        let run = Arc::clone(inner).run((request, memo), inner_deadline, Arc::clone(&call));
         let run = async move {
             let answer = run.await;
             drop(room);

@@ -3,8 +3,9 @@
 //! at all. Here it stays the object it is.
 
 use std::cell::Cell;
-use std::fmt;
+use std::{fmt, io};
 
+use serde::Serialize;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -57,6 +58,25 @@ pub fn from_body(json: &[u8]) -> Result<Value, serde_json::Error> {
         Err(_) if room.is_used_up() => heavy::read(json, TREE_BYTES_MAX),
         read => from.end().and(read),
     }
+}
+
+/// How long a value is as JSON, which is not made for that.
+pub fn bytes_of(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut bytes = Counted(0);
+    // Neither a count nor JSON in memory fails.
+    let _ = serde_json::to_writer(&mut bytes, value);
+    bytes.0
 }
 
 /// About how much memory a value takes.

@@ -189,7 +189,7 @@ mod tests {
                     if_ticket_sequence,
                     accept_only: true,
                 };
-                let command = super::super::run::new_command(Uuid::nil(), &request);
+                let command = super::super::run::new_command(Uuid::nil(), &request, write(&request));
                 assert_eq!(request_of(&command), Some(request));
                 assert_eq!(request_of(&NewCommand { memo: "{}".to_owned(), ..command }), None);
             }

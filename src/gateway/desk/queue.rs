@@ -63,7 +63,7 @@ impl Inner {
     /// Records a command, and leaves it to be done.
     pub(super) async fn accept(
         self: Arc<Self>,
-        request: ActionRequest,
+        (request, memo): (ActionRequest, String),
         deadline: Instant,
         call: &Call,
     ) -> Result<Done, DeskError> {
@@ -71,7 +71,7 @@ impl Inner {
             self.metrics.replayed();
             return self.accepted(earlier, true).await;
         }
-        let command = new_command(self.ids.next(), &request);
+        let command = new_command(self.ids.next(), &request, memo);
         let room = self.room.try_take(&command.bot, &command.principal, command.memo.len());
         let told = |why| format!("there is no room for the command, see commands.queue_max: {why}");
         let room = room.map_err(|why| DeskError::Fault(no_time(&told(why))))?;

@@ -5,7 +5,7 @@ use crate::blip::{BlipError, ask};
 use crate::domain::action::{RawCommand, closed};
 use crate::domain::translate::{self, ITEMS_MAX, Listed, Order, ThreadMessage};
 use crate::domain::{Fault, Payload, Seq, StoredEvent, Ticket};
-use crate::lime::{Command, LimeUri, Reply, ReplyStatus, canonical_id};
+use crate::lime::{Command, LimeUri, Reply, ReplyStatus, canonical_id, json};
 use crate::store::{Page, TicketsWanted};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ impl Desk {
             let mut got = 0_usize;
             for item in translate::items_of(resource_of(&reply)) {
                 (at, got) = (at.saturating_add(1), got.saturating_add(1));
-                bytes = bytes.saturating_add(item.to_string().len());
+                bytes = bytes.saturating_add(json::bytes_of(item));
                 items.extend(read(item).map(|item| (at, item)));
             }
             if got < take {

@@ -16,7 +16,7 @@ use super::super::lanes::Turn;
 use super::call::{Call, stopping};
 use super::carry::Carrier;
 use super::echo::{Deed, echo, labelled, read_back, settled};
-use super::{DeskError, Done, Inner, memo, unknown};
+use super::{DeskError, Done, Inner, unknown};
 
 /// The pause before an end is recorded again after the store could not; doubles with each.
 const SETTLE_PAUSE: Duration = Duration::from_millis(250);
@@ -43,13 +43,13 @@ impl Inner {
     /// Begins, carries out and settles a command, or answers what became of it before.
     pub(super) async fn run(
         self: Arc<Self>,
-        request: ActionRequest,
+        (request, memo): (ActionRequest, String),
         deadline: Instant,
         call: Arc<Call>,
     ) -> Result<Done, DeskError> {
         self.until_ready(deadline).await?;
         if request.accept_only {
-            return self.accept(request, deadline, &call).await;
+            return self.accept((request, memo), deadline, &call).await;
         }
         let _request_turn = self.request_turn(&request, deadline).await?;
         let ticket_turn = match lane_of(&request).map(|lane| self.tickets.try_turn(lane)) {
@@ -63,7 +63,7 @@ impl Inner {
                 self.ticket_turn(&request, deadline).await?
             }
         };
-        let command = new_command(self.ids.next(), &request);
+        let command = new_command(self.ids.next(), &request, memo);
         let (record, state) = match self.begin(command, &call).await? {
             Begun::Fresh(record, state) => (record, *state),
             Begun::Known(record) => {
@@ -193,13 +193,7 @@ impl Inner {
 
     /// The command an earlier request of this id began, so that its repetition need not wait for the ticket.
     pub(super) async fn earlier(&self, request: &ActionRequest) -> Result<Option<CommandRecord>, DeskError> {
-        if request.request_id.is_empty() {
-            return Ok(None);
-        }
-        let key = CommandKey::Request {
-            principal: request.principal.clone(),
-            request_id: request.request_id.clone(),
-        };
+        let Some(key) = key_of(request) else { return Ok(None) };
         let found = self.ledger.command(key).await?;
         match found {
             Some(record) if !is_held(&record, self.clock.now()) => Ok(None),
@@ -369,7 +363,15 @@ pub(super) fn no_time(why: &str) -> Fault {
     Fault::new("QUOTA_EXCEEDED", why).with("retry_after_ms", &1000).passing()
 }
 
-pub(super) fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
+/// What a command is found again by that was named by its caller.
+pub(super) fn key_of(request: &ActionRequest) -> Option<CommandKey> {
+    let ActionRequest { principal, request_id, .. } = request;
+    (!request_id.is_empty())
+        .then(|| CommandKey::Request { principal: principal.clone(), request_id: request_id.clone() })
+}
+
+/// A command to be recorded; `memo` is the request as [`memo::write`](super::memo::write) wrote it.
+pub(super) fn new_command(id: Uuid, request: &ActionRequest, memo: String) -> NewCommand {
     NewCommand {
         id,
         method: request.action.method().to_owned(),
@@ -378,7 +380,7 @@ pub(super) fn new_command(id: Uuid, request: &ActionRequest) -> NewCommand {
         principal: request.principal.clone(),
         request_id: request.request_id.clone(),
         fingerprint: request.fingerprint(),
-        memo: memo::write(request),
+        memo,
         accept_only: request.accept_only,
     }
 }

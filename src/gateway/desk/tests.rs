@@ -319,7 +319,7 @@ fn request() -> ActionRequest {
 
 /// A command that an earlier process began.
 fn begun() -> NewCommand {
-    run::new_command(Uuid::from_u128(77), &request())
+    run::new_command(Uuid::from_u128(77), &request(), memo::write(&request()))
 }
 
 #[tokio::test(start_paused = true)]

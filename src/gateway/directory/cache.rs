@@ -2,15 +2,16 @@
 //! comes within half a minute after.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, io};
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::Fault;
+use crate::lime::json;
 
 /// How long a list is kept.
 pub(super) const KEPT: Duration = Duration::from_secs(30);
@@ -38,24 +39,8 @@ pub(super) struct Kept {
 impl Kept {
     /// Items that have just come.
     pub(super) fn new(items: Vec<Value>) -> Self {
-        let mut bytes = Counted(0);
-        // Neither a count nor JSON in memory fails.
-        let _ = serde_json::to_writer(&mut bytes, &items);
-        Self { items: Arc::new(items), at: Instant::now(), bytes: bytes.0 }
-    }
-}
-
-/// Counts what is written, and keeps none of it.
-struct Counted(usize);
-
-impl io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.saturating_add(bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let bytes = json::bytes_of(&items);
+        Self { items: Arc::new(items), at: Instant::now(), bytes }
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::cache::Kept;
 use crate::domain::translate::directory::TAKE_MAX;
+use crate::lime::json;
 
 /// The largest page, as JSON: clients take 4 MiB unless told otherwise.
 const PAGE_BYTES_MAX: usize = 3 << 20;
@@ -54,7 +55,7 @@ fn fitting(items: &[Value]) -> usize {
     let mut bytes = 0_usize;
     let fits = |item: &&Value| {
         let first = bytes == 0;
-        bytes = bytes.saturating_add(item.to_string().len());
+        bytes = bytes.saturating_add(json::bytes_of(item));
         first || bytes <= PAGE_BYTES_MAX
     };
     items.iter().take_while(fits).count()

@@ -24,7 +24,7 @@ fn create(of: u128, request_id: &str) -> NewCommand {
     let action = Action::Create(Box::new(new));
     let request =
         ActionRequest { action, ticket_id: String::new(), request_id: request_id.to_owned(), ..request() };
-    run::new_command(Uuid::from_u128(of), &request)
+    run::new_command(Uuid::from_u128(of), &request, memo::write(&request))
 }
 
 impl World {

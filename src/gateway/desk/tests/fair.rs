@@ -46,7 +46,7 @@ async fn what_one_client_left_waits_only_its_turn_behind_anothers_flood() {
 
 #[tokio::test(start_paused = true)]
 async fn no_client_takes_all_the_room() {
-    let memo = run::new_command(Uuid::nil(), &request()).memo.len();
+    let memo = memo::write(&request()).len();
     for (commands_max, bytes_max) in [(100, usize::MAX), (usize::MAX, 100 * memo)] {
         let limits = QueueLimits { commands_max, bytes_max, ..QueueLimits::default() };
         let world = World::with(limits, Faults::default(), (0..1_000).map(|_| silence()));
