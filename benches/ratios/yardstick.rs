@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use tokio::net::TcpListener;
 
 mod commands;
+mod file_log;
 pub(crate) mod frames;
 mod http;
 mod ours;
@@ -54,6 +55,7 @@ async fn serve(kind: &str, argument: &Path) -> Result<()> {
         (_, Some(router), None) => http::serve(first, router).await,
         (_, None, Some(script)) => frames::serve(second, script).await,
         ("one-commit", ..) => ours::one_commit(first, argument).await,
+        ("file", ..) => ours::file(first, argument).await,
         ("passing", ..) => commands::pass_on(second, argument).await,
         ("memory", ..) => ours::in_memory(first, second).await,
         (other, ..) => bail!("no yardstick is called {other}"),

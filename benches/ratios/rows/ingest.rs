@@ -1,4 +1,4 @@
-//! Rows 1 to 3: durable ingest, beside doing nothing, beside appending to a file, beside a commit for every
+//! Rows 1 to 3: durable ingest, beside doing nothing, beside the same over a plain file, beside a commit for every
 //! event.
 
 use std::time::Duration;
@@ -21,15 +21,18 @@ const MANY: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Yardstick {
     Bare,
+    File,
     Append,
     OneCommit,
 }
 
 /// A line of the table, and what it needs.
-const LINES: [(u8, Yardstick, usize, Target); 5] = [
+const LINES: [(u8, Yardstick, usize, Target); 7] = [
     (1, Yardstick::Bare, FEW, Target::AtLeast(0.35)),
     (1, Yardstick::Bare, MANY, Target::AtLeast(0.5)),
-    (2, Yardstick::Append, FEW, Target::AtLeast(0.75)),
+    (2, Yardstick::File, FEW, Target::AtLeast(0.75)),
+    (2, Yardstick::File, MANY, Target::None),
+    (2, Yardstick::Append, FEW, Target::None),
     (2, Yardstick::Append, MANY, Target::None),
     (3, Yardstick::OneCommit, FEW, Target::AtLeast(5.0)),
 ];
@@ -38,7 +41,8 @@ impl Yardstick {
     fn name(self) -> &'static str {
         match self {
             Self::Bare => "axum answering 200",
-            Self::Append => "append to a file + fdatasync",
+            Self::File => "ours appending to a file",
+            Self::Append => "bodies to a file, nothing else",
             Self::OneCommit => "ours with one commit an event",
         }
     }
@@ -47,6 +51,11 @@ impl Yardstick {
         match self {
             Self::Bare => Server::yardstick("bare", &settings.scratch),
             Self::Append => Server::yardstick("append", &settings.scratch.join("appended")),
+            Self::File => {
+                let server = Server::yardstick("file", &settings.scratch.join("log"))?;
+                load::seed_tickets(server.webhook)?;
+                Ok(server)
+            }
             Self::OneCommit => {
                 let folder = tempfile::tempdir_in(&settings.scratch)?;
                 let server = Server::yardstick("one-commit", folder.path())?.keeping(folder);

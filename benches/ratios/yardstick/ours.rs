@@ -1,4 +1,4 @@
-//! Our own parts with one thing changed: a commit for every event, or a log in memory.
+//! Our own parts with one thing changed: a commit for every event, a log that is one file, or a log in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::file_log::FileLog;
 use crate::webhooks::{BOT, TOKEN};
 
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -37,6 +38,12 @@ pub(super) async fn one_commit(listener: TcpListener, folder: &Path) -> Result<(
     let config = Config { batch_max: 1, ..Config::new(folder.join("deskgate.db")) };
     let log = SqliteLog::open(config, Arc::new(SystemClock), Arc::new(SystemIds))?;
     accept(listener, Arc::new(log), &mut Registry::default()).await;
+    Ok(())
+}
+
+/// Serves webhooks as ours does, over a log that is appended to a file.
+pub(super) async fn file(listener: TcpListener, path: &Path) -> Result<()> {
+    accept(listener, Arc::new(FileLog::create(path)?), &mut Registry::default()).await;
     Ok(())
 }
 
