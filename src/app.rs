@@ -179,9 +179,10 @@ impl App {
         if timeout_at(cut, edges.drained()).await.is_err() {
             tracing::warn!("connections were cut that did not end");
         }
-        match timeout_at(exit, tokio::task::spawn_blocking(move || log.close())).await {
-            Ok(closed) => closed.context("closing the store")?,
-            Err(_) => tracing::warn!("the store was left as it is: something holds up its closing"),
+        if let Ok(closed) = timeout_at(exit, tokio::task::spawn_blocking(move || log.close())).await {
+            closed.context("closing the store")?;
+        } else {
+            tracing::warn!("the store was left as it is: something holds up its closing");
         }
         let failures = shutdown.failures();
         anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
