@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::blip::BlipApi;
@@ -37,10 +37,19 @@ mod reconcile;
 pub use directory::routers_of;
 use parts::Ground;
 
-/// How long accepted work may take to end once the process is told to stop: exit is within 30 s.
+// A stop ends within 30 s, whatever hangs: what each of its parts may take at most, one after the other, is 29.5 s.
+
+/// How long accepted work may take to end once the process is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(24);
 /// How long after that whoever still waits is told what is known, before connections are cut.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it may take then to find out what is abandoned, for the log.
+const ABANDONED_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long connections may take to end after that.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the store may take to close in the end. What it has not moved into its file by then is in its log, from which
+/// the next start goes on.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commands that are named in the log when they are abandoned; of more, the next start tells.
 const ABANDONED_TOLD_MAX: usize = 100;
 /// How often secret files are looked at.
@@ -146,7 +155,7 @@ impl App {
     pub async fn finish(self) -> anyhow::Result<()> {
         let Self { addresses: _, shutdown, edges, closing, log } = self;
         shutdown.soft().cancelled().await;
-        let give_up = Instant::now() + DRAIN_TIMEOUT + PARTING_TIMEOUT;
+        let give_up = Instant::now() + DRAIN_TIMEOUT + PARTING_TIMEOUT + ABANDONED_TIMEOUT;
         let drained = async {
             if timeout(DRAIN_TIMEOUT, shutdown.drained()).await.is_ok() {
                 return true;
@@ -164,12 +173,17 @@ impl App {
             tell_abandoned(log.as_ref()).await;
             shutdown.hard().cancel();
         }
-        let closed =
-            tokio::time::timeout_at(give_up.max(Instant::now() + Duration::from_secs(3)), edges.drained());
-        if closed.await.is_err() {
+        // What ends early leaves its time to what comes after it, but for an end that was forced.
+        let cut = if drained { give_up } else { Instant::now() } + CLOSING_TIMEOUT;
+        let exit = cut + STORE_TIMEOUT;
+        if timeout_at(cut, edges.drained()).await.is_err() {
             tracing::warn!("connections were cut that did not end");
         }
-        tokio::task::spawn_blocking(move || log.close()).await.context("closing the store")?;
+        if let Ok(closed) = timeout_at(exit, tokio::task::spawn_blocking(move || log.close())).await {
+            closed.context("closing the store")?;
+        } else {
+            tracing::warn!("the store was left as it is: something holds up its closing");
+        }
         let failures = shutdown.failures();
         anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
         anyhow::ensure!(!aborted, "aborted; the next start looks for the end of what was accepted");
@@ -183,12 +197,13 @@ async fn tell_abandoned(ledger: &dyn Ledger) {
     let what = "accepted work was abandoned after the drain's time; the next start looks for its end";
     // What is queued was not begun: it waits where it is.
     let begun = Unsettled { begun: true, count_max: ABANDONED_TOLD_MAX, bytes_max: usize::MAX, after: None };
-    match ledger.unsettled(begun).await {
-        Ok(commands) => {
+    match timeout(ABANDONED_TIMEOUT, ledger.unsettled(begun)).await {
+        Ok(Ok(commands)) => {
             let ids: Vec<_> = commands.items.iter().map(|record| record.command.id.to_string()).collect();
             tracing::warn!(commands = ids.len(), ids = ids.join(" "), "{what}");
         }
-        Err(error) => tracing::warn!(%error, "{what}"),
+        Ok(Err(error)) => tracing::warn!(%error, "{what}"),
+        Err(_) => tracing::warn!("{what}; the store does not tell in time which"),
     }
 }
 

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod consume;
 mod directory;
+mod failure;
 mod group_settings;
 mod groups;
 mod listing;
@@ -32,11 +33,15 @@ mod usage;
 #[command(
     after_help = "Begin with `deskgate sandbox --demo`: no account, no configuration, a customer within a second.
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments. An empty environment variable counts as not set, an empty argument as a mistake."
+Exit codes: 0 done, 1 failed, 2 wrong arguments. An error goes to stderr: a sentence, then a line each for its reason, its
+metadata, the fields at fault and the call's x-request-id; with --json it is one JSON object. An empty environment variable counts as not set, an empty argument as a mistake."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Whether answers are wanted as JSON, and so errors.
+    #[arg(skip)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,7 +110,14 @@ impl Cli {
     ) -> Result<Self, clap::Error> {
         let mut command = usage::strict(Self::command());
         let mut matches = command.try_get_matches_from_mut(args)?;
-        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+        let json = wants_json(&matches);
+        let cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+        Ok(Self { json, ..cli })
+    }
+
+    /// How its errors are to be told.
+    pub fn errors(&self) -> Errors {
+        Errors { json: self.json }
     }
 
     /// Carries out the command.
@@ -125,6 +137,27 @@ impl Cli {
             Command::Quarantine(args) => quarantine::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
         }
+    }
+}
+
+/// Whether the command that is meant was given `--json`.
+fn wants_json(matches: &clap::ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, deeper)) => wants_json(deeper),
+        None => matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
+    }
+}
+
+/// How the errors of a command are told: in lines for people, or as JSON beside answers that are.
+#[derive(Debug, Clone, Copy)]
+pub struct Errors {
+    json: bool,
+}
+
+impl Errors {
+    /// What to write of `error`.
+    pub fn tell(self, error: &anyhow::Error) -> String {
+        if self.json { failure::json_of(error) } else { format!("deskgate: {error:#}") }
     }
 }
 

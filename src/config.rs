@@ -2,6 +2,7 @@
 //! overrides. Every fault is collected, so one run of `deskgate check` tells them all. Secrets never stand in the
 //! file, and are never printed: [`SecretStore`] holds them and takes new ones while the process runs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ mod rules;
 mod secrets;
 mod sections;
 mod source;
+mod strangers;
 mod units;
 
 pub use level::check_level;
@@ -324,6 +326,12 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
         sections::load(source, file, overrides).0
+    }
+
+    /// A warning for each variable of `source` that looks like one of ours and means nothing; `flags` are the command
+    /// line's own.
+    pub fn strangers(&self, source: &dyn Source, flags: &BTreeSet<String>) -> Vec<String> {
+        strangers::strangers(self, source, flags)
     }
 
     /// What was understood, in the file's own form; of secrets only where they come from.

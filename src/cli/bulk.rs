@@ -1,6 +1,7 @@
 //! `deskgate tickets close`: one ticket, or as many as a file names, a few at a time, with progress and a line for each
 //! that could not be closed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,12 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use serde_json::json;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use super::client::{Json, said_by, tell};
+use super::client::{Json, failed, tell};
+use super::failure::Failure;
 use super::tail::printable;
 use super::tickets::{Acting, Client, client, is_waiting, said};
 use crate::grpc::pb;
@@ -77,10 +80,13 @@ pub(super) async fn close(args: CloseArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.file {
         tickets.extend(named_in(&read(file)?));
     }
+    // Each once, however often it is named.
+    let mut seen = BTreeSet::new();
+    tickets.retain(|ticket| seen.insert(ticket.clone()));
     let json = args.acting.asking.json.then(Json::new).transpose()?;
     let client = client(&args.acting.asking.server).await?;
     if let ([only], None) = (tickets.as_slice(), &args.file) {
-        let answer = close_one(client, &args, only).await.map_err(|status| super::client::failed(&status))?;
+        let answer = close_one(client, &args, only).await.map_err(|status| failed(&status))?;
         return tell(&match json {
             Some(json) => json.line("CloseResponse", &answer)?,
             None => said(
@@ -92,7 +98,7 @@ pub(super) async fn close(args: CloseArgs) -> anyhow::Result<()> {
     if tickets.is_empty() {
         bail!("there is no ticket to close");
     }
-    let mut progress = Progress::new(tickets.len());
+    let mut progress = Progress::new(tickets.len(), json.is_some());
     let mut closing = all(client, &args, &tickets);
     while let Some((ticket, answer)) = closing.next().await {
         progress.count(&ticket, &answer)?;
@@ -101,7 +107,7 @@ pub(super) async fn close(args: CloseArgs) -> anyhow::Result<()> {
         }
         progress.draw()?;
     }
-    progress.end(json.is_some())
+    progress.end()
 }
 
 /// Closes all of them, a few at a time; what is done first comes first.
@@ -158,12 +164,10 @@ fn read(file: &Path) -> anyhow::Result<String> {
     fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))
 }
 
-/// The tickets that a file names, each once.
+/// The tickets that a file names.
 fn named_in(text: &str) -> Vec<String> {
-    let mut seen = std::collections::BTreeSet::new();
     let words = text.lines().filter_map(|line| line.split([' ', '\t', ',', ';']).next());
-    let ids = words.filter(|word| !word.is_empty() && !word.starts_with('#')).map(str::to_owned);
-    ids.filter(|id| seen.insert(id.clone())).collect()
+    words.filter(|word| !word.is_empty() && !word.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// How far it has come: a bar on a terminal, a line for each tenth elsewhere.
@@ -176,12 +180,13 @@ struct Progress {
     failed: usize,
     tenths: usize,
     terminal: bool,
+    json: bool,
 }
 
 impl Progress {
-    fn new(total: usize) -> Self {
+    fn new(total: usize, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { total, closed: 0, already: 0, accepted: 0, failed: 0, tenths: 0, terminal }
+        Self { total, closed: 0, already: 0, accepted: 0, failed: 0, tenths: 0, terminal, json }
     }
 
     fn count(&mut self, ticket: &str, answer: &Result<pb::CloseResponse, Status>) -> io::Result<()> {
@@ -191,7 +196,13 @@ impl Progress {
             Ok(_) => &mut self.closed,
             Err(status) => {
                 let clear = if self.terminal { "\r\x1b[K" } else { "" };
-                writeln!(io::stderr(), "{clear}{}: {}", printable(ticket), printable(&said_by(status)))?;
+                let failure = Failure::of(status);
+                let line = if self.json {
+                    json!({"ticketId": ticket, "error": failure.to_json()}).to_string()
+                } else {
+                    format!("{}: {}", printable(ticket), failure.line())
+                };
+                writeln!(io::stderr(), "{clear}{line}")?;
                 &mut self.failed
             }
         };
@@ -227,12 +238,12 @@ impl Progress {
     }
 
     /// Tells the sum of it.
-    fn end(&self, json: bool) -> anyhow::Result<()> {
+    fn end(&self) -> anyhow::Result<()> {
         if self.terminal {
             writeln!(io::stderr())?;
         }
         let (Self { total, failed, .. }, sum) = (self, self.sum());
-        if json {
+        if self.json {
             writeln!(io::stderr(), "-- {sum}")?;
         } else {
             tell(&sum)?;
@@ -254,7 +265,7 @@ mod tests {
     #[test]
     fn a_file_names_a_ticket_a_line() {
         let text = "# yesterday's\n\nt-1\nt-2\tAna, waits\nt-1 again\r\nt-3;x\n";
-        assert_eq!(named_in(text), ["t-1", "t-2", "t-3"]);
+        assert_eq!(named_in(text), ["t-1", "t-2", "t-1", "t-3"]);
     }
 
     #[test]
@@ -263,7 +274,7 @@ mod tests {
             let receipt = Some(pb::CommandReceipt { state: state.into(), ..Default::default() });
             Ok(pb::CloseResponse { receipt, already_closed, ..Default::default() })
         };
-        let mut progress = Progress::new(4);
+        let mut progress = Progress::new(4, false);
         progress.count("1", &answer(pb::CommandState::Succeeded, false)).unwrap();
         assert_eq!(progress.sum(), "1 closed, 0 were closed already, 0 failed");
         progress.count("2", &answer(pb::CommandState::Queued, false)).unwrap();

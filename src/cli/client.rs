@@ -12,6 +12,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::failure::Failure;
 use super::usage::Usage;
 use crate::grpc::pb;
 
@@ -80,7 +81,7 @@ pub(super) fn said_by(status: &Status) -> String {
 
 /// A call that failed, as the command's own error.
 pub(super) fn failed(status: &Status) -> anyhow::Error {
-    anyhow!("{} ({:?})", said_by(status), status.code())
+    Failure::of(status).into()
 }
 
 /// Protobuf JSON of messages of the API.

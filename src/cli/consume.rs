@@ -54,7 +54,8 @@ Beside stdin, CMD finds in its environment: DESKGATE_EVENT_ID, DESKGATE_EVENT_TY
 DESKGATE_TICKET_SEQUENCE, DESKGATE_ATTEMPT, DESKGATE_LAST_FAILURE, DESKGATE_FENCING_TOKEN and DESKGATE_DELIVERY_ID.
 Each event comes at least once: make the effect repeatable by DESKGATE_EVENT_ID.
 
-SIGINT or SIGTERM: nothing more is taken, what runs is waited for. A second one ends it at once.
+SIGINT, SIGTERM or SIGHUP, as of a terminal that is closed (but not under nohup): nothing more is taken, what runs is waited
+for. A second one ends it at once, but for a SIGHUP after a SIGHUP.
 
 Examples:
   deskgate consume crm --exec 'curl -fsS --json @- https://crm.example/events'
@@ -102,6 +103,7 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         // `nohup` it is to go on.
         hangup: if hangups_are_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         leaving: false,
+        hung_up: false,
         joined: false,
         args,
     };
@@ -119,18 +121,18 @@ pub(super) async fn run(args: ConsumeArgs) -> anyhow::Result<()> {
         if !consumer.joined {
             bail!("no gateway answers at {}: {why}", consumer.args.server);
         }
-        say(&format!("{why}; going on"))?;
+        say(&format!("{why}; going on"));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = interrupted(&mut consumer.interrupts, &mut consumer.hangup) => return Ok(()),
+            _ = consumer.interrupted() => return Ok(()),
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-/// A line for who watches.
-fn say(what: &str) -> io::Result<()> {
-    writeln!(io::stderr(), "-- {what}")
+/// A line for who watches. That nobody does, as once the terminal is closed, is no reason to end what runs.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "-- {what}");
 }
 
 /// Whether the process was begun so, as by `nohup`. A handler would undo that.
@@ -141,33 +143,12 @@ fn hangups_are_ignored() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
 }
 
-async fn interrupted(interrupts: &mut [Signal; 2], hangup: &mut Option<Signal>) {
-    let [interrupt, terminate] = interrupts;
-    let hung_up = async {
-        match hangup {
-            Some(hangup) => hangup.recv().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hung_up => {}
-    }
-}
-
 /// Why a stream ended before it was asked to.
 enum Broken {
     /// Connecting again may help.
     Passes(String),
     /// It will not.
     Ends(anyhow::Error),
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        Self::Ends(error.into())
-    }
 }
 
 fn sort(status: &tonic::Status) -> Broken {
@@ -186,6 +167,8 @@ struct Consumer {
     hangup: Option<Signal>,
     /// It was asked to leave.
     leaving: bool,
+    /// By the end of its terminal.
+    hung_up: bool,
     joined: bool,
 }
 
@@ -210,6 +193,32 @@ struct Work {
 }
 
 impl Consumer {
+    /// Waits until it is asked to leave; whether it was so before, and is to leave at once.
+    async fn interrupted(&mut self) -> bool {
+        loop {
+            let hung_up = {
+                let [interrupt, terminate] = &mut self.interrupts;
+                let hangup = async {
+                    match &mut self.hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = interrupt.recv() => false,
+                    _ = terminate.recv() => false,
+                    _ = hangup => true,
+                }
+            };
+            // The system and the shell both tell of the same end.
+            if hung_up && self.hung_up {
+                continue;
+            }
+            self.hung_up |= hung_up;
+            return std::mem::replace(&mut self.leaving, true);
+        }
+    }
+
     /// One stream, to its end.
     async fn work(&mut self, endpoint: &Endpoint) -> Result<(), Broken> {
         let channel = endpoint.connect().await.map_err(|error| Broken::Passes(cause_of(&error)))?;
@@ -271,12 +280,11 @@ impl Consumer {
                         self.leaving = work.is_over(&mut group, &self.args.group).await?;
                     }
                 }
-                () = interrupted(&mut self.interrupts, &mut self.hangup) => {
-                    if self.leaving {
+                again = self.interrupted() => {
+                    if again {
                         return Ok(());
                     }
-                    self.leaving = true;
-                    say(&format!("waiting for {} that run; once more ends them", work.running.len()))?;
+                    say(&format!("waiting for {} that run; once more ends them", work.running.len()));
                 }
                 () = tokio::time::sleep_until(heard + silence_max) => {
                     return Err(Broken::Passes("the stream is silent for three heartbeats".to_owned()));
@@ -296,7 +304,7 @@ impl Consumer {
                 work.lease = span(group.ack_deadline.as_ref(), work.lease);
                 work.attempts_max = group.max_attempts;
                 let behind = group.status.map(|status| status.events_behind).unwrap_or_default();
-                say(&format!("member {} of {}, {behind} events behind", started.member_id, group.group))?;
+                say(&format!("member {} of {}, {behind} events behind", started.member_id, group.group));
             }
             Some(Told::Delivery(delivery)) => {
                 let event = delivery.event.clone().unwrap_or_default();
@@ -314,13 +322,13 @@ impl Consumer {
             }
             Some(Told::Settled(report)) => {
                 for result in report.results {
-                    work.answered(result, report.batch_id == EXTENSION)?;
+                    work.answered(result, report.batch_id == EXTENSION);
                 }
             }
             Some(Told::Gap(gap)) => {
-                say(&format!("gap: events are lost to the group ({})", printable(&gap.reason)))?;
+                say(&format!("gap: events are lost to the group ({})", printable(&gap.reason)));
             }
-            Some(Told::GoingAway(_)) => say("the gateway stops; finishing what runs")?,
+            Some(Told::GoingAway(_)) => say("the gateway stops; finishing what runs"),
             Some(Told::Checkpoint(_) | Told::CaughtUp(_) | Told::Stopped(_)) | None => {}
         }
         Ok(())
@@ -356,7 +364,7 @@ impl Work {
         let outcome = match end {
             End::Good => Outcome::Ack(pb::Ack {}),
             End::Failed(reason) => {
-                say(&format!("{}: {reason}; {next}", printable(&delivery_id)))?;
+                say(&format!("{}: {reason}; {next}", printable(&delivery_id)));
                 Outcome::Retry(pb::Retry { delay: None, reason })
             }
         };
@@ -365,7 +373,7 @@ impl Work {
     }
 
     /// What a settlement did.
-    fn answered(&mut self, result: pb::SettleResult, is_extension: bool) -> Result<(), Broken> {
+    fn answered(&mut self, result: pb::SettleResult, is_extension: bool) {
         let state = result.state();
         let (id, again_at) = (result.delivery_id, Instant::now() + AGAIN);
         let what = match state {
@@ -391,10 +399,10 @@ impl Work {
             }
         };
         if matches!(state, pb::SettleState::Done | pb::SettleState::AlreadyDone) {
-            return Ok(());
+            return;
         }
         let state = state.as_str_name().trim_start_matches("SETTLE_STATE_").to_lowercase();
-        Ok(say(&format!("settling {} was {state}: {what}", printable(&id)))?)
+        say(&format!("settling {} was {state}: {what}", printable(&id)));
     }
 
     /// Says again what the gateway could not write.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Listeners;
+use super::{Cli, Listeners, usage};
 use crate::app::{Addresses, App};
 use crate::config::{Config, Env, Overrides, SecretStore, Source};
 use crate::shutdown::Shutdown;
@@ -48,7 +48,9 @@ impl Configuration {
             )
         })?;
         let overrides = Overrides { store_path: self.store_path.clone(), ..listeners.overrides() };
-        Ok(Config::load(&Env, Some((path, &text)), &overrides)?)
+        let mut config = Config::load(&Env, Some((path, &text)), &overrides)?;
+        config.warnings.extend(config.strangers(&Env, &usage::variables(&Cli::command())));
+        Ok(config)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all commands hold of their arguments: an empty value is a mistake, most often a variable that is not set; an
 //! empty environment variable is none; and every fault of the arguments ends with exit code 2.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use clap::builder::{Resettable, StringValueParser, TypedValueParser};
@@ -23,6 +24,12 @@ pub(super) fn strict(command: Command) -> Command {
             if is_text { arg.value_parser(Text) } else { arg }
         })
         .mut_subcommands(strict)
+}
+
+/// The environment variables that stand for flags, of all commands.
+pub(super) fn variables(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
 }
 
 /// A text that says something; defaults may be empty.

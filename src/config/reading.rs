@@ -43,7 +43,7 @@ impl Reading<'_> {
 
     /// What the command line or the environment says of a key; an empty variable says nothing.
     fn outside(&self, path: &str) -> Option<(String, String)> {
-        let twin = format!("DESKGATE_{}", path.to_uppercase().replace('.', "_"));
+        let twin = twin_of(path);
         if let Some(text) = self.overrides.of(path) {
             return Some((format!("--{} ({twin})", path.replace(['.', '_'], "-")), text.to_owned()));
         }
@@ -243,16 +243,24 @@ impl Section {
     /// Whatever is left is unknown.
     pub(super) fn finish(self, reading: &mut Reading<'_>) {
         for unknown in self.table.keys() {
-            let near = |known: &&&str| strsim::damerau_levenshtein(known, unknown);
-            let fix = match self.asked.iter().min_by_key(near) {
-                Some(known) if near(&known) <= 2.max(unknown.len() / 3) => {
-                    format!("did you mean `{}`?", self.at(known))
-                }
-                _ => format!("known here: {}", self.asked.join(", ")),
+            let fix = match nearest(self.asked.iter().copied(), unknown) {
+                Some(known) => format!("did you mean `{}`?", self.at(known)),
+                None => format!("known here: {}", self.asked.join(", ")),
             };
             reading.fault(self.at(unknown), "there is no such key", fix);
         }
     }
+}
+
+/// The environment's name for a key.
+pub(super) fn twin_of(path: &str) -> String {
+    format!("DESKGATE_{}", path.to_uppercase().replace('.', "_"))
+}
+
+/// What was probably meant by `unknown`.
+pub(super) fn nearest<'k>(known: impl Iterator<Item = &'k str>, unknown: &str) -> Option<&'k str> {
+    let near = |known: &&str| strsim::damerau_levenshtein(known, unknown);
+    known.min_by_key(near).filter(|known| near(known) <= 2.max(unknown.len() / 3))
 }
 
 fn join(path: &str, key: &str) -> String {

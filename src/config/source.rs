@@ -15,6 +15,9 @@ pub trait Source: Send + Sync {
     /// An environment variable; `None` where it is not set, or no Unicode.
     fn var(&self, name: &str) -> Option<String>;
 
+    /// The names of all variables, but of those that are no Unicode.
+    fn names(&self) -> Vec<String>;
+
     /// The contents of a file.
     fn read(&self, path: &Path) -> io::Result<String>;
 }
@@ -27,6 +30,10 @@ impl Source for Env {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     fn var(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn names(&self) -> Vec<String> {
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {
@@ -70,6 +77,10 @@ impl MapSource {
 impl Source for MapSource {
     fn var(&self, name: &str) -> Option<String> {
         self.vars.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.vars.keys().cloned().collect()
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {

@@ -273,7 +273,7 @@ impl Desk {
         })?;
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
-        let key = run::key_of(&request);
+        let named = run::named(&request);
         let run = Arc::clone(inner).run((request, memo), inner_deadline, Arc::clone(&call));
         let run = async move {
             let answer = run.await;
@@ -281,8 +281,10 @@ impl Desk {
             answer
         };
         let ended = tokio::select! {
+            // What is there to be told is told.
+            biased;
             ended = timeout_at(deadline, inner.shutdown.spawn(run)) => ended,
-            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, key).await,
+            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, named).await,
         };
         let told = match ended {
             Ok(Ok(answer)) => return answer,

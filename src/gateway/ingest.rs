@@ -40,6 +40,7 @@ pub struct Ingest {
     log: Arc<dyn EventLog>,
     alerts: Alerts,
     ids_differ: Arc<Notice>,
+    unreadable: Arc<Notice>,
     /// Told of what could not be stored, to be read back.
     reconcilers: Option<Reconcilers>,
 }
@@ -47,7 +48,7 @@ pub struct Ingest {
 impl Ingest {
     /// Ingest into `log`; mistakes in the setup are told by `alerts`.
     pub fn new(log: Arc<dyn EventLog>, alerts: Alerts) -> Self {
-        Self { log, alerts, ids_differ: Arc::default(), reconcilers: None }
+        Self { log, alerts, ids_differ: Arc::default(), unreadable: Arc::default(), reconcilers: None }
     }
 
     /// The same, that has what it could not store read back.
@@ -78,7 +79,15 @@ impl Ingest {
             Ok(envelope) => envelope,
             Err(unreadable) => {
                 let reason = unreadable.to_string();
-                tracing::warn!(%bot, bytes = body.len(), %reason, "webhook body could not be read: kept in quarantine");
+                if let Some(suppressed) = self.unreadable.permit() {
+                    tracing::warn!(
+                        %bot,
+                        bytes = body.len(),
+                        %reason,
+                        suppressed,
+                        "webhook body could not be read: kept in quarantine"
+                    );
+                }
                 self.log.quarantine(Quarantined { bot, reason, raw: body }).await?;
                 return Ok(Accepted::Quarantined);
             }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::alerts::alert;
 use crate::clock::Clock;
+use crate::domain::Seq;
 use crate::shutdown::Shutdown;
 use crate::store::groups::{Group, GroupId, GroupStore};
 use crate::store::{Bounds, EventLog, ReadError};
@@ -42,6 +43,31 @@ pub struct Unread {
     groups: Arc<dyn GroupStore>,
     clock: Arc<dyn Clock>,
     seen: HashMap<GroupId, Seen>,
+    hold: Hold,
+}
+
+/// What the last look saw of the group that holds back the most.
+#[derive(Debug, Default)]
+struct Hold {
+    by: Option<GroupId>,
+    trimmed: Seq,
+    /// Retention went on past what it holds back: that is too much, and is held no more.
+    is_overrun: bool,
+}
+
+impl Hold {
+    /// Where it is held back from, if it is. That retention is past there says nothing by itself: what is gone may have
+    /// gone before it was held.
+    fn look(&mut self, groups: &[Group], trimmed: Seq) -> Option<Seq> {
+        let pinning = groups.iter().filter(|group| group.settings.pin_retention);
+        let lowest = pinning.min_by_key(|group| (group.floor, group.id));
+        let (by, floor) = (lowest.map(|group| group.id), lowest.map(|group| group.floor));
+        let is_past = floor.is_some_and(|floor| floor < trimmed);
+        let went_on = self.by == by && self.trimmed < trimmed;
+        self.is_overrun = is_past && (self.is_overrun || went_on);
+        (self.by, self.trimmed) = (by, trimmed);
+        floor.filter(|_| !self.is_overrun)
+    }
 }
 
 /// What is kept of one group.
@@ -69,7 +95,7 @@ impl Seen {
 impl Unread {
     /// Watches the groups that read `log`.
     pub fn new(log: Arc<dyn EventLog>, groups: Arc<dyn GroupStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { log, groups, clock, seen: HashMap::new() }
+        Self { log, groups, clock, seen: HashMap::new(), hold: Hold::default() }
     }
 
     /// Looks now and then, in a task of its own, until the process is told to stop.
@@ -115,9 +141,7 @@ impl Unread {
         let groups = self.groups.groups().await?;
         self.seen.retain(|id, _| groups.iter().any(|group| group.id == *id));
         let bounds = self.log.bounds().await?;
-        let holds = groups.iter().filter(|group| group.settings.pin_retention).map(|group| group.floor).min();
-        // Where retention has come further, there was too much to hold back.
-        let holds = holds.filter(|held| *held >= bounds.trimmed);
+        let holds = self.hold.look(&groups, bounds.trimmed);
         for group in groups {
             let is_held = holds.is_some_and(|held| group.floor >= held);
             let sight = Sight { pinned: is_held, ..self.sight(&bounds, &group).await? };

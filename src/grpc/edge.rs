@@ -166,12 +166,25 @@ where
         };
         Box::pin(async move {
             let response = tokio::select! {
+                // What is there to be told is told.
+                biased;
                 answer = answer => answer?,
-                () = given_up => status::draining().into_http(),
+                () = given_up => given_up_on(method).into_http(),
             };
             drop(token);
             Ok(finish(&edge, (method, &path), &id, response))
         })
+    }
+}
+
+/// What a caller hears whose call did not say itself what is known. Of what a command began nothing is known here.
+fn given_up_on(method: Option<&str>) -> Status {
+    match method {
+        Some("Assign" | "Send" | "Close" | "Finish" | "Transfer" | "SetTags" | "Create") => {
+            status::unfinished()
+        }
+        // `ExecuteCommand` may be a question, which never says anything itself, while commands do.
+        Some(_) | None => status::draining(),
     }
 }
 
@@ -243,3 +256,6 @@ fn method_of(path: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -386,6 +386,13 @@ pub(super) fn draining() -> Status {
     Failure::new(ErrorReason::StreamDraining, "the gateway is shutting down; call again").into_status()
 }
 
+/// The gateway stops, and what became of a command is not known here.
+pub(super) fn unfinished() -> Status {
+    let message = "the gateway stops before it is known what became of the command; GetCommand by request_id tells it after \
+                   the next start";
+    Failure::new(ErrorReason::OutcomeUnknown, message).into_status()
+}
+
 /// As many streams are open as may be.
 pub(super) fn too_many_streams(streams_max: usize) -> Status {
     let message = format!("{streams_max} streams are open, as many as the gateway allows");

@@ -53,6 +53,22 @@ fn every_fault_names_its_key() {
 }
 
 #[test]
+fn a_variable_that_means_nothing_is_told() {
+    let more = [
+        ("DESKGATE_STORE_RETENTOIN", "1d"),
+        ("DESKGATE_CONSUME_EXEC", "true"),
+        ("DESKGATE_LOG_LEVEL", "warn"),
+    ];
+    let (good, said) = check(&configuration("127.0.0.1:1", ""), &[&SECRETS[..], &more].concat());
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("warning: DESKGATE_")).collect();
+    assert!(good && warnings.len() == 1, "{said}");
+    assert!(
+        warnings[0].contains("DESKGATE_STORE_RETENTOIN")
+            && warnings[0].ends_with("DESKGATE_STORE_RETENTION?")
+    );
+}
+
+#[test]
 fn help_teaches() {
     for command in [
         vec!["--help"],

@@ -229,6 +229,46 @@ async fn an_interrupt_lets_what_runs_end_and_a_second_one_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_lets_what_runs_end() {
+    let world = World::start().await;
+    let path = |name: &str| world.folder.path().join(name);
+    good(&world, &["groups", "create", "crm", "--from", "earliest"]);
+    assert_eq!(world.post(message("t1", "m1", "Olá")).await, 200);
+    let script = format!(
+        "cd {}; touch begun; while ! test -e go; do sleep 0.02; done; echo $DESKGATE_ATTEMPT >> out",
+        world.folder.path().display()
+    );
+    let hang_up = |child: &Child| {
+        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    };
+    let mut child = consume(&world, &script);
+    until("it runs", || path("begun").exists()).await;
+    // Nobody reads any more.
+    drop(child.stderr.take());
+    hang_up(&child);
+    fs::write(path("go"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(path("out")).unwrap(), "1\n");
+    assert!(is_settled(&world));
+
+    for file in ["begun", "go"] {
+        fs::remove_file(path(file)).unwrap();
+    }
+    assert_eq!(world.post(message("t1", "m2", "Olá")).await, 200);
+    let mut child = consume(&world, &script);
+    until("it runs", || path("begun").exists()).await;
+    // Both the system and the shell say so.
+    hang_up(&child);
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(said.any(|line| line.unwrap().contains("waiting for 1 that run")), "nothing is waited for");
+    hang_up(&child);
+    fs::write(path("go"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(path("out")).unwrap(), "1\n1\n");
+    assert!(is_settled(&world));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_while_the_store_cannot_write_is_not_done_again() {
     let world = World::start().await;
     let path = |name: &str| world.folder.path().join(name);

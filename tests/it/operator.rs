@@ -46,6 +46,17 @@ async fn a_ticket_from_the_queue_to_its_end() {
     assert!(good(&world, &["tickets", "close", new]).starts_with("was closed already"));
     let (ok, _, err) = deskgate(&world, &["tickets", "send", new, "?"]);
     assert!(!ok && err.contains("is closed") && err.contains("FailedPrecondition"), "{err}");
+    let told = |name: &str| {
+        let line = err.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name} in {err}")).to_owned()
+    };
+    assert_eq!((told("reason").as_str(), told("x-request-id").len()), ("TICKET_CLOSED", 36));
+    assert!(good(&world, &["commands", "show", &told("command_id")]).contains("TICKET_CLOSED"));
+    let (ok, out, err) = deskgate(&world, &["tickets", "send", new, "?", "--json"]);
+    let error = &serde_json::from_str::<Value>(&err).unwrap()["error"];
+    assert!(!ok && out.is_empty() && error["message"].as_str().unwrap().contains("is closed"), "{err}");
+    assert_eq!((&error["code"], &error["reason"]), (&json!("FailedPrecondition"), &json!("TICKET_CLOSED")));
+    assert!(error["metadata"]["command_id"].is_string() && error["xRequestId"].is_string(), "{err}");
 
     let commands = good(&world, &["commands", "list", "--ticket", &id, "--json"]);
     let methods: Vec<_> = commands
@@ -87,9 +98,22 @@ async fn many_are_closed_from_a_file_and_each_failure_is_told() {
     assert!(!ok, "{out}{err}");
     assert_eq!(out, "38 closed, 1 were closed already, 2 failed\n", "{err}");
     assert!(err.contains(&format!("{}: ", ids[3])) && err.contains("Hoje não"), "{err}");
+    assert!(err.contains(" (BLIP_REJECTED, command_id="), "{err}");
     assert!(err.contains("nobody: ") && err.contains("41/41, 2 failed"), "{err}");
     let (ok, out, _) = deskgate(&world, &close);
     assert!(!ok && out.starts_with("1 closed, 39 were closed already, 1 failed"), "{out}");
     let left = good(&world, &["tickets", "list", "--fresh", "--json"]);
     assert_eq!(left, "", "none is open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_that_is_named_twice_is_closed_once() {
+    let world = World::start().await;
+    let (first, second) = (world.customer("oi").await.1, world.customer("oi").await.1);
+    let file = world.folder.path().join("tickets.txt");
+    fs::write(&file, format!("{first}\n{second}\n{first}\n")).unwrap();
+    let out = good(&world, &["tickets", "close", &first, &first, "--file", file.to_str().unwrap()]);
+    assert_eq!(out, "2 closed, 0 were closed already, 0 failed\n");
+    let third = world.customer("oi").await.1;
+    assert!(good(&world, &["tickets", "close", &third, &third]).starts_with("closed (command "));
 }

@@ -70,6 +70,21 @@ fn ids(ids: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_what_cannot_be_read_does_not_flood_the_log() {
+    let mut world = World::start().await;
+    for _ in 0..50 {
+        assert_eq!(world.post("<xml>").await, 200);
+    }
+    assert_eq!(world.waiting().await, "50");
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success());
+    let log = world.gateway.rest_of_log();
+    let lines = log.lines().filter(|line| line.contains("kept in quarantine"));
+    // One at once, and another every few seconds.
+    assert!((1..25).contains(&lines.count()), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_later_version_can_read_becomes_events_once() {
     let mut world = World::start().await;
     assert_eq!(world.post(ticket("t", "Open")).await, 200);

@@ -137,6 +137,9 @@ async fn a_blip_that_hangs_does_not_spoil_the_stop() {
     {
         tokio::task::yield_now().await;
     }
+    // Somebody reads the store beside it, as a backup does: its log cannot be emptied meanwhile.
+    let beside = rusqlite::Connection::open(world.folder.path().join("deskgate.db")).unwrap();
+    beside.execute_batch("BEGIN; SELECT * FROM sqlite_schema").unwrap();
     let begun = Instant::now();
     world.gateway.signal("TERM");
     assert!(world.gateway.wait().success(), "the command is in the ledger, and the next start looks for it");

@@ -3,14 +3,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::domain::Fault;
+use crate::domain::{Fault, Fingerprint};
 use crate::store::CommandKey;
 use crate::store::rules::is_held;
 
 use super::{DeskError, Done, Inner, unknown};
+
+/// How long a last word may look for what is known: it must be said before the edge has to say that nothing is.
+const LAST_LOOK: Duration = Duration::from_millis(250);
 
 /// What a command and its caller know of each other.
 #[derive(Debug, Default)]
@@ -41,6 +46,14 @@ impl Call {
         }
         *command = Begun::As(id);
         true
+    }
+
+    /// Notes that it is none after all: that one was not recorded.
+    pub(super) fn begins_not(&self) {
+        let mut command = self.command.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*command, Begun::As(_)) {
+            *command = Begun::NotYet;
+        }
     }
 
     pub(super) fn begun(&self) -> Option<Uuid> {
@@ -78,20 +91,36 @@ impl Drop for Caller {
 
 impl Inner {
     /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,
-    /// what is known of another that had its request id before, or that nothing was begun, nor will be.
-    pub(super) async fn last_word(&self, call: &Call, key: Option<CommandKey>) -> Result<Done, DeskError> {
-        if let Some(id) = call.dismiss() {
-            let what = "the gateway stops before the command's end is known; GetCommand tells it after the next start";
-            return Err(DeskError::Fault(unknown(what).with("command_id", &id)));
-        }
-        let earlier = match key {
-            Some(key) => self.ledger.command(key).await?,
-            None => None,
+    /// what is known of another that had its request id before, or that it began nothing, nor will. `named` is
+    /// [`named`](super::run::named) of its request.
+    pub(super) async fn last_word(
+        &self,
+        call: &Call,
+        named: Option<(CommandKey, Fingerprint)>,
+    ) -> Result<Done, DeskError> {
+        let ends = "GetCommand tells it after the next start";
+        let unfinished = |id: Uuid| {
+            let what = format!("the gateway stops before the command's end is known; {ends}");
+            Err(DeskError::Fault(unknown(what).with("command_id", &id)))
         };
-        match earlier {
-            Some(record) if is_held(&record, self.clock.now()) => self.answer(record, true).await,
-            Some(_) | None => Err(DeskError::Fault(stopping())),
+        if let Some(id) = call.dismiss() {
+            return unfinished(id);
         }
+        let Some((key, asked)) = named else { return Err(DeskError::Fault(stopping())) };
+        let by = Instant::now() + LAST_LOOK;
+        let record = match timeout_at(by, self.ledger.command(key)).await {
+            Ok(Ok(Some(record))) if is_held(&record, self.clock.now()) => record,
+            Ok(Ok(_)) => return Err(DeskError::Fault(stopping())),
+            Ok(Err(_)) | Err(_) => {
+                let what = "the gateway stops before it is known whether an earlier call with this request_id began a command";
+                return Err(DeskError::Fault(unknown(format!("{what}; {ends}"))));
+            }
+        };
+        if record.command.fingerprint != asked {
+            return Err(DeskError::Conflict(Box::new(record)));
+        }
+        let id = record.command.id;
+        timeout_at(by, self.answer(record, true)).await.unwrap_or_else(|_| unfinished(id))
     }
 }
 

@@ -1,15 +1,18 @@
 //! Whether a bot's Blip answers. What is queued is sent only while it does: where it does not, nothing must be marked as
 //! perhaps sent for the mere trying.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use crate::blip::{BlipApi, BlipError};
+use crate::blip::{BlipApi, BlipError, Caller};
 use crate::lime::{Command, LimeUri, Method};
 
+/// As whom pings take turns with the commands that wait for the bot's rate: as nobody else, so that behind any number of
+/// one client's commands they come second.
+pub(super) const PINGER: &str = "\0gate";
 /// How long an answer of Blip's vouches for the next.
 const FRESH: Duration = Duration::from_secs(10);
 /// How long an answer to a ping may take.
@@ -39,13 +42,14 @@ impl Gate {
     }
 
     /// Waits until Blip answers. Whoever is first asks, under ids that `name` gives; the others wait for it.
-    pub(super) async fn pass(&self, api: &dyn BlipApi, name: impl Fn() -> String) {
+    pub(super) async fn pass(&self, api: &Arc<dyn BlipApi>, name: impl Fn() -> String) {
         let mut pause = PAUSE_MIN;
         while !self.is_open() {
             let _asking = self.asking.lock().await;
             if self.is_open() {
                 return;
             }
+            let api = Arc::clone(api).for_caller(Caller::client(PINGER));
             let (to, uri) = ("postmaster@msging.net".to_owned(), LimeUri("/ping".to_owned()));
             let ping = Command { id: name(), to, method: Method::Get, uri, resource: None };
             match api.command(&ping, Instant::now() + PING_TIMEOUT).await {

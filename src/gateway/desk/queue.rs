@@ -210,7 +210,7 @@ impl Inner {
             Some(Step::Command { .. }) | None => Kind::Command,
         };
         let slot = bot.rota(kind).slot(&request.principal).await;
-        bot.gate.pass(bot.api.as_ref(), || self.ids.next().to_string()).await;
+        bot.gate.pass(&bot.api, || self.ids.next().to_string()).await;
         let state = self.log.ticket(&request.bot, &request.ticket_id).await?.unwrap_or_default();
         // What is sure to fail is to take nobody's turn.
         if let Some(outcome) = request.judge(&state) {

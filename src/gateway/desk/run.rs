@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::blip::Caller;
-use crate::domain::{ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
+use crate::domain::{ActionRequest, Fault, Fingerprint, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
@@ -110,13 +110,18 @@ impl Inner {
     /// Records a command, and tells its caller's call which one it is.
     pub(super) async fn begin(&self, command: NewCommand, call: &Call) -> Result<Begun, DeskError> {
         let (id, accept_only, is_named) = (command.id, command.accept_only, !command.request_id.is_empty());
-        if !call.begins(id) {
+        // Callers were told then what was begun and what was not.
+        if self.shutdown.parting().is_cancelled() || !call.begins(id) {
             return Err(DeskError::Fault(stopping()));
         }
         match self.ledger.begin(command).await {
             Ok(begun) => {
-                if let Begun::Known(earlier) = &begun {
-                    call.begins(earlier.command.id);
+                match &begun {
+                    Begun::Fresh(..) => {}
+                    Begun::Known(earlier) => {
+                        call.begins(earlier.command.id);
+                    }
+                    Begun::Conflict(_) => call.begins_not(),
                 }
                 Ok(begun)
             }
@@ -124,7 +129,10 @@ impl Inner {
                 tracing::error!(command.id = %id, %error, "a command was perhaps recorded");
                 Err(DeskError::Fault(perhaps_recorded(id, accept_only, is_named)))
             }
-            Err(error) => Err(error.into()),
+            Err(error @ (AppendError::Busy | AppendError::Full | AppendError::Unavailable(_))) => {
+                call.begins_not();
+                Err(error.into())
+            }
         }
     }
 
@@ -368,6 +376,11 @@ pub(super) fn key_of(request: &ActionRequest) -> Option<CommandKey> {
     let ActionRequest { principal, request_id, .. } = request;
     (!request_id.is_empty())
         .then(|| CommandKey::Request { principal: principal.clone(), request_id: request_id.clone() })
+}
+
+/// The same, with what tells the request from another under this name.
+pub(super) fn named(request: &ActionRequest) -> Option<(CommandKey, Fingerprint)> {
+    key_of(request).map(|key| (key, request.fingerprint()))
 }
 
 /// A command to be recorded; `memo` is the request as [`memo::write`](super::memo::write) wrote it.

@@ -24,6 +24,7 @@ mod credit;
 mod doubt;
 mod fair;
 mod order;
+mod parting;
 
 /// The one customer there is.
 const CUSTOMER: &str = "c@0mn.io";
@@ -39,6 +40,8 @@ struct Faults {
     settling: VecDeque<AppendError>,
     /// How long it takes until an end that is recorded is answered.
     settled_late: Duration,
+    /// How long it takes to look a command up.
+    looked_late: Duration,
     /// How many more reads of tickets fail.
     reading: usize,
 }
@@ -140,6 +143,8 @@ impl Ledger for Faulty {
         settled
     }
     async fn command(&self, key: CommandKey) -> Result<Option<CommandRecord>, ReadError> {
+        let late = self.faults.lock().unwrap().looked_late;
+        tokio::time::sleep(late).await;
         self.inner.command(key).await
     }
     async fn unsettled(&self, wanted: Unsettled) -> Result<Page<CommandRecord>, ReadError> {

@@ -58,10 +58,15 @@ impl Member {
         self.room > 0 && self.held.len() < self.held_max
     }
 
+    /// Whether it can take an event that weighs so much; one it may always have.
+    fn can_take(&self, weight: usize) -> bool {
+        self.has_room() && (self.bytes.saturating_add(weight) <= self.bytes_max || self.bytes == 0)
+    }
+
     /// Whether it is to be preferred: it settles in time, and takes what it is given, now or soon.
-    fn is_sound(&self, terms: Terms) -> bool {
+    fn is_sound(&self, weight: usize, terms: Terms) -> bool {
         let soon = !self.held.is_empty() && later(self.moved, terms.patience) > terms.now;
-        !self.lapsed && self.held_max > 0 && (self.has_room() || soon)
+        !self.lapsed && self.held_max > 0 && (self.can_take(weight) || soon)
     }
 }
 
@@ -124,12 +129,12 @@ impl Members {
         self.members.get(&id).map(|member| member.held.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Whether `member` may be given an event, beside the others there are.
-    fn is_worth_it(&self, member: &Member, terms: Terms) -> bool {
+    /// Whether `member` may be given an event that weighs so much, beside the others there are.
+    fn is_worth_it(&self, member: &Member, weight: usize, terms: Terms) -> bool {
         if !member.lapsed {
             return true;
         }
-        if self.members.values().any(|other| other.is_sound(terms)) {
+        if self.members.values().any(|other| other.is_sound(weight, terms)) {
             // One at a time, until it settles one.
             return terms.to_lapsed && member.held.is_empty();
         }
@@ -140,11 +145,8 @@ impl Members {
 
     /// Gives an event to whoever is next and can take it; answers who, and whether the lease ends with them.
     pub(super) fn give(&mut self, seq: Seq, weight: usize, terms: Terms) -> Option<(MemberId, bool)> {
-        let can_take = |member: &Member| {
-            let fits = member.bytes.saturating_add(weight) <= member.bytes_max || member.bytes == 0;
-            member.has_room() && fits && self.is_worth_it(member, terms)
-        };
-        let next = self.members.iter().filter(|(_, member)| can_take(member));
+        let may_have = |member: &Member| member.can_take(weight) && self.is_worth_it(member, weight, terms);
+        let next = self.members.iter().filter(|(_, member)| may_have(member));
         let (id, _) =
             next.min_by_key(|(id, member)| (member.lapsed, member.held.len(), member.turn, **id))?;
         let id = *id;
@@ -262,6 +264,27 @@ mod tests {
         }
         assert_eq!(give(&mut members, 4, 9), Some(1));
         assert_eq!(give(&mut members, 5, 0), None, "it holds as much as it may");
+    }
+
+    #[test]
+    fn who_is_full_is_waited_for_a_while_and_no_longer() {
+        let terms =
+            |seconds| Terms { now: Timestamp::from_second(seconds).unwrap(), to_lapsed: false, ..ANYBODY };
+        // By the number of events, and by their bytes.
+        for (held_max, bytes_max) in [(1, 1_000), (9, 100)] {
+            let mut members = Members::default();
+            members.join(MemberId(1), held_max, bytes_max, false);
+            members.join(MemberId(2), 9, 1_000, false);
+            for id in 1..=2 {
+                members.set_room(MemberId(id), 9);
+            }
+            members.lapse(MemberId(2));
+            assert!(members.give(Seq(1), 90, terms(0)).is_some_and(|(id, _)| id == MemberId(1)));
+            members.prove(MemberId(1), None);
+            assert_eq!(members.give(Seq(2), 90, terms(29)), None, "the other may settle in time");
+            let given = members.give(Seq(2), 90, terms(31)).map(|(id, _)| id.0);
+            assert_eq!(given, Some(2), "{held_max} {bytes_max}: it only says that it takes longer");
+        }
     }
 
     #[test]

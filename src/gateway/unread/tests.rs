@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::{ManualClock, SequentialIds};
 use crate::domain::group::GroupSettings;
-use crate::domain::{Fact, NewEvent, Origin, Payload, Seq};
+use crate::domain::{Fact, NewEvent, Origin, Payload};
 use crate::store::groups::{Created, GroupChanges};
 use crate::store::memory::MemoryLog;
 
@@ -33,6 +33,11 @@ impl World {
         self.log.commit(id, GroupChanges { floor: Seq(floor), ..GroupChanges::default() }).await.unwrap();
     }
 
+    async fn pin(&self, id: GroupId, pin_retention: bool) {
+        let settings = GroupSettings { pin_retention, ..GroupSettings::default() };
+        self.log.update_group(id, None, settings).await.unwrap();
+    }
+
     async fn message(&self) -> Seq {
         let payload = Payload::MessageDeleted { message_id: "m".to_owned() };
         let event = NewEvent {
@@ -52,7 +57,8 @@ impl World {
 
     /// Reason and group of each alert.
     async fn alerts(&self) -> Vec<(String, String)> {
-        let events = self.log.read(Seq(0), 1_000).await.unwrap();
+        let trimmed = self.log.bounds().await.unwrap().trimmed;
+        let events = self.log.read(trimmed, 1_000).await.unwrap();
         let told = events.iter().filter_map(|stored| {
             let Payload::GatewayAlert { reason, details, description } = &stored.event.payload else {
                 return None;
@@ -101,6 +107,45 @@ async fn what_one_group_pins_is_lost_to_none() {
     world.settle(pinned, 1).await;
     world.hour().await;
     assert_eq!(world.alerts().await, [("UNREAD_EVENTS_EXPIRE".to_owned(), "idle".to_owned())]);
+}
+
+#[tokio::test]
+async fn who_pins_what_is_gone_already_still_holds_the_rest() {
+    let mut world = world();
+    let late = world.group("late", 0, false).await;
+    world.message().await;
+    world.clock.advance(SignedDuration::from_hours(49));
+    assert_eq!(world.log.enforce_retention(), 1, "nobody held it");
+    world.pin(late, true).await;
+    world.message().await;
+    world.group("pinned", 1, true).await;
+    world.group("idle", 1, false).await;
+    for _ in 0..60 {
+        world.hour().await;
+        assert_eq!(world.log.enforce_retention(), 0, "it is kept for the first");
+    }
+    let names: Vec<_> = world.alerts().await.into_iter().map(|(_, group)| group).collect();
+    assert_eq!(names, ["late"], "it has lost one, and nobody loses another");
+}
+
+#[tokio::test]
+async fn what_was_too_much_to_hold_back_is_held_for_none() {
+    let mut world = world();
+    let late = world.group("late", 0, true).await;
+    world.message().await;
+    world.hour().await;
+    // As where the store is at the end of its room: what is held goes all the same.
+    world.pin(late, false).await;
+    world.clock.advance(SignedDuration::from_hours(49));
+    assert_eq!(world.log.enforce_retention(), 1);
+    world.pin(late, true).await;
+    world.message().await;
+    world.group("idle", 1, false).await;
+    for _ in 0..47 {
+        world.hour().await;
+    }
+    let names: Vec<_> = world.alerts().await.into_iter().map(|(_, group)| group).collect();
+    assert_eq!(names, ["late", "idle"]);
 }
 
 #[tokio::test]

@@ -38,10 +38,21 @@ async fn what_one_client_left_waits_only_its_turn_behind_anothers_flood() {
     world.desk.execute(left_by("crm", 0), soon()).await.unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(world.unsettled().await, []);
-    let went = world.blip.3.lock().unwrap().clone();
+    let mut went = world.blip.3.lock().unwrap().clone();
+    went.retain(|caller| &*caller.principal != gate::PINGER);
     let place = went.iter().position(|caller| &*caller.principal == "crm").unwrap();
     // Those that were on their way before go first, and one more.
     assert!(place <= QUEUED_AT_ONCE + 1, "{place} of {}", went.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_waits_behind_no_clients_commands() {
+    let world = World::new(Faults::default(), []);
+    world.desk.execute(left_by("", 0), soon()).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.unsettled().await, []);
+    let went = world.blip.3.lock().unwrap().clone();
+    assert_eq!(went, [Caller::client(gate::PINGER), Caller::client("")]);
 }
 
 #[tokio::test(start_paused = true)]
