@@ -93,7 +93,7 @@ async fn a_shell_script_is_a_consumer() {
     );
     // Fails once at m1, always at m3.
     let script = format!(
-        "line=$(cat); case \"$line\" in *m1*) test $DESKGATE_ATTEMPT = 2 || exit 7;; *m3*) exit 9;; esac; \
+        "line=$(cat); case \"$line\" in *\"m1\"*) test $DESKGATE_ATTEMPT = 2 || exit 7;; *\"m3\"*) exit 9;; esac; \
          echo \"$DESKGATE_TICKET_ID $DESKGATE_TICKET_SEQUENCE $DESKGATE_ATTEMPT $DESKGATE_LAST_FAILURE\" >> {}",
         out.display()
     );
