@@ -32,7 +32,7 @@ pub use round::{Phase, Report};
 use errand::Errands;
 use reader::Reader;
 use reading::Reading;
-use round::Round;
+use round::{Part, Round};
 
 /// Questions that may be under way at a time.
 const AT_ONCE: usize = 4;
@@ -126,8 +126,8 @@ pub struct Planner {
     reader: Reader,
     /// Errands after single tickets that are under way.
     checking: BTreeMap<String, Errand>,
-    /// Tickets that Blip does not give, and for how many rounds running.
-    unread: BTreeMap<String, u32>,
+    /// What Blip does not give, and for how many rounds running.
+    unread: BTreeMap<Part, u32>,
     /// Tickets whose conversation is asked for no more since the last round, and those that somebody has yet to hear of.
     given_up: BTreeSet<String>,
     to_tell: Vec<String>,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::errand::{Errand, What};
 use super::listing::NOT_FOUND;
+use super::round::Part;
 use super::{Answer, Ask, Conversation, Finding, Now, Planner, Whose};
 use crate::domain::translate::{ITEMS_MAX, ThreadItem};
 
@@ -118,15 +119,16 @@ impl Planner {
             self.again.push_front((next, whose));
             return Vec::new();
         }
-        if !past && !reading.whole {
-            // What was said before is out of reach.
-            self.not_given(id);
+        let out_of_reach = !past && !reading.whole;
+        let part = Part::Conversation(id.to_owned());
+        self.given(&part);
+        if out_of_reach {
+            self.not_given(part);
         }
         if let Some(round) = &mut self.round {
             round.conversations = round.conversations.saturating_add(1);
             round.read.insert(id.to_owned());
         }
-        self.given();
         self.read_through(id, whose)
     }
 
@@ -141,7 +143,7 @@ impl Planner {
         // What is tried on for days holds no round up.
         let tries = self.readings.get(id).map_or(0, |reading| reading.errand.tries);
         if tries < TRIES_THAT_COUNT && (!gone || listed) {
-            self.not_given(id);
+            self.not_given(Part::Conversation(id.to_owned()));
         }
         self.try_again(now, id);
         self.read_through(id, whose)
