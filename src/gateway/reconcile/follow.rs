@@ -1,5 +1,6 @@
 //! Following the log: which tickets arrive and end, so that their conversations are read at once.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -90,7 +91,9 @@ impl Bot {
     /// What is to be read because of an event; whether there was room for it.
     fn errand_of(&self, stored: &StoredEvent) -> bool {
         let StoredEvent { seq, event, raw: _ } = stored;
-        if event.bot != self.name || !self.rules.automatic || is_ours(event) {
+        // What the process before found is read once more: it may have ended before it had noted what was left to read.
+        let is_read = is_ours(event) && seq.0 > self.began_at.load(Ordering::Relaxed);
+        if event.bot != self.name || !self.rules.automatic || is_read {
             return true;
         }
         let Some((ticket, Some(what))) = ticket_of(event) else { return true };

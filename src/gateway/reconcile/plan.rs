@@ -21,18 +21,20 @@ mod listing;
 mod reader;
 mod reading;
 mod round;
+mod share;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use asking::{Answer, Ask, Conversation, Finding, Step, tickets_of};
-pub use errand::{Errand, What};
+pub use errand::{Errand, TRY_AGAIN_MAX, What};
 pub use reader::ReaderFault;
 pub use round::{Phase, Report};
 
-use errand::Errands;
 use reader::Reader;
 use reading::Reading;
 use round::{Part, Round};
+use waiting::Errands;
 
 /// Questions that may be under way at a time.
 const AT_ONCE: usize = 4;
@@ -117,6 +119,8 @@ pub struct Planner {
     resume: Option<String>,
     out: BTreeMap<Ask, Whose>,
     again: VecDeque<(Ask, Whose)>,
+    /// Questions of errands that were asked in a row while a round waits.
+    in_a_row: u32,
     /// How often questions failed that are asked again.
     tries: BTreeMap<Ask, u32>,
     next_ask: Option<Instant>,
@@ -151,6 +155,7 @@ impl Planner {
             resume,
             out: BTreeMap::new(),
             again: VecDeque::new(),
+            in_a_row: 0,
             tries: BTreeMap::new(),
             next_ask: None,
             paused: None,
@@ -172,7 +177,7 @@ impl Planner {
         } else if let Some(life) = self.living.get_mut(ticket_id) {
             life.created = life.created.or(created);
         } else if self.living.len() < LIVING_MAX {
-            self.living.insert(ticket_id.to_owned(), Life { created, newest: None, seen: 0 });
+            self.living.insert(ticket_id.to_owned(), Life { created, ..Life::default() });
         }
     }
 
@@ -221,10 +226,7 @@ impl Planner {
         if self.round.is_none() && self.due.is_some_and(|due| due <= now.at) {
             self.begin_round(now);
         }
-        let next = self.again.pop_front();
-        let next = next.or_else(|| self.errand(now).map(|ask| (ask, Whose::Errand)));
-        let next = next.or_else(|| self.of_round(now).map(|ask| (ask, Whose::Round)));
-        if let Some((ask, whose)) = next {
+        if let Some((ask, whose)) = self.next_question(now) {
             // A question that was late may be caught up with, but no more than one.
             let from = self
                 .next_ask
@@ -376,7 +378,7 @@ impl Planner {
     /// The oldest position of the log from which an errand is still to be run.
     pub fn oldest_errand(&self) -> Option<u64> {
         let reading = self.readings.values().filter_map(Reading::position);
-        self.errands.positions().chain(reading).min()
+        self.errands.oldest_position().into_iter().chain(reading).min()
     }
 
     /// Whether a question has failed so often that it is given up: others may be answered.

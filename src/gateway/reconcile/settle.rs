@@ -29,8 +29,10 @@ impl Bot {
             tracing::warn!(bot = %self.name, %error, "a conversation could not be compared with the log; it is read again");
         }
         if !stored.unwrap_or(false) {
-            // Where the process stops now, its note has the next one begin there.
-            self.planner().not_stored(self.now(), Some(conversation.errand.clone()));
+            // Where the process stops now, its note has the next one begin there. What is asked for again is so anyway.
+            let asked_again = conversation.again && conversation.document().is_none();
+            let errand = (!asked_again).then(|| conversation.errand.clone());
+            self.planner().not_stored(self.now(), errand);
         }
     }
 
@@ -67,7 +69,7 @@ impl Bot {
     }
 
     /// Has the conversations of a customer's later tickets read once it is known when the one before ended: what was said
-    /// in between is theirs.
+    /// in between is theirs. Once, when it was read, or is given up.
     async fn read_after(
         &self,
         conversation: &Conversation,
@@ -75,10 +77,13 @@ impl Bot {
         others: &BTreeMap<String, Span>,
     ) -> Result<(), ReadError> {
         let ends = matches!(conversation.errand.what, What::Ended | What::Found { .. });
-        if !ends || self.rules.earlier.is_zero() {
+        if !ends || conversation.again || self.rules.earlier.is_zero() {
             return Ok(());
         }
         for id in find::later(ticket, others) {
+            if self.planner().is_to_be_read(&id) {
+                continue;
+            }
             let state = self.parts.log.ticket(&self.name, &id).await?;
             let Some(TicketState { ticket: Some(next), .. }) = state else { continue };
             let (from, created, what) = (self.now().at, next.create_time, What::Arrived);

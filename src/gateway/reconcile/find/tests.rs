@@ -47,7 +47,7 @@ fn conversation(thread: &[Value], whole: bool) -> Conversation {
         position: None,
         tries: 0,
     };
-    Conversation { errand, items, floor: minute(-60), whole }
+    Conversation { errand, items, floor: minute(-60), whole, again: false }
 }
 
 fn ticket(status: TicketStatus, closed: Option<i64>) -> Ticket {

@@ -219,7 +219,9 @@ impl Planner {
         let ticket = match answer {
             Answer::Ticket(Some(ticket)) if ticket.id == id => ticket,
             Answer::Refused { code: Some(NOT_FOUND), .. } => {
+                let errand = errand.filter(|errand| !self.is_believed_gone(errand));
                 self.not_found(now, id);
+                self.check_again(now, errand);
                 return Vec::new();
             }
             Answer::Tickets { .. }
@@ -233,7 +235,7 @@ impl Planner {
                 return Vec::new();
             }
         };
-        self.reader.found();
+        self.reader.found(now.at);
         self.given(&Part::Ticket(id.to_owned()));
         let state = known.filter(|state| state.last_sequence > 0);
         if state.is_some_and(TicketState::is_closed) {

@@ -165,13 +165,13 @@ impl Planner {
     }
 
     fn check_of_round(&mut self) -> Option<Ask> {
-        let round = self.round.as_mut()?;
-        while let Some(id) = round.to_check.pop_front() {
+        while let Some(id) = self.round.as_mut()?.to_check.pop_front() {
             let ask = Ask::Ticket { id };
-            if !self.out.contains_key(&ask) {
+            if !self.is_under_way(&ask) {
                 return Some(ask);
             }
         }
+        let round = self.round.as_mut()?;
         if round.open == 0 {
             round.enter(Phase::Reading);
         }
@@ -305,7 +305,7 @@ impl Planner {
 
     /// Whether an errand waits that the round found.
     fn errands_of_round(&self) -> bool {
-        self.errands.found() || self.readings.values().any(super::reading::Reading::is_found)
+        self.errands.has_found() || self.readings.values().any(super::reading::Reading::is_found)
     }
 
     /// How far the round has come: its number and phase, and of how many tickets how many were done.

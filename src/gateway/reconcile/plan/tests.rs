@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod errands;
 mod giving_up;
 mod lists;
 mod model;

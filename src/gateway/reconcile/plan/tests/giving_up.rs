@@ -102,8 +102,10 @@ fn what_is_given_later_in_a_round_is_not_missing() {
     let first = std::cell::Cell::new(true);
     let report = round(&mut model, |ask| {
         let is_it = matches!(ask, Ask::Said { id, .. } if id == "t00000");
-        (is_it && first.replace(false))
-            .then(|| Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() })
+        (is_it && first.replace(false)).then(|| Answer::Refused {
+            code: Some(61),
+            description: "Unable to perform operation".to_owned(),
+        })
     });
     assert!(!first.get());
     assert_eq!((report.complete, report.unread), (true, 0), "{report:?}");
