@@ -84,7 +84,11 @@ impl Bot {
         }
         if !event.ticket_id.is_empty() {
             let at = event.event_time.unwrap_or(event.receive_time);
-            self.planner().log_has_from(&event.ticket_id, at);
+            let mut planner = self.planner();
+            planner.log_has_from(&event.ticket_id, at);
+            if matches!(event.payload, Payload::TicketContext(_) | Payload::MessageDeleted { .. }) {
+                planner.log_has_aside(&event.ticket_id, at);
+            }
         }
     }
 

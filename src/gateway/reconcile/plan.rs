@@ -88,6 +88,8 @@ struct Life {
     created: Option<Timestamp>,
     /// From when the newest is that the log has of it; `None` where that is not known.
     newest: Option<Timestamp>,
+    /// From when the newest context or deletion is that it has: no conversation shows them.
+    aside: Option<Timestamp>,
     /// What its conversation came to when it was last in the log wholly.
     seen: u64,
 }
@@ -186,6 +188,18 @@ impl Planner {
         if let Some(life) = self.living.get_mut(ticket_id) {
             life.newest = life.newest.max(Some(at));
         }
+    }
+
+    /// The log has a context or a deletion of this ticket, from this moment.
+    pub fn log_has_aside(&mut self, ticket_id: &str, at: Timestamp) {
+        if let Some(life) = self.living.get_mut(ticket_id) {
+            life.aside = life.aside.max(Some(at));
+        }
+    }
+
+    /// From when the newest of those is, as far as was seen since the start.
+    pub fn aside(&self, ticket_id: &str) -> Option<Timestamp> {
+        self.living.get(ticket_id)?.aside
     }
 
     /// From when the newest is, at most, that the log has of a ticket.

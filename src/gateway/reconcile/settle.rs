@@ -56,7 +56,8 @@ impl Bot {
         find::leave(&mut words, &mut known, &elsewhere);
         let moved = asked_at != Some(state.last_sequence);
         let newest = self.planner().newest(id, self.now());
-        let as_known = Known { state: &state, moved, newest };
+        let aside = self.planner().aside(id);
+        let as_known = Known { state: &state, moved, newest, aside };
         let events = find::missing(&self.name, document, as_known, words, &known);
         let stored = events.is_empty() || self.append(events).await;
         if stored && whole {

@@ -140,7 +140,7 @@ fn placed_in(
     let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
     let ticket = (sequence > 0).then_some(open);
     let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };
-    let as_known = Known { state: &state, moved: false, newest: minute(600) };
+    let as_known = Known { state: &state, moved: false, newest: minute(600), aside: None };
     let missing = missing(&bot, document, as_known, words, &known);
     let told = missing.into_iter().map(|(event, _)| {
         let name = match &event.fact {

@@ -1,7 +1,7 @@
 //! What is left to be read: over refusals, over restarts, and for the tickets of the same customer.
 
 use super::*;
-use crate::domain::{Event, NewEvent, Origin, Payload, Seq, Ticket, TicketStatus};
+use crate::domain::{Event, Fact, NewEvent, Origin, Payload, Seq, Ticket, TicketStatus};
 use crate::gateway::reconcile::find;
 
 fn ago(minutes: i64) -> Timestamp {
@@ -134,4 +134,29 @@ async fn what_was_not_noted_before_a_kill_is_read_all_the_same() {
     next.asked_after(Duration::from_mins(5)).await;
     assert_eq!(told_in(&next.log, "m").await.as_deref(), Some("t"));
     next.stop().await;
+}
+
+/// A conversation shows no deletion and no context: a message found late has its place before those that are later.
+#[tokio::test(start_paused = true)]
+async fn a_message_found_after_a_later_deletion_is_flagged() {
+    let world = world(true, false, None);
+    let document = json!({"id": "t", "status": "Waiting", "storageDate": ago(50).to_string()});
+    let thread = vec![item("m", 20), began("t", 50)];
+    *world.blip.ticket.lock().unwrap() = Some((document.clone(), vec![began("t", 50)]));
+    world.log.append(webhook(ticket("t", 50))).await.unwrap();
+    world.asked_after(Duration::from_mins(1)).await;
+    let deleted = NewEvent {
+        origin: Origin::Webhook,
+        event_time: Some(ago(10)),
+        blip_id: "deletion".to_owned(),
+        fact: Fact::Told(Payload::MessageDeleted { message_id: "m".to_owned() }),
+        ..find::told(&"suporte".into(), ticket("t", 50))
+    };
+    world.log.append(vec![deleted]).await.unwrap();
+    *world.blip.ticket.lock().unwrap() = Some((document, thread));
+    world.asked_after(Duration::from_mins(20)).await;
+    let told = told(&world.log).await;
+    let found = told.iter().find(|event| event.blip_id == "m").unwrap();
+    assert!(found.flags.order_uncertain, "{found:?}");
+    world.stop().await;
 }
