@@ -118,7 +118,7 @@ impl Planner {
         // Of what it did not bring there is more, if it is full, or if more are told of than were listed.
         let has_more = is_cut || count >= take || total.is_some_and(|total| total > before);
         let ends_early = count == 0 && more;
-        round.complete &= !(goes_on && has_more) && !ends_early;
+        round.complete &= !(ends_early || (goes_on && has_more));
         false
     }
 

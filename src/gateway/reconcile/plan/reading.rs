@@ -123,10 +123,10 @@ impl Planner {
             return Vec::new();
         }
         let out_of_reach = !past && !reading.whole;
-        let part = Part::Conversation(id.to_owned());
-        self.given(&part);
+        let asked = Part::Conversation(id.to_owned());
+        self.given(&asked);
         if out_of_reach {
-            self.not_given(part);
+            self.not_given(asked);
         }
         if let Some(round) = &mut self.round {
             round.conversations = round.conversations.saturating_add(1);

@@ -47,7 +47,7 @@ async fn told(log: &MemoryLog) -> Vec<Event> {
 /// In which ticket a message was told.
 async fn told_in(log: &MemoryLog, id: &str) -> Option<String> {
     let told = told(log).await.into_iter().find(|event| event.blip_id == id);
-    told.map(|event| event.ticket_id.to_string())
+    told.map(|event| event.ticket_id.clone())
 }
 
 impl World {
