@@ -1,6 +1,7 @@
 //! A bot's reader at work: does what the planner says, one step after the other, until the process stops.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ask::{ask, kind_of};
 use super::customers::Customers;
-use super::note::Note;
-use super::plan::{
-    Answer, Ask, Errand, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, What, tickets_of,
-};
+use super::note::{Left, Note};
+use super::plan::{Answer, Ask, Finding, Now, Phase, Planner, ReaderFault, Report, Rules, Step, tickets_of};
 use super::watchdog::Watchdog;
 use super::{Parts, find};
 use crate::blip::BlipApi;
@@ -67,6 +66,8 @@ pub(super) struct Bot {
     progress: watch::Sender<Progress>,
     /// Up to where the log was followed.
     pub(super) followed: Mutex<Option<u64>>,
+    /// Where the log ended when reading began.
+    pub(super) began_at: AtomicU64,
     watchdog: Mutex<Watchdog>,
     customers: Mutex<Customers>,
 }
@@ -87,6 +88,7 @@ impl Bot {
             wake: Notify::new(),
             progress: watch::Sender::default(),
             followed: Mutex::default(),
+            began_at: AtomicU64::default(),
             watchdog: Mutex::new(watchdog),
             customers: Mutex::default(),
         }
@@ -190,13 +192,12 @@ impl Bot {
         }
         *self.watchdog() =
             Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
+        self.began_at.store(tail, Ordering::Relaxed);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(note.followed.unwrap_or(tail).min(tail));
         self.restore_tickets(now).await;
-        for (ids, what) in [(note.unread, What::Arrived), (note.unchecked, What::Check)] {
-            for id in ids {
-                self.take_up(id, what.clone()).await;
-            }
+        for left in note.left {
+            self.take_up(left).await;
         }
     }
 
@@ -231,16 +232,16 @@ impl Bot {
     }
 
     /// Has a conversation or a ticket read that an earlier process found and could not read.
-    async fn take_up(&self, ticket_id: String, what: What) {
+    async fn take_up(&self, left: Left) {
         let state = loop {
-            match self.parts.log.ticket(&self.name, &ticket_id).await {
+            match self.parts.log.ticket(&self.name, &left.ticket).await {
                 Ok(state) => break state,
                 Err(error) => self.cannot_read(&error).await,
             }
         };
         let created = state.and_then(|state| state.ticket?.create_time);
-        let from = self.now().at;
-        self.planner().run_errand(Errand { ticket_id, from, created, what, position: None, tries: 0 });
+        let now = self.now();
+        self.planner().run_errand(left.errand(created, now));
     }
 
     pub(super) async fn cannot_read(&self, error: &ReadError) {
@@ -403,13 +404,12 @@ impl Bot {
         };
         let note = {
             let planner = self.planner();
-            let left = planner.oldest_errand().map(|position| position.saturating_sub(1));
-            let (unread, unchecked) = planner.loose_ends();
+            let before = planner.oldest_errand().map(|position| position.saturating_sub(1));
+            let now = self.now();
             let note = Note {
-                unread,
-                unchecked,
+                left: planner.loose_ends().filter_map(|errand| Left::of(errand, now)).collect(),
                 resume: planner.resume_at(),
-                followed: left.into_iter().chain(followed).min(),
+                followed: before.into_iter().chain(followed).min(),
                 usual,
                 raised,
                 ..Note::default()

@@ -258,6 +258,8 @@ pub(super) struct Known<'k> {
     pub(super) moved: bool,
     /// From when the newest is, at most, that it has.
     pub(super) newest: Timestamp,
+    /// From when the newest is of what a conversation does not show.
+    pub(super) aside: Option<Timestamp>,
 }
 
 /// The events that the log does not have, in order, each with whether its place is sure: it is not, where the log has
@@ -265,7 +267,7 @@ pub(super) struct Known<'k> {
 pub(super) fn missing(
     bot: &Arc<str>,
     document: Option<&Ticket>,
-    Known { state, moved, newest }: Known<'_>,
+    Known { state, moved, newest, aside }: Known<'_>,
     words: Words,
     known: &[bool],
 ) -> Vec<(NewEvent, Kind)> {
@@ -296,7 +298,8 @@ pub(super) fn missing(
         }
         let late = moved
             || newest_known.is_some_and(|newest| place < newest)
-            || changed.is_some_and(|changed| said.date <= changed);
+            || changed.is_some_and(|changed| said.date <= changed)
+            || aside.is_some_and(|aside| said.date < aside);
         let order_uncertain = said.earlier || late || state.is_closed();
         let kind = match said.speaker {
             Speaker::Customer if said.earlier => Kind::Earlier,

@@ -1,5 +1,6 @@
 //! Following the log: which tickets arrive and end, so that their conversations are read at once.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -83,14 +84,20 @@ impl Bot {
         }
         if !event.ticket_id.is_empty() {
             let at = event.event_time.unwrap_or(event.receive_time);
-            self.planner().log_has_from(&event.ticket_id, at);
+            let mut planner = self.planner();
+            planner.log_has_from(&event.ticket_id, at);
+            if matches!(event.payload, Payload::TicketContext(_) | Payload::MessageDeleted { .. }) {
+                planner.log_has_aside(&event.ticket_id, at);
+            }
         }
     }
 
     /// What is to be read because of an event; whether there was room for it.
     fn errand_of(&self, stored: &StoredEvent) -> bool {
         let StoredEvent { seq, event, raw: _ } = stored;
-        if event.bot != self.name || !self.rules.automatic || is_ours(event) {
+        // What the process before found is read once more: it may have ended before it had noted what was left to read.
+        let is_read = is_ours(event) && seq.0 > self.began_at.load(Ordering::Relaxed);
+        if event.bot != self.name || !self.rules.automatic || is_read {
             return true;
         }
         let Some((ticket, Some(what))) = ticket_of(event) else { return true };

@@ -1,8 +1,12 @@
 //! What a bot's reader notes down for the next process. Unknown members are passed over, and what cannot be read is as
 //! good as nothing: the first round then begins anew.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::plan::{Errand, Now, TRY_AGAIN_MAX, What};
 
 /// The note.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,12 +23,9 @@ pub(super) struct Note {
     /// Up to this position the log was followed, and nothing it asked for is left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) followed: Option<u64>,
-    /// Tickets whose conversation a round could not read, and which none reads again.
+    /// What could not be read so far, or not yet, and neither the log nor a round brings again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) unread: Vec<String>,
-    /// Tickets that ended too lately to be told without their webhook.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) unchecked: Vec<String>,
+    pub(super) left: Vec<Left>,
     /// How many webhooks usually come, for each hour of the week.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) usual: Vec<Option<f64>>,
@@ -60,8 +61,66 @@ impl Note {
     }
 }
 
+/// Something that is left to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Left {
+    /// The ticket's id.
+    pub(super) ticket: String,
+    what: About,
+    /// How often it came to nothing.
+    #[serde(default)]
+    tries: u32,
+    /// Not before.
+    #[serde(default)]
+    from_ms: i64,
+}
+
+/// What it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum About {
+    /// The conversation of a ticket that had just come.
+    Arrived,
+    /// The conversation of a ticket that has ended.
+    Ended,
+    /// The ticket itself.
+    Check,
+}
+
+impl Left {
+    /// An errand, where it is one that only a note tells of.
+    pub(super) fn of(errand: &Errand, now: Now) -> Option<Self> {
+        let what = match errand.what {
+            What::Arrived => About::Arrived,
+            What::Ended => About::Ended,
+            What::Check => About::Check,
+            What::Living | What::Found { .. } => return None,
+        };
+        let wait = errand.from.saturating_duration_since(now.at).as_millis();
+        let wait = i64::try_from(wait).unwrap_or(i64::MAX);
+        let from_ms = now.date.as_millisecond().saturating_add(wait);
+        Some(Self { ticket: errand.ticket_id.clone(), what, tries: errand.tries, from_ms })
+    }
+
+    /// The errand again, after a ticket made then.
+    pub(super) fn errand(self, created: Option<Timestamp>, now: Now) -> Errand {
+        let wait = self.from_ms.saturating_sub(now.date.as_millisecond());
+        // A clock that was put back keeps nothing up for longer than any pause is.
+        let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default()).min(TRY_AGAIN_MAX);
+        let what = match self.what {
+            About::Arrived => What::Arrived,
+            About::Ended => What::Ended,
+            About::Check => What::Check,
+        };
+        let from = now.at.checked_add(wait).unwrap_or(now.at);
+        Errand { ticket_id: self.ticket, from, created, what, position: None, tries: self.tries }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -73,8 +132,7 @@ mod tests {
             followed: Some(7),
             usual: vec![None, Some(1.5)],
             raised: vec!["X".to_owned()],
-            unread: vec!["t2".to_owned()],
-            unchecked: vec!["t3".to_owned()],
+            left: vec![Left { ticket: "t2".to_owned(), what: About::Ended, tries: 3, from_ms: 17 }],
             ..Note::default()
         };
         let note = note.looking(covered, since);
@@ -82,5 +140,33 @@ mod tests {
         assert_eq!(Note::read(&note.write()), note);
         assert_eq!(Note::read("{\"later\": 1}"), Note::default());
         assert_eq!(Note::read("no JSON"), Note::default());
+    }
+
+    /// What was tried is not tried from the beginning by the next process, and not sooner than it was to be.
+    #[test]
+    fn what_is_left_keeps_its_tries_and_its_time() {
+        let date: Timestamp = "2024-05-02T12:00:00Z".parse().unwrap();
+        let now = Now { at: Instant::now(), date };
+        let next = Now { at: now.at + Duration::from_hours(9), date: date + Duration::from_mins(20) };
+        for what in [What::Arrived, What::Ended, What::Check] {
+            let from = now.at + Duration::from_mins(30);
+            let ticket_id = "t".to_owned();
+            let errand = Errand { ticket_id, from, created: None, what, position: None, tries: 7 };
+            let left = Left::of(&errand, now).unwrap();
+            let left: Left = serde_json::from_value(serde_json::to_value(left).unwrap()).unwrap();
+            let ten_minutes = next.at + Duration::from_mins(10);
+            assert_eq!(left.clone().errand(None, next), Errand { from: ten_minutes, ..errand });
+            let put_back = Now { date: date - Duration::from_hours(100), ..next };
+            assert_eq!(left.errand(None, put_back).from, next.at + TRY_AGAIN_MAX);
+        }
+        let errand = Errand {
+            ticket_id: "t".to_owned(),
+            from: now.at,
+            created: None,
+            what: What::Living,
+            position: None,
+            tries: 0,
+        };
+        assert_eq!(Left::of(&errand, now), None, "each round reads it");
     }
 }

@@ -21,18 +21,20 @@ mod listing;
 mod reader;
 mod reading;
 mod round;
+mod share;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use asking::{Answer, Ask, Conversation, Finding, Step, tickets_of};
-pub use errand::{Errand, What};
+pub use errand::{Errand, TRY_AGAIN_MAX, What};
 pub use reader::ReaderFault;
 pub use round::{Phase, Report};
 
-use errand::Errands;
 use reader::Reader;
 use reading::Reading;
-use round::Round;
+use round::{Part, Round};
+use waiting::Errands;
 
 /// Questions that may be under way at a time.
 const AT_ONCE: usize = 4;
@@ -86,6 +88,8 @@ struct Life {
     created: Option<Timestamp>,
     /// From when the newest is that the log has of it; `None` where that is not known.
     newest: Option<Timestamp>,
+    /// From when the newest context or deletion is that it has: no conversation shows them.
+    aside: Option<Timestamp>,
     /// What its conversation came to when it was last in the log wholly.
     seen: u64,
 }
@@ -117,6 +121,8 @@ pub struct Planner {
     resume: Option<String>,
     out: BTreeMap<Ask, Whose>,
     again: VecDeque<(Ask, Whose)>,
+    /// Questions of errands that were asked in a row while a round waits.
+    in_a_row: u32,
     /// How often questions failed that are asked again.
     tries: BTreeMap<Ask, u32>,
     next_ask: Option<Instant>,
@@ -126,8 +132,8 @@ pub struct Planner {
     reader: Reader,
     /// Errands after single tickets that are under way.
     checking: BTreeMap<String, Errand>,
-    /// Tickets that Blip does not give, and for how many rounds running.
-    unread: BTreeMap<String, u32>,
+    /// What Blip does not give, and for how many rounds running.
+    unread: BTreeMap<Part, u32>,
     /// Tickets whose conversation is asked for no more since the last round, and those that somebody has yet to hear of.
     given_up: BTreeSet<String>,
     to_tell: Vec<String>,
@@ -151,6 +157,7 @@ impl Planner {
             resume,
             out: BTreeMap::new(),
             again: VecDeque::new(),
+            in_a_row: 0,
             tries: BTreeMap::new(),
             next_ask: None,
             paused: None,
@@ -172,7 +179,7 @@ impl Planner {
         } else if let Some(life) = self.living.get_mut(ticket_id) {
             life.created = life.created.or(created);
         } else if self.living.len() < LIVING_MAX {
-            self.living.insert(ticket_id.to_owned(), Life { created, newest: None, seen: 0 });
+            self.living.insert(ticket_id.to_owned(), Life { created, ..Life::default() });
         }
     }
 
@@ -181,6 +188,18 @@ impl Planner {
         if let Some(life) = self.living.get_mut(ticket_id) {
             life.newest = life.newest.max(Some(at));
         }
+    }
+
+    /// The log has a context or a deletion of this ticket, from this moment.
+    pub fn log_has_aside(&mut self, ticket_id: &str, at: Timestamp) {
+        if let Some(life) = self.living.get_mut(ticket_id) {
+            life.aside = life.aside.max(Some(at));
+        }
+    }
+
+    /// From when the newest of those is, as far as was seen since the start.
+    pub fn aside(&self, ticket_id: &str) -> Option<Timestamp> {
+        self.living.get(ticket_id)?.aside
     }
 
     /// From when the newest is, at most, that the log has of a ticket.
@@ -221,10 +240,7 @@ impl Planner {
         if self.round.is_none() && self.due.is_some_and(|due| due <= now.at) {
             self.begin_round(now);
         }
-        let next = self.again.pop_front();
-        let next = next.or_else(|| self.errand(now).map(|ask| (ask, Whose::Errand)));
-        let next = next.or_else(|| self.of_round(now).map(|ask| (ask, Whose::Round)));
-        if let Some((ask, whose)) = next {
+        if let Some((ask, whose)) = self.next_question(now) {
             // A question that was late may be caught up with, but no more than one.
             let from = self
                 .next_ask
@@ -376,7 +392,7 @@ impl Planner {
     /// The oldest position of the log from which an errand is still to be run.
     pub fn oldest_errand(&self) -> Option<u64> {
         let reading = self.readings.values().filter_map(Reading::position);
-        self.errands.positions().chain(reading).min()
+        self.errands.oldest_position().into_iter().chain(reading).min()
     }
 
     /// Whether a question has failed so often that it is given up: others may be answered.

@@ -29,8 +29,10 @@ impl Bot {
             tracing::warn!(bot = %self.name, %error, "a conversation could not be compared with the log; it is read again");
         }
         if !stored.unwrap_or(false) {
-            // Where the process stops now, its note has the next one begin there.
-            self.planner().not_stored(self.now(), Some(conversation.errand.clone()));
+            // Where the process stops now, its note has the next one begin there. What is asked for again is so anyway.
+            let asked_again = conversation.again && conversation.document().is_none();
+            let errand = (!asked_again).then(|| conversation.errand.clone());
+            self.planner().not_stored(self.now(), errand);
         }
     }
 
@@ -54,7 +56,8 @@ impl Bot {
         find::leave(&mut words, &mut known, &elsewhere);
         let moved = asked_at != Some(state.last_sequence);
         let newest = self.planner().newest(id, self.now());
-        let as_known = Known { state: &state, moved, newest };
+        let aside = self.planner().aside(id);
+        let as_known = Known { state: &state, moved, newest, aside };
         let events = find::missing(&self.name, document, as_known, words, &known);
         let stored = events.is_empty() || self.append(events).await;
         if stored && whole {
@@ -67,7 +70,7 @@ impl Bot {
     }
 
     /// Has the conversations of a customer's later tickets read once it is known when the one before ended: what was said
-    /// in between is theirs.
+    /// in between is theirs. Once, when it was read, or is given up.
     async fn read_after(
         &self,
         conversation: &Conversation,
@@ -75,10 +78,13 @@ impl Bot {
         others: &BTreeMap<String, Span>,
     ) -> Result<(), ReadError> {
         let ends = matches!(conversation.errand.what, What::Ended | What::Found { .. });
-        if !ends || self.rules.earlier.is_zero() {
+        if !ends || conversation.again || self.rules.earlier.is_zero() {
             return Ok(());
         }
         for id in find::later(ticket, others) {
+            if self.planner().is_to_be_read(&id) {
+                continue;
+            }
             let state = self.parts.log.ticket(&self.name, &id).await?;
             let Some(TicketState { ticket: Some(next), .. }) = state else { continue };
             let (from, created, what) = (self.now().at, next.create_time, What::Arrived);

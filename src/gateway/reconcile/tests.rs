@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+mod left;
 mod store;
 
 use super::*;

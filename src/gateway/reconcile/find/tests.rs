@@ -47,7 +47,7 @@ fn conversation(thread: &[Value], whole: bool) -> Conversation {
         position: None,
         tries: 0,
     };
-    Conversation { errand, items, floor: minute(-60), whole }
+    Conversation { errand, items, floor: minute(-60), whole, again: false }
 }
 
 fn ticket(status: TicketStatus, closed: Option<i64>) -> Ticket {
@@ -140,7 +140,7 @@ fn placed_in(
     let known: Vec<_> = words.said.iter().map(|said| known.contains(&said.id.as_str())).collect();
     let ticket = (sequence > 0).then_some(open);
     let state = TicketState { ticket, last_sequence: sequence, activity_sequence: 0 };
-    let as_known = Known { state: &state, moved: false, newest: minute(600) };
+    let as_known = Known { state: &state, moved: false, newest: minute(600), aside: None };
     let missing = missing(&bot, document, as_known, words, &known);
     let told = missing.into_iter().map(|(event, _)| {
         let name = match &event.fact {

@@ -115,6 +115,8 @@ pub struct Conversation {
     pub floor: Timestamp,
     /// It was read from its very beginning.
     pub whole: bool,
+    /// It was not given, or not all that was asked for, and is asked for again.
+    pub again: bool,
 }
 
 impl Conversation {

@@ -1,6 +1,5 @@
 //! What is read before a round's questions: a ticket, or its conversation, as soon as it may be.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +16,8 @@ const FOUND_MAX: usize = 50_000;
 /// up to a bound: all in all for as long as what is read could still be told, some three days.
 const TRIES_MAX: u32 = 26;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
-const TRY_AGAIN_MAX: Duration = Duration::from_hours(4);
+/// The longest pause before an errand is tried again.
+pub const TRY_AGAIN_MAX: Duration = Duration::from_hours(4);
 
 /// Something to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +39,21 @@ pub struct Errand {
 impl Errand {
     /// The same, later; `None` where it was tried often enough.
     pub(super) fn again(self, now: Now) -> Option<Self> {
-        let pause = TRY_AGAIN.saturating_mul(2_u32.saturating_pow(self.tries)).min(TRY_AGAIN_MAX);
+        let pause = pause_after(self.tries);
         let tries = self.tries.saturating_add(1);
         let from = now.at.checked_add(pause).unwrap_or(now.at);
         (tries < TRIES_MAX).then_some(Self { from, tries, ..self })
     }
+
+    /// When it was tried before, or later; `None` where this is the first time.
+    pub(super) fn tried_before(&self) -> Option<Instant> {
+        self.from.checked_sub(pause_after(self.tries.checked_sub(1)?))
+    }
+}
+
+/// How long an errand waits that had come to nothing so often before it did again.
+fn pause_after(tries: u32) -> Duration {
+    TRY_AGAIN.saturating_mul(2_u32.saturating_pow(tries)).min(TRY_AGAIN_MAX)
 }
 
 /// What is to be read.
@@ -66,44 +76,6 @@ pub enum What {
     Check,
 }
 
-/// Those that wait, in the order they came.
-#[derive(Debug, Default)]
-pub(super) struct Errands(VecDeque<Errand>);
-
-impl Errands {
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn add(&mut self, errand: Errand) {
-        self.0.push_back(errand);
-    }
-
-    /// Those that the log does not tell of: what rounds found.
-    pub(super) fn loose(&self) -> impl Iterator<Item = &Errand> {
-        self.0.iter().filter(|errand| errand.position.is_none())
-    }
-
-    /// When the first may be run.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.0.iter().map(|errand| errand.from).min()
-    }
-
-    pub(super) fn positions(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().filter_map(|errand| errand.position)
-    }
-
-    /// Whether one waits that is about a ticket which the log does not have so.
-    pub(super) fn found(&self) -> bool {
-        self.0.iter().any(|errand| matches!(errand.what, What::Found { .. }))
-    }
-
-    fn take(&mut self, now: Instant) -> Option<Errand> {
-        let at = self.0.iter().position(|errand| errand.from <= now)?;
-        self.0.remove(at)
-    }
-}
-
 impl Planner {
     /// Whether there is room for an errand that the log tells of.
     pub fn has_room(&self) -> bool {
@@ -120,45 +92,54 @@ impl Planner {
         }
     }
 
-    /// What rounds found that is still to be read, and no round would find again: conversations, and tickets, by their ids.
-    pub fn loose_ends(&self) -> (Vec<String>, Vec<String>) {
-        let under_way =
-            self.readings.values().map(Reading::errand).filter(|errand| errand.position.is_none());
-        let all = self.errands.loose().chain(under_way).chain(self.checking.values());
-        let (mut said, mut tickets) = (Vec::new(), Vec::new());
-        for errand in all {
-            match errand.what {
-                What::Arrived | What::Ended => said.push(errand.ticket_id.clone()),
-                What::Check => tickets.push(errand.ticket_id.clone()),
-                What::Living | What::Found { .. } => {}
-            }
-        }
-        (said, tickets)
+    /// Whether a ticket's conversation is to be read anyway, from before the ticket on, and has not been begun.
+    pub fn is_to_be_read(&self, ticket_id: &str) -> bool {
+        self.errands.of(ticket_id).any(|errand| matches!(errand.what, What::Arrived | What::Ended))
+    }
+
+    /// What is still to be read, and neither the log tells of nor a round would find again.
+    pub fn loose_ends(&self) -> impl Iterator<Item = &Errand> {
+        let under_way = self.readings.values().map(Reading::errand).chain(self.checking.values());
+        self.errands.all().chain(under_way).filter(|errand| {
+            errand.position.is_none() && matches!(errand.what, What::Arrived | What::Ended | What::Check)
+        })
     }
 
     /// The question of the first errand that may be run.
     pub(super) fn errand(&mut self, now: Now) -> Option<Ask> {
         // Each is taken or put back once.
-        for _ in 0..self.errands.0.len() {
+        for _ in 0..self.errands.len() {
             let errand = self.errands.take(now.at)?;
-            let busy = self.readings.contains_key(&errand.ticket_id);
-            let id = errand.ticket_id.clone();
-            if errand.what == What::Check {
-                let ask = Ask::Ticket { id };
-                if self.out.contains_key(&ask) {
-                    continue;
-                }
-                self.checking.insert(errand.ticket_id.clone(), errand);
+            if let Some(ask) = self.ask_of(now, errand) {
                 return Some(ask);
             }
-            if busy {
-                let later = now.at.checked_add(self.rules.pace).unwrap_or(now.at);
-                self.errands.add(Errand { from: later, ..errand });
-                continue;
-            }
-            return Some(self.begin_reading(now, errand));
         }
         None
+    }
+
+    /// The same of those that the round found, and waits for.
+    pub(super) fn found_errand(&mut self, now: Now) -> Option<Ask> {
+        let errand = self.errands.take_found(now.at)?;
+        self.ask_of(now, errand)
+    }
+
+    /// An errand's question; `None` where it is put off, or asked already.
+    fn ask_of(&mut self, now: Now, errand: Errand) -> Option<Ask> {
+        let id = errand.ticket_id.clone();
+        if errand.what == What::Check {
+            let ask = Ask::Ticket { id };
+            if self.is_under_way(&ask) {
+                return None;
+            }
+            self.checking.insert(errand.ticket_id.clone(), errand);
+            return Some(ask);
+        }
+        if self.readings.contains_key(&id) {
+            let later = now.at.checked_add(self.rules.pace).unwrap_or(now.at);
+            self.errands.add(Errand { from: later, ..errand });
+            return None;
+        }
+        Some(self.begin_reading(now, errand))
     }
 
     /// A ticket that was to be looked at later was not given: later still, or by a round that looks back as far.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::errand::{Errand, What};
-use super::round::{Phase, later};
+use super::round::{Part, Phase, later};
 use super::{Answer, Finding, LIVING_MAX, Life, MESSAGES_AGE, Now, Planner, ReaderFault, Whose, is_news};
 use crate::domain::{Ticket, TicketState};
 
@@ -94,6 +94,7 @@ impl Planner {
 
     /// Whether the list goes on after a page that brought what is listed from `before` to `after`; a page that is not full
     /// ends it, unless there is reason to doubt that, and so does one that brought nothing, as there would be no end of such.
+    /// Where more is told of than it has come to, it is cut, and not whole.
     fn turn(
         &mut self,
         (skip, take): (usize, usize),
@@ -116,7 +117,8 @@ impl Planner {
         }
         // Of what it did not bring there is more, if it is full, or if more are told of than were listed.
         let has_more = is_cut || count >= take || total.is_some_and(|total| total > before);
-        round.complete &= !(goes_on && has_more);
+        let ends_early = count == 0 && more;
+        round.complete &= !(ends_early || (goes_on && has_more));
         false
     }
 
@@ -217,7 +219,9 @@ impl Planner {
         let ticket = match answer {
             Answer::Ticket(Some(ticket)) if ticket.id == id => ticket,
             Answer::Refused { code: Some(NOT_FOUND), .. } => {
+                let errand = errand.filter(|errand| !self.is_believed_gone(errand));
                 self.not_found(now, id);
+                self.check_again(now, errand);
                 return Vec::new();
             }
             Answer::Tickets { .. }
@@ -226,13 +230,13 @@ impl Planner {
             | Answer::Refused { .. }
             | Answer::KeyRefused
             | Answer::Failed { .. } => {
-                self.not_given(id);
+                self.not_given(Part::Ticket(id.to_owned()));
                 self.check_again(now, errand);
                 return Vec::new();
             }
         };
-        self.reader.found();
-        self.given();
+        self.reader.found(now.at);
+        self.given(&Part::Ticket(id.to_owned()));
         let state = known.filter(|state| state.last_sequence > 0);
         if state.is_some_and(TicketState::is_closed) {
             return Vec::new();

@@ -1,5 +1,7 @@
 //! How well Blip can be read. Each way in which reading fails is recognised, and none of them says anything of a ticket.
 
+use tokio::time::Instant;
+
 /// Tickets that are said not to exist, and none that does, from which on nothing is believed to be found at all.
 const NOT_FOUND_MIN: usize = 5;
 /// The same of fewer tickets, in so many rounds running.
@@ -68,6 +70,8 @@ pub(super) struct Reader {
     of_late: bool,
     /// Rounds running in which none of those was found, and nothing else.
     in_vain: u32,
+    /// When something was given last that was asked for by its id.
+    saw_at: Option<Instant>,
     /// Lists are read until nothing is left, as a page that is not full has not been the last.
     pub(super) patient: bool,
 }
@@ -88,13 +92,20 @@ impl Reader {
         }
     }
 
+    /// Whether Blip has shown a ticket since then.
+    pub(super) fn has_seen_since(&self, at: Instant) -> bool {
+        self.saw_at.is_some_and(|saw_at| saw_at >= at)
+    }
+
     /// A ticket was read.
-    pub(super) fn found(&mut self) {
+    pub(super) fn found(&mut self, at: Instant) {
+        self.saw_at = Some(at);
         self.found = self.found.saturating_add(1);
     }
 
     /// A conversation was read.
-    pub(super) fn heard(&mut self) {
+    pub(super) fn heard(&mut self, at: Instant) {
+        self.saw_at = Some(at);
         self.heard = self.heard.saturating_add(1);
     }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::errand::{Errand, What};
 use super::listing::NOT_FOUND;
+use super::round::Part;
 use super::{Answer, Ask, Conversation, Finding, Now, Planner, Whose};
 use crate::domain::translate::{ITEMS_MAX, ThreadItem};
 
@@ -67,8 +68,9 @@ impl Planner {
         let floor = match &errand.what {
             // Nothing of it is in the log, however old it is.
             What::Found { unseen: true, .. } => earlier,
-            What::Found { unseen: false, .. } | What::Arrived => earlier.max(oldest),
-            What::Ended | What::Living | What::Check => created.max(oldest),
+            // Of one that has ended, perhaps nothing could be read when it came.
+            What::Found { unseen: false, .. } | What::Arrived | What::Ended => earlier.max(oldest),
+            What::Living | What::Check => created.max(oldest),
         };
         self.readings.insert(
             id.clone(),
@@ -88,20 +90,22 @@ impl Planner {
             Answer::Said { items, count } => (items, count),
             Answer::Refused { code, .. } => {
                 let gone = code == Some(NOT_FOUND);
+                let errand = self.readings.get(id).map(Reading::errand);
+                let for_good = gone && errand.is_some_and(|errand| self.is_believed_gone(errand));
                 if gone {
                     self.not_found(now, id);
                 }
-                return self.unheard(now, id, whose, gone);
+                return self.unheard(now, id, whose, (gone, for_good));
             }
             Answer::Tickets { .. } | Answer::Ticket(_) | Answer::KeyRefused | Answer::Failed { .. } => {
-                return self.unheard(now, id, whose, false);
+                return self.unheard(now, id, whose, (false, false));
             }
         };
         // The ticket itself is part of its conversation: nothing at all is no answer.
         if skip == 0 && count == 0 {
-            return self.unheard(now, id, whose, false);
+            return self.unheard(now, id, whose, (false, false));
         }
-        self.reader.heard();
+        self.reader.heard(now.at);
         let Some(reading) = self.readings.get_mut(id) else {
             self.answered(whose);
             return Vec::new();
@@ -118,16 +122,17 @@ impl Planner {
             self.again.push_front((next, whose));
             return Vec::new();
         }
-        if !past && !reading.whole {
-            // What was said before is out of reach.
-            self.not_given(id);
+        let out_of_reach = !past && !reading.whole;
+        let asked = Part::Conversation(id.to_owned());
+        self.given(&asked);
+        if out_of_reach {
+            self.not_given(asked);
         }
         if let Some(round) = &mut self.round {
             round.conversations = round.conversations.saturating_add(1);
             round.read.insert(id.to_owned());
         }
-        self.given();
-        self.read_through(id, whose)
+        self.read_through(id, whose, false)
     }
 
     /// Tickets whose conversation Blip did not give however often it was asked for; each once.
@@ -135,34 +140,45 @@ impl Planner {
         std::mem::take(&mut self.to_tell)
     }
 
-    /// A conversation, or its rest, was not given. Of a ticket that is `gone` there is none, unless it was listed.
-    fn unheard(&mut self, now: Now, id: &str, whose: Whose, gone: bool) -> Vec<Finding> {
+    /// A conversation, or its rest, was not given. Of a ticket that is `gone` there is none, unless it was listed; where
+    /// that is so `for_good`, it is not asked for again.
+    fn unheard(&mut self, now: Now, id: &str, whose: Whose, (gone, for_good): (bool, bool)) -> Vec<Finding> {
         let listed = self.round.as_ref().is_some_and(|round| round.listed.contains(id));
         // What is tried on for days holds no round up.
         let tries = self.readings.get(id).map_or(0, |reading| reading.errand.tries);
         if tries < TRIES_THAT_COUNT && (!gone || listed) {
-            self.not_given(id);
+            self.not_given(Part::Conversation(id.to_owned()));
         }
-        self.try_again(now, id);
-        self.read_through(id, whose)
+        let again = (!for_good || listed) && self.try_again(now, id);
+        self.read_through(id, whose, again)
+    }
+
+    /// Whether a ticket that is said not to exist is believed to be gone: not at once, as it may have come this very
+    /// moment, and only where Blip has shown others since its errand was tried before, as a key may see none.
+    pub(super) fn is_believed_gone(&self, errand: &Errand) -> bool {
+        errand.tried_before().is_some_and(|before| self.reader.has_seen_since(before))
     }
 
     /// A conversation could not be read: it is tried later, a few times. Those of living tickets come with each round.
-    fn try_again(&mut self, now: Now, id: &str) {
-        let Some(Reading { errand, .. }) = self.readings.get_mut(id) else { return };
+    /// Whether it will be. How far the log is followed does not wait for it: it is noted by itself.
+    fn try_again(&mut self, now: Now, id: &str) -> bool {
+        let Some(Reading { errand, .. }) = self.readings.get_mut(id) else { return false };
         let what = match errand.what {
-            What::Living | What::Check => return,
+            What::Living | What::Check => return false,
             What::Arrived => What::Arrived,
             What::Ended | What::Found { .. } => What::Ended,
         };
-        if let Some(again) = (Errand { what, ..errand.clone() }).again(now) {
+        if let Some(again) = (Errand { what, position: None, ..errand.clone() }).again(now) {
             self.run_errand(again);
-        } else if self.given_up.insert(id.to_owned()) {
+            return true;
+        }
+        if self.given_up.insert(id.to_owned()) {
             self.to_tell.push(id.to_owned());
         }
+        false
     }
 
-    fn read_through(&mut self, id: &str, whose: Whose) -> Vec<Finding> {
+    fn read_through(&mut self, id: &str, whose: Whose, again: bool) -> Vec<Finding> {
         self.answered(whose);
         let Some(Reading { errand, floor, mut items, whole, .. }) = self.readings.remove(id) else {
             return Vec::new();
@@ -172,6 +188,6 @@ impl Planner {
         items.retain(|item| seen.insert((item.id.clone(), item.date)));
         items.reverse();
         items.sort_by_key(|item| item.date);
-        vec![Finding::Conversation(Box::new(Conversation { errand, items, floor, whole }))]
+        vec![Finding::Conversation(Box::new(Conversation { errand, items, floor, whole, again }))]
     }
 }

@@ -48,6 +48,15 @@ pub struct Report {
     pub complete: bool,
 }
 
+/// What a round asks Blip for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// The ticket of this id.
+    Ticket(String),
+    /// Its conversation.
+    Conversation(String),
+}
+
 /// A round under way.
 #[derive(Debug)]
 pub(super) struct Round {
@@ -72,8 +81,8 @@ pub(super) struct Round {
     pub(super) open: usize,
     pub(super) conversations: u64,
     pub(super) left_out: usize,
-    /// Tickets that Blip did not give, or not their conversation.
-    pub(super) unread: BTreeSet<String>,
+    /// What Blip did not give.
+    pub(super) unread: BTreeSet<Part>,
     /// How many it gave.
     pub(super) given: u64,
     pub(super) complete: bool,
@@ -156,13 +165,13 @@ impl Planner {
     }
 
     fn check_of_round(&mut self) -> Option<Ask> {
-        let round = self.round.as_mut()?;
-        while let Some(id) = round.to_check.pop_front() {
+        while let Some(id) = self.round.as_mut()?.to_check.pop_front() {
             let ask = Ask::Ticket { id };
-            if !self.out.contains_key(&ask) {
+            if !self.is_under_way(&ask) {
                 return Some(ask);
             }
         }
+        let round = self.round.as_mut()?;
         if round.open == 0 {
             round.enter(Phase::Reading);
         }
@@ -215,26 +224,27 @@ impl Planner {
         }
     }
 
-    /// Blip gave something that was asked for.
-    pub(super) fn given(&mut self) {
+    /// Blip gave something that was asked for, perhaps not at once.
+    pub(super) fn given(&mut self, part: &Part) {
         if let Some(round) = &mut self.round {
             round.given = round.given.saturating_add(1);
+            round.unread.remove(part);
         }
     }
 
     /// Blip did not give a ticket, or not its conversation.
-    pub(super) fn not_given(&mut self, id: &str) {
+    pub(super) fn not_given(&mut self, part: Part) {
         if let Some(round) = &mut self.round {
-            round.unread.insert(id.to_owned());
+            round.unread.insert(part);
         }
     }
 
     /// Whether Blip gave all that a round asked for, but for what it has not given for long while it gave others.
     fn is_all_given(&mut self, round: &Round) -> bool {
         let some = round.given > 0;
-        let rounds = |id: &String| {
-            let before = self.unread.get(id).copied().unwrap_or_default();
-            (id.clone(), before.saturating_add(u32::from(some)))
+        let rounds = |part: &Part| {
+            let before = self.unread.get(part).copied().unwrap_or_default();
+            (part.clone(), before.saturating_add(u32::from(some)))
         };
         self.unread = round.unread.iter().map(rounds).collect();
         round.unread.is_empty() || (some && self.unread.values().all(|rounds| *rounds >= ROUNDS_UNREAD))
@@ -264,7 +274,8 @@ impl Planner {
         // Somebody may have given it another key meanwhile: that is seen to each minute.
         let more = u32::from(!refused);
         self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(more) };
-        let retry = RETRY.saturating_mul(2_u32.saturating_pow(self.incomplete.saturating_sub(1).min(16)));
+        let doublings = if refused { 0 } else { self.incomplete.saturating_sub(1).min(16) };
+        let retry = RETRY.saturating_mul(2_u32.saturating_pow(doublings));
         let pause = if round.complete { self.rules.interval } else { self.rules.interval.min(retry) };
         let next = now.at.checked_add(pause).filter(|_| self.rules.automatic);
         self.due = self.due.or(next);
@@ -277,7 +288,7 @@ impl Planner {
             checked: u64::try_from(round.checks.len()).unwrap_or(u64::MAX),
             conversations: round.conversations,
             left_out: round.left_out,
-            unread: round.unread.union(&std::mem::take(&mut self.given_up)).count(),
+            unread: tickets_unread(&round.unread, &std::mem::take(&mut self.given_up)),
             complete: round.complete,
         })
     }
@@ -294,7 +305,7 @@ impl Planner {
 
     /// Whether an errand waits that the round found.
     fn errands_of_round(&self) -> bool {
-        self.errands.found() || self.readings.values().any(super::reading::Reading::is_found)
+        self.errands.has_found() || self.readings.values().any(super::reading::Reading::is_found)
     }
 
     /// How far the round has come: its number and phase, and of how many tickets how many were done.
@@ -319,6 +330,14 @@ impl Planner {
 const RETRY: Duration = Duration::from_mins(1);
 /// In how many rounds running Blip does not give a ticket, while it gives others, before they are complete without it.
 const ROUNDS_UNREAD: u32 = 3;
+
+/// How many tickets these are.
+fn tickets_unread(unread: &BTreeSet<Part>, given_up: &BTreeSet<String>) -> usize {
+    let unread = unread.iter().map(|part| match part {
+        Part::Ticket(id) | Part::Conversation(id) => id,
+    });
+    unread.chain(given_up).collect::<BTreeSet<_>>().len()
+}
 
 /// The date of an instant that is `date` now; kept here as rounds are measured in both.
 pub(super) fn later(now: Now, by: jiff::SignedDuration) -> Instant {

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod errands;
 mod giving_up;
+mod lists;
 mod model;
 
 use model::{Model, rules};
@@ -217,11 +219,16 @@ fn tickets_that_are_gone_hold_nobody_up() {
 
 /// Runs a round in which `way` answers some questions in Blip's place.
 fn round(model: &mut Model, way: impl Fn(&Ask) -> Option<Answer>) -> Report {
+    round_with(model, |ask, real| way(ask).unwrap_or(real))
+}
+
+/// The same where `way` changes the answers.
+fn round_with(model: &mut Model, way: impl Fn(&Ask, Answer) -> Answer) -> Report {
     for _ in 0..10_000 {
         match model.planner.next(model.now) {
             Step::Ask(ask) => {
                 let real = model.answer(&ask);
-                model.take_in(&ask, way(&ask).unwrap_or(real));
+                model.take_in(&ask, way(&ask, real));
             }
             Step::Wait(until) => {
                 let time = until.saturating_duration_since(model.now.at);

@@ -68,3 +68,46 @@ fn a_refused_key_ends_a_round() {
     assert!(model.now.date.duration_since(before) < SignedDuration::from_mins(3), "it is asked again");
     model.check();
 }
+
+/// However often a round was not complete before, one that ended as the key is refused is tried again within a minute.
+#[test]
+fn after_a_refused_key_the_next_round_is_a_minute_later() {
+    let mut model = Model::new(5);
+    for _ in 0..3 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    for _ in 0..5 {
+        let list_refused = || Answer::Refused { code: Some(61), description: "no".to_owned() };
+        assert!(!round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(list_refused)).complete);
+    }
+    for _ in 0..3 {
+        assert!(!round(&mut model, |_| Some(Answer::KeyRefused)).complete);
+        let pause = model.planner.due.unwrap().duration_since(model.now.at);
+        assert!(pause <= Duration::from_mins(1), "{pause:?}");
+    }
+    assert!(round(&mut model, |_| None).complete);
+}
+
+/// What Blip gives when it is asked again does not leave the round incomplete that asked.
+#[test]
+fn what_is_given_later_in_a_round_is_not_missing() {
+    let mut model = Model::new(5);
+    for _ in 0..400 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    model.restart(None);
+    model.end(0, true);
+    let first = std::cell::Cell::new(true);
+    let report = round(&mut model, |ask| {
+        let is_it = matches!(ask, Ask::Said { id, .. } if id == "t00000");
+        (is_it && first.replace(false)).then(|| Answer::Refused {
+            code: Some(61),
+            description: "Unable to perform operation".to_owned(),
+        })
+    });
+    assert!(!first.get());
+    assert_eq!((report.complete, report.unread), (true, 0), "{report:?}");
+    model.check();
+}

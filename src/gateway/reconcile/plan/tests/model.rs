@@ -302,7 +302,7 @@ impl Model {
         let known: Vec<_> =
             words.said.iter().map(|said| self.log.recognises(said.key, self.now.date)).collect();
         let newest = self.planner.newest(id, self.now);
-        let as_known = find::Known { state: &state, moved, newest };
+        let as_known = find::Known { state: &state, moved, newest, aside: None };
         for (event, _) in find::missing(&bot, document.as_ref(), as_known, words, &known) {
             self.append(event);
         }
