@@ -273,7 +273,7 @@ impl Desk {
         })?;
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
-        let key = run::key_of(&request);
+        let named = run::key_of(&request).map(|key| (key, request.fingerprint()));
         let run = Arc::clone(inner).run((request, memo), inner_deadline, Arc::clone(&call));
         let run = async move {
             let answer = run.await;
@@ -282,7 +282,7 @@ impl Desk {
         };
         let ended = tokio::select! {
             ended = timeout_at(deadline, inner.shutdown.spawn(run)) => ended,
-            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, key).await,
+            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, named).await,
         };
         let told = match ended {
             Ok(Ok(answer)) => return answer,
@@ -341,7 +341,7 @@ impl Desk {
         Ok(self.inner.ledger.command(key).await?)
     }
 
-    /// A page of recorded commands.
+    /// A page of recorded commands, without the documents that Blip answered to them.
     pub async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, DeskError> {
         Ok(self.inner.ledger.commands(wanted).await?)
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::domain::Fault;
+use crate::domain::{Fault, Fingerprint};
 use crate::store::CommandKey;
 use crate::store::rules::is_held;
 
@@ -78,19 +78,23 @@ impl Drop for Caller {
 
 impl Inner {
     /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,
-    /// what is known of another that had its request id before, or that nothing was begun, nor will be.
-    pub(super) async fn last_word(&self, call: &Call, key: Option<CommandKey>) -> Result<Done, DeskError> {
+    /// what is known of another that had its request id before, or that nothing was begun, nor will be. `named` is its
+    /// request id, and what it asks.
+    pub(super) async fn last_word(
+        &self,
+        call: &Call,
+        named: Option<(CommandKey, Fingerprint)>,
+    ) -> Result<Done, DeskError> {
         if let Some(id) = call.dismiss() {
             let what = "the gateway stops before the command's end is known; GetCommand tells it after the next start";
             return Err(DeskError::Fault(unknown(what).with("command_id", &id)));
         }
-        let earlier = match key {
-            Some(key) => self.ledger.command(key).await?,
-            None => None,
-        };
-        match earlier {
-            Some(record) if is_held(&record, self.clock.now()) => self.answer(record, true).await,
-            Some(_) | None => Err(DeskError::Fault(stopping())),
+        let Some((key, asks)) = named else { return Err(DeskError::Fault(stopping())) };
+        match self.ledger.command(key).await? {
+            Some(record) if !is_held(&record, self.clock.now()) => Err(DeskError::Fault(stopping())),
+            Some(record) if record.command.fingerprint != asks => Err(DeskError::Conflict(Box::new(record))),
+            Some(record) => self.answer(record, true).await,
+            None => Err(DeskError::Fault(stopping())),
         }
     }
 }
