@@ -75,12 +75,14 @@ impl DirectoryService for Directories {
         let listed =
             self.directory.agents(asker(&bot, &principal, deadline), convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        let (agents, left_out) = page::told(items.into_iter().map(convert::agent_to_pb));
         let answer = pb::ListAgentsResponse {
-            agents: items.into_iter().map(convert::agent_to_pb).collect(),
+            agents,
             next_page_token: of.token(next_skip),
+            left_out,
             age: Some(span(age)),
         };
-        page::whole(answer, "a page of one agent")
+        page::whole(answer, "the page of agents")
     }
 
     async fn list_teams(
@@ -120,12 +122,14 @@ impl DirectoryService for Directories {
         let asker = asker(&bot, &principal, deadline);
         let listed = self.directory.replies(asker, &category, convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        let (replies, left_out) = page::told(items.into_iter().map(convert::reply_to_pb));
         let answer = pb::ListRepliesResponse {
-            replies: items.into_iter().map(convert::reply_to_pb).collect(),
+            replies,
             next_page_token: of.token(next_skip),
+            left_out,
             age: Some(span(age)),
         };
-        page::whole(answer, "a page of one reply")
+        page::whole(answer, "the page of replies")
     }
 
     async fn get_customer(
