@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert::desk::Executed;
-use super::convert::request::Asked;
+use super::convert::request::{Asked, Said};
 use super::convert::{command, desk, lists, request, ticket, value};
 use super::edge::Principal;
 use super::page;
@@ -44,9 +44,11 @@ impl Tickets {
     }
 
     async fn act(&self, asked: Asked, deadline: Instant) -> Result<(Acted, String), Status> {
-        let Asked { mut request, validate_only } = asked;
+        let Asked { mut request, validate_only, said } = asked;
         let ticket_id = request.ticket_id.clone();
-        let failed = |error: DeskError, bot: &str| self.failed(error, bot, &ticket_id);
+        let failed = |error, bot: &str| {
+            status::of_desk(error, About { bot, ticket_id: &ticket_id, log: self.log, said })
+        };
         let bot = self.bot_of(&request.bot, &ticket_id).await?;
         request.bot.clone_from(&bot);
         let acted = if validate_only {
@@ -66,7 +68,7 @@ impl Tickets {
     }
 
     fn failed(&self, error: DeskError, bot: &str, ticket_id: &str) -> Status {
-        status::of_desk(error, About { bot, ticket_id, log: self.log })
+        status::of_desk(error, About { bot, ticket_id, log: self.log, said: Said::AsUsual })
     }
 
     /// The number that a page goes on from; `None` for the first.
@@ -235,7 +237,8 @@ impl TicketService for Tickets {
         let bot = self.bot_of(&bot, &ticket_id).await?;
         let view = self.desk.ticket(asker(&bot, &principal, deadline), &ticket_id, fresh).await;
         let Some(view) = view.map_err(|error| self.failed(error, &bot, &ticket_id))? else {
-            let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log };
+            let said = Said::AsUsual;
+            let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log, said };
             return Err(status::ticket_not_found(about));
         };
         let TicketView { ticket: known, ticket_sequence, fresh } = view;
@@ -336,7 +339,8 @@ impl TicketService for Tickets {
                     Default::default()
                 } else {
                     let read = self.desk.read(asker(&bot, &reader, deadline), raw).await;
-                    let (media_type, json) = read.map_err(|error| self.failed(error, &bot, ""))?;
+                    let about = About { bot: &bot, ticket_id: "", log: self.log, said: Said::InCommand };
+                    let (media_type, json) = read.map_err(|error| status::of_desk(error, about))?;
                     (media_type, (!json.is_null()).then(|| value::to_pb(&json)))
                 };
                 (command::validated(), document)
