@@ -177,9 +177,9 @@ impl Queue {
         self.waiting
     }
 
-    /// A call goes only now, whose turn came a while ago.
-    pub fn went_late(&mut self, came: Instant, now: Instant) {
-        self.bucket.went_late(came, now);
+    /// Whether a call may go only now, whose turn came a while ago; if not, its turn is lost.
+    pub fn goes_late(&mut self, came: Instant, now: Instant) -> bool {
+        self.bucket.goes_late(came, now)
     }
 
     /// Grants nothing before `until`: Blip said so.
