@@ -21,13 +21,12 @@ pub(super) fn field_of(method: &str, fault: &Fault, said: Said) -> Option<&'stat
         ("ExecuteCommand", Some(IDENTITY_INVALID | DESTINATION_INVALID)) => Some("to"),
         ("ExecuteCommand", Some(URI_INVALID)) => Some("uri"),
         ("ExecuteCommand", _) => Some("resource"),
-        ("Assign", _) => Some("agent"),
+        // A team is no identity.
+        ("Assign", _) | ("Transfer", Some(IDENTITY_INVALID | DESTINATION_INVALID)) => Some("agent"),
         ("Send", _) => match said {
             Said::In(field) => Some(field),
             Said::AsUsual | Said::InCommand => Some("content"),
         },
-        // A team is no identity.
-        ("Transfer", Some(IDENTITY_INVALID | DESTINATION_INVALID)) => Some("agent"),
         ("Transfer", _) => Some("team"),
         ("SetTags", _) => Some("tags"),
         ("Create", _) => Some("customer_identity"),
