@@ -31,7 +31,8 @@ pub trait BlipApi: fmt::Debug + Send + Sync + 'static {
 
     /// Waits, until `deadline` at most, for the turns of the next `count` calls of this kind. The way that is answered
     /// makes them without waiting for the bot's rate; whoever must note something between the wait and the call can do
-    /// so. A turn that is not used is lost.
+    /// so. A turn that is not used is lost; so is one that is used late, together with more than the rate allows: then the call
+    /// waits after all.
     async fn turns(
         self: Arc<Self>,
         kind: Kind,

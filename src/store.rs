@@ -99,7 +99,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
         count_max: usize,
     ) -> Result<Vec<CommandRecord>, ReadError>;
 
-    /// A page of commands, newest first.
+    /// A page of commands, newest first, without the documents that Blip answered to them.
     async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, ReadError>;
 }
 

@@ -82,6 +82,7 @@ on_every_store! {
     crate::ledger::queued => what_nobody_waits_for_is_queued_until_it_is_sent,
     crate::ledger::cleared_up => an_unknown_end_may_be_known_later,
     crate::ledger::pages => commands_are_read_in_pages,
+    crate::ledger::pages_of_answers => lists_do_not_hold_what_blip_answered,
     crate::log::ticket_pages => tickets_are_read_in_pages,
     crate::log::tags => tags_are_replaced_with_none_too,
     crate::ledger::unsettled => what_was_begun_and_not_settled_is_found_after_a_restart,

@@ -176,7 +176,7 @@ impl HttpBlip {
         Ok(())
     }
 
-    /// Takes one of the turns that are `due`, or waits for one; posts, and answers what `read` makes of a 2xx.
+    /// Takes one of the turns that are `due`, or waits for one, also where that one is too old; posts, and answers what `read` makes of a 2xx.
     async fn post(
         &self,
         way: &Way,
@@ -187,8 +187,8 @@ impl HttpBlip {
     ) -> Result<Reply, BlipError> {
         let Shared { bot, metrics, .. } = self.shared.as_ref();
         match due.and_then(Due::take) {
-            Some(came) => way.line.goes(came),
-            None => self.wait(way, deadline).await?,
+            Some(came) if way.line.goes(came) => {}
+            Some(_) | None => self.wait(way, deadline).await?,
         }
         let pass = match self.shared.gate.admit() {
             Ok(pass) => pass,

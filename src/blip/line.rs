@@ -82,12 +82,11 @@ impl Line {
         }
     }
 
-    /// A call goes whose turn `came` then. Where that is a while ago, Blip will count it as of now, and so does the rate.
-    pub(super) fn goes(&self, came: Instant) {
+    /// Whether a call may go whose turn `came` then. Where that is a while ago, Blip will count it as of now, and so does the
+    /// rate: what was held up together does not go together beyond it, and who may not go waits for another turn.
+    pub(super) fn goes(&self, came: Instant) -> bool {
         let now = Instant::now();
-        if now.saturating_duration_since(came) > LATE {
-            self.lock().queue.went_late(came, now);
-        }
+        now.saturating_duration_since(came) <= LATE || self.lock().queue.goes_late(came, now)
     }
 
     /// Lets nobody go before `until`: Blip said so. Whoever cannot wait so long is told.
@@ -315,11 +314,11 @@ mod tests {
         let late = Duration::from_millis(300);
         tokio::time::advance(late).await;
         for _ in 0..3 {
-            line.goes(start);
+            assert!(line.goes(start));
         }
         line.turn(&caller, deadline).await.unwrap();
         assert!(start.elapsed() >= late + WINDOW, "{:?}", start.elapsed());
-        line.goes(Instant::now());
+        assert!(line.goes(Instant::now()));
         line.turn(&caller, deadline).await.unwrap();
         assert!(start.elapsed() < late + 2 * WINDOW, "one in time changes nothing: {:?}", start.elapsed());
     }
@@ -332,10 +331,30 @@ mod tests {
         let deadline = start + Duration::from_mins(1);
         line.turn(&caller, deadline).await.unwrap();
         tokio::time::advance(Duration::from_millis(20)).await;
-        line.goes(start);
+        assert!(line.goes(start));
         for _ in 0..2 {
             line.turn(&caller, deadline).await.unwrap();
         }
         assert!(start.elapsed() < WINDOW, "three in a window: {:?}", start.elapsed());
+    }
+
+    /// Turns that a stall held up are not made up for all at once.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_held_up_together_keeps_to_the_rate() {
+        let line = line(3);
+        let (caller, start) = (Caller::client("a"), Instant::now());
+        let deadline = start + Duration::from_mins(1);
+        let mut came = Vec::new();
+        for _ in 0..9 {
+            line.turn(&caller, deadline).await.unwrap();
+            came.push(Instant::now());
+        }
+        tokio::time::advance(WINDOW / 10).await;
+        let go: Vec<_> = came.into_iter().map(|came| line.goes(came)).collect();
+        assert_eq!(go.iter().filter(|goes| **goes).count(), 3, "{go:?}");
+        // The others are behind these.
+        let stalled = start.elapsed();
+        line.turn(&caller, deadline).await.unwrap();
+        assert!(start.elapsed() >= stalled + WINDOW, "{:?}", start.elapsed());
     }
 }

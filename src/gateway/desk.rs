@@ -267,10 +267,13 @@ impl Desk {
         let inner_deadline = deadline.checked_sub(ANSWER_RESERVE.min(left / 10)).unwrap_or(deadline);
         // Before anything is waited for: who hangs up leaves it waiting.
         let memo = memo::write(&request);
-        let room = inner.calls.try_take(&request.bot, &request.principal, memo.len());
-        let room = room.map_err(|why| {
-            DeskError::Fault(run::no_time(&format!("there is no room for the call: {why}")))
-        })?;
+        let room = match inner.calls.try_take(&request.bot, &request.principal, memo.len()) {
+            Ok(room) => room,
+            Err(why) => {
+                let fault = run::no_time(&format!("there is no room for the call: {why}"));
+                return inner.answer_at_once(&request, fault).await;
+            }
+        };
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
         let named = run::named(&request);
@@ -343,7 +346,7 @@ impl Desk {
         Ok(self.inner.ledger.command(key).await?)
     }
 
-    /// A page of recorded commands.
+    /// A page of recorded commands, without the documents that Blip answered to them.
     pub async fn commands(&self, wanted: CommandsWanted) -> Result<Page<CommandRecord>, DeskError> {
         Ok(self.inner.ledger.commands(wanted).await?)
     }

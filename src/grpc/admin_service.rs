@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::admin::{self, Listing, Replaying};
+use super::convert::request::Said;
 use super::edge::RequestId;
 use super::page::{self, PAGE_BYTES_MAX};
 use super::pb;
@@ -53,7 +54,10 @@ impl Admin {
             [only] => Ok(only.clone()),
             bots => {
                 let error = DeskError::BotNeeded { candidates: bots.to_vec() };
-                Err(status::of_desk(error, About { bot: "", ticket_id: "", log: self.log }))
+                Err(status::of_desk(
+                    error,
+                    About { bot: "", ticket_id: "", log: self.log, said: Said::AsUsual },
+                ))
             }
         }
     }
@@ -61,7 +65,7 @@ impl Admin {
     fn check_bot(&self, bot: Option<&str>) -> Result<(), Status> {
         let Some(bot) = bot.filter(|bot| !self.bots.iter().any(|known| known == bot)) else { return Ok(()) };
         let error = DeskError::BotUnknown { bot: bot.to_owned(), known: self.bots.clone() };
-        Err(status::of_desk(error, About { bot, ticket_id: "", log: self.log }))
+        Err(status::of_desk(error, About { bot, ticket_id: "", log: self.log, said: Said::AsUsual }))
     }
 
     fn after(&self, page_token: &str) -> Result<HeldId, Status> {

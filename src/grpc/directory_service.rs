@@ -11,6 +11,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::convert::directory::{self as convert, Of};
+use super::convert::request::Said;
 use super::convert::span;
 use super::edge::{self, CountsItself, RequestId};
 use super::metrics::Metrics;
@@ -51,7 +52,11 @@ impl Directories {
     }
 
     fn failed(&self, error: DirectoryError, bot: &str) -> Status {
-        status::of_desk(error, About { bot, ticket_id: "", log: self.log })
+        self.failed_on(Said::AsUsual, error, bot)
+    }
+
+    fn failed_on(&self, said: Said, error: DirectoryError, bot: &str) -> Status {
+        status::of_desk(error, About { bot, ticket_id: "", log: self.log, said })
     }
 }
 
@@ -75,12 +80,14 @@ impl DirectoryService for Directories {
         let listed =
             self.directory.agents(asker(&bot, &principal, deadline), convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        let (agents, left_out) = page::told(items.into_iter().map(convert::agent_to_pb));
         let answer = pb::ListAgentsResponse {
-            agents: items.into_iter().map(convert::agent_to_pb).collect(),
+            agents,
             next_page_token: of.token(next_skip),
+            left_out,
             age: Some(span(age)),
         };
-        page::whole(answer, "a page of one agent")
+        page::whole(answer, "the page of agents")
     }
 
     async fn list_teams(
@@ -120,12 +127,14 @@ impl DirectoryService for Directories {
         let asker = asker(&bot, &principal, deadline);
         let listed = self.directory.replies(asker, &category, convert::page(skip, take)).await;
         let Listed { items, age, next_skip } = listed.map_err(|error| self.failed(error, &bot))?;
+        let (replies, left_out) = page::told(items.into_iter().map(convert::reply_to_pb));
         let answer = pb::ListRepliesResponse {
-            replies: items.into_iter().map(convert::reply_to_pb).collect(),
+            replies,
             next_page_token: of.token(next_skip),
+            left_out,
             age: Some(span(age)),
         };
-        page::whole(answer, "a page of one reply")
+        page::whole(answer, "the page of replies")
     }
 
     async fn get_customer(
@@ -136,7 +145,7 @@ impl DirectoryService for Directories {
         let (bot, name) = convert::customer(request.into_inner())?;
         let bot = self.bot_of(&bot)?;
         let found = self.directory.customer(asker(&bot, &principal, deadline), &name).await;
-        let found = found.map_err(|error| self.failed(error, &bot))?;
+        let found = found.map_err(|error| self.failed_on(Said::In("customer_identity"), error, &bot))?;
         let customer = found.ok_or_else(|| status::customer_not_found(&bot, &name))?;
         let customer = Some(convert::customer_to_pb(customer));
         page::whole(pb::GetCustomerResponse { customer }, "the customer's contact")
@@ -151,7 +160,7 @@ impl DirectoryService for Directories {
         let uri = convert::link(uri)?;
         let bot = self.bot_of(&bot)?;
         let renewed = self.directory.refresh(asker(&bot, &principal, deadline), &uri).await;
-        let uri = renewed.map_err(|error| self.failed(error, &bot))?;
+        let uri = renewed.map_err(|error| self.failed_on(Said::In("uri"), error, &bot))?;
         Ok(Response::new(pb::RefreshMediaResponse { uri }))
     }
 

@@ -1,5 +1,5 @@
-//! How much one answer holds: what clients take that were told nothing else. Pages end before that, and what cannot be
-//! told in parts is an error. And where a page begins, by its token.
+//! How much one answer holds: what clients take that were told nothing else. Pages end before that, an item that is larger by
+//! itself is left out of its list, and what cannot be told in parts is an error. And where a page begins, by its token.
 
 use prost::Message;
 use tonic::{Response, Status};
@@ -12,6 +12,8 @@ use crate::store::{LogId, MalformedCursor};
 pub(super) const PAGE_BYTES_MAX: usize = 3 << 20;
 /// The largest message that clients take unless told otherwise.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The largest item of a list, encoded: the rest of what clients take is for what stands beside it.
+const ITEM_BYTES_MAX: usize = ANSWER_BYTES_MAX - (64 << 10);
 /// What an item takes in a list beside itself: its tag and its length.
 const ITEM_BYTES: usize = 6;
 
@@ -24,6 +26,18 @@ pub(super) fn fitting<M: Message>(items: &[M]) -> usize {
         first || bytes <= PAGE_BYTES_MAX
     };
     items.iter().take_while(fits).count()
+}
+
+/// Items that clients take, in their order, and how many others are left out.
+pub(super) fn told<M: Message>(items: impl IntoIterator<Item = M>) -> (Vec<M>, u32) {
+    let mut left_out = 0_u32;
+    let fits = |item: &M| {
+        let fits = item.encoded_len() <= ITEM_BYTES_MAX;
+        left_out = left_out.saturating_add(u32::from(!fits));
+        fits
+    };
+    let told = items.into_iter().filter(fits).collect();
+    (told, left_out)
 }
 
 /// An answer, unless it is larger than clients take. `what` is it, for people.
@@ -65,6 +79,8 @@ mod tests {
         assert_eq!(fitting::<String>(&[]), 0);
         let empty = vec![String::new(); PAGE_BYTES_MAX];
         assert!(fitting(&empty) < PAGE_BYTES_MAX, "what is empty takes room too");
+        let (short, long) = (item(1), item(ITEM_BYTES_MAX));
+        assert_eq!(told([short.clone(), long.clone(), short.clone(), long]), (vec![short.clone(), short], 2));
         assert!(
             whole(item(ANSWER_BYTES_MAX - 5), "x").is_ok() && whole(item(ANSWER_BYTES_MAX), "x").is_err()
         );

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::command::{RETRY_AFTER_KEY, fault_metadata, recorded_metadata};
+use super::convert::request::Said;
 use super::convert::{Invalid, InvalidField};
 use super::pb::ErrorReason;
 use super::position::CursorError;
@@ -289,6 +290,8 @@ pub(super) struct About<'a> {
     pub(super) ticket_id: &'a str,
     /// Whose cursors to tell.
     pub(super) log: LogId,
+    /// What Blip was to take.
+    pub(super) said: Said,
 }
 
 /// A filter names a bot that is not configured.
@@ -311,10 +314,10 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
             .with("request_id", &record.command.request_id)
             .with("command_id", &record.command.id)
             .into_status(),
-        DeskError::Ended { record, replayed } => of_ended(&record, replayed, message),
+        DeskError::Ended { record, replayed } => of_ended(&record, replayed, message, about.said),
         DeskError::Fault(fault) => {
             let metadata = fault_metadata(&fault, about.bot, about.ticket_id);
-            let field = Some("ticket_id").filter(|_| !about.ticket_id.is_empty());
+            let field = blame::field_of_read(&fault, about.said, about.ticket_id);
             of_fault(&fault, metadata, about.ticket_id).blaming(field).into_status()
         }
         DeskError::Store(error) => of_append(&error),
@@ -323,11 +326,11 @@ pub(super) fn of_desk(error: DeskError, about: About<'_>) -> Status {
 }
 
 /// A recorded command that did not succeed, or whose end is not known yet.
-fn of_ended(record: &CommandRecord, replayed: bool, message: String) -> Status {
+fn of_ended(record: &CommandRecord, replayed: bool, message: String, said: Said) -> Status {
     let failure = match record.end.as_ref().map(|end| &end.outcome) {
         Some(Outcome::Failed(fault) | Outcome::Unknown(fault)) => {
             let failure = of_fault(fault, recorded_metadata(fault, record), &record.command.ticket_id);
-            failure.blaming(blame::field_of(&record.command.method, fault))
+            failure.blaming(blame::field_of(&record.command.method, fault, said))
         }
         Some(Outcome::Done | Outcome::AlreadyClosed) | None => {
             Failure::new(ErrorReason::OutcomeUnknown, message).with("command_id", &record.command.id)
@@ -367,7 +370,7 @@ fn of_fault(fault: &Fault, metadata: BTreeMap<String, String>, ticket_id: &str) 
 
 /// Neither the gateway nor Blip knows the ticket.
 pub(super) fn ticket_not_found(about: About<'_>) -> Status {
-    let About { bot, ticket_id, log: _ } = about;
+    let About { bot, ticket_id, log: _, said: _ } = about;
     Failure::new(ErrorReason::TicketNotFound, format!("bot {bot} has no ticket {ticket_id}"))
         .with("ticket_id", ticket_id)
         .about("ticket", ticket_id)

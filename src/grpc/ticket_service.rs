@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert::desk::Executed;
-use super::convert::request::Asked;
+use super::convert::request::{Asked, Said};
 use super::convert::{command, desk, lists, request, ticket, value};
 use super::edge::Principal;
 use super::page;
@@ -44,9 +44,11 @@ impl Tickets {
     }
 
     async fn act(&self, asked: Asked, deadline: Instant) -> Result<(Acted, String), Status> {
-        let Asked { mut request, validate_only } = asked;
+        let Asked { mut request, validate_only, said } = asked;
         let ticket_id = request.ticket_id.clone();
-        let failed = |error: DeskError, bot: &str| self.failed(error, bot, &ticket_id);
+        let failed = |error, bot: &str| {
+            status::of_desk(error, About { bot, ticket_id: &ticket_id, log: self.log, said })
+        };
         let bot = self.bot_of(&request.bot, &ticket_id).await?;
         request.bot.clone_from(&bot);
         let acted = if validate_only {
@@ -66,7 +68,7 @@ impl Tickets {
     }
 
     fn failed(&self, error: DeskError, bot: &str, ticket_id: &str) -> Status {
-        status::of_desk(error, About { bot, ticket_id, log: self.log })
+        status::of_desk(error, About { bot, ticket_id, log: self.log, said: Said::AsUsual })
     }
 
     /// The number that a page goes on from; `None` for the first.
@@ -235,7 +237,8 @@ impl TicketService for Tickets {
         let bot = self.bot_of(&bot, &ticket_id).await?;
         let view = self.desk.ticket(asker(&bot, &principal, deadline), &ticket_id, fresh).await;
         let Some(view) = view.map_err(|error| self.failed(error, &bot, &ticket_id))? else {
-            let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log };
+            let said = Said::AsUsual;
+            let about = About { bot: &bot, ticket_id: &ticket_id, log: self.log, said };
             return Err(status::ticket_not_found(about));
         };
         let TicketView { ticket: known, ticket_sequence, fresh } = view;
@@ -256,7 +259,7 @@ impl TicketService for Tickets {
             let known = fitting(wanted.count_max, read, |(bot, known)| ticket::to_pb(known, bot)).await;
             let (tickets, next) = known.map_err(|error| self.failed(error, &bot, ""))?;
             let next_page_token = self.page_token(List::Tickets, next);
-            return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token }));
+            return Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token, left_out: 0 }));
         }
         let bot = self.bot_of(&wanted.bot, "").await?;
         let of = format!("{bot}\n{}", listed.uri());
@@ -264,9 +267,9 @@ impl TicketService for Tickets {
         let asker = asker(&bot, &principal, deadline);
         let part = self.desk.tickets_at_blip(asker, &listed, (skip, wanted.count_max)).await;
         let part = part.map_err(|error| self.failed(error, &bot, ""))?;
-        let (tickets, next) = page_of(part, |known| ticket::to_pb(&known, &bot));
+        let Told { items: tickets, left_out, next } = Told::of(part, |known| ticket::to_pb(&known, &bot));
         let next_page_token = self.skip_token(List::TicketsAtBlip, &of, next);
-        page::whole(pb::ListTicketsResponse { tickets, next_page_token }, "a page of one ticket")
+        Ok(Response::new(pb::ListTicketsResponse { tickets, next_page_token, left_out }))
     }
 
     async fn list_messages(
@@ -281,9 +284,9 @@ impl TicketService for Tickets {
         let skip = self.skips(List::Messages, &of, &page_token)?;
         let part = self.desk.messages(asker(&bot, &principal, deadline), &ticket_id, (skip, count_max)).await;
         let part = part.map_err(|error| self.failed(error, &bot, &ticket_id))?;
-        let (messages, next) = page_of(part, lists::message_to_pb);
+        let Told { items: messages, left_out, next } = Told::of(part, lists::message_to_pb);
         let next_page_token = self.skip_token(List::Messages, &of, next);
-        page::whole(pb::ListMessagesResponse { messages, next_page_token }, "a page of one message")
+        Ok(Response::new(pb::ListMessagesResponse { messages, next_page_token, left_out }))
     }
 
     async fn get_command(
@@ -336,7 +339,8 @@ impl TicketService for Tickets {
                     Default::default()
                 } else {
                     let read = self.desk.read(asker(&bot, &reader, deadline), raw).await;
-                    let (media_type, json) = read.map_err(|error| self.failed(error, &bot, ""))?;
+                    let about = About { bot: &bot, ticket_id: "", log: self.log, said: Said::InCommand };
+                    let (media_type, json) = read.map_err(|error| status::of_desk(error, about))?;
                     (media_type, (!json.is_null()).then(|| value::to_pb(&json)))
                 };
                 (command::validated(), document)
@@ -364,17 +368,27 @@ async fn fitting<T, M: Message, F: Future<Output = Result<Page<T>, DeskError>>>(
     }
 }
 
-/// As much of a part of Blip's list as makes a page, and where it goes on.
-fn page_of<T, M: Message>(part: AtBlip<T>, to_pb: impl Fn(T) -> M) -> (Vec<M>, Option<u64>) {
-    let AtBlip { items, next } = part;
-    let (places, mut told): (Vec<_>, Vec<_>) =
-        items.into_iter().map(|(after, item)| (after, to_pb(item))).unzip();
-    let fitting = page::fitting(&told);
-    if fitting == told.len() {
-        return (told, next);
+/// A page of a list of Blip's.
+struct Told<M> {
+    items: Vec<M>,
+    /// Items of it that cannot be told.
+    left_out: u32,
+    /// Where it goes on.
+    next: Option<u64>,
+}
+
+impl<M: Message> Told<M> {
+    /// As much of a part of the list as fits an answer.
+    fn of<T>(part: AtBlip<T>, to_pb: impl Fn(T) -> M) -> Self {
+        let AtBlip { items, next, left_out } = part;
+        let (places, all): (Vec<_>, Vec<_>) =
+            items.into_iter().map(|(after, item)| (after, to_pb(item))).unzip();
+        let fitting = page::fitting(&all);
+        let goes_on = fitting < all.len();
+        let last = fitting.checked_sub(1).and_then(|last| places.get(last).copied());
+        let (items, too_large) = page::told(all.into_iter().take(fitting));
+        Self { items, left_out: left_out.saturating_add(too_large), next: if goes_on { last } else { next } }
     }
-    told.truncate(fitting);
-    (told, fitting.checked_sub(1).and_then(|last| places.get(last).copied()))
 }
 
 /// Who asks of which bot, until when.

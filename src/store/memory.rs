@@ -14,7 +14,7 @@ use super::groups::GroupId;
 use super::notebook::Notebook;
 use super::quarantine::{Held, HeldId, HeldPage, Quarantine, Readable, Released, Wanted};
 use super::rules::{
-    DEDUP_WINDOW_MIN, Gathered, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, replaces,
+    DEDUP_WINDOW_MIN, Gathered, LOOKED_AT_MAX, REQUEST_IDS_KEPT, SENDS, first_of, is_held, listed, replaces,
 };
 use super::{
     AppendError, Appended, Begun, Bounds, CommandKey, CommandRecord, CommandsWanted, End, EventLog, Health,
@@ -472,7 +472,7 @@ impl Ledger for MemoryLog {
             wanted.ticket_id.is_empty() || record.command.ticket_id == wanted.ticket_id
         };
         let records = state.commands.iter().filter(|(_, record)| of_ticket(record));
-        let newest = records.rev().map(|(n, record)| (*n, record.clone()));
+        let newest = records.rev().map(|(n, record)| (*n, listed(record.clone())));
         Ok(page(newest, wanted.before, wanted.count_max, |record| wanted.wants(record)))
     }
 }

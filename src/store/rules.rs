@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Appended, CommandRecord, CommandsWanted, End, Page, TicketsWanted, Unsettled};
-use crate::domain::{Outcome, Seq, Ticket};
+use crate::domain::{Outcome, Returned, Seq, Ticket};
 
 /// How much of a list one page looks at: what is rare is found over several, and no reader holds up the others.
 pub const LOOKED_AT_MAX: usize = 4_096;
@@ -56,6 +56,14 @@ impl CommandsWanted {
         (ticket_id.is_empty() || *ticket_id == record.command.ticket_id)
             && (progress.is_empty() || progress.contains(&record.progress()))
     }
+}
+
+/// A command as a page has it: without what Blip answered, of which as many as a page has items are more than may be held.
+pub(super) fn listed(mut record: CommandRecord) -> CommandRecord {
+    if let Some(end) = &mut record.end {
+        end.returned.take_if(|returned| matches!(returned, Returned::Document { .. }));
+    }
+    record
 }
 
 /// A page of commands without an end, as far as it has come.

@@ -184,6 +184,24 @@ pub(crate) async fn pages(store: &mut Subject) {
     assert_eq!((of(&none), none.next), (vec![], None));
 }
 
+/// What Blip answered may be long, and no list shows it.
+pub(crate) async fn pages_of_answers(store: &mut Subject) {
+    let returned =
+        || Returned::Document { media_type: "application/json".to_owned(), json: "x".repeat(1_000).into() };
+    for of in 1..=3 {
+        fresh(store.ledger().begin(command(of, "", 7)).await.unwrap());
+        let answered = End { returned: Some(returned()), ..end(Outcome::Done) };
+        store.ledger().settle(id(of), answered, vec![]).await.unwrap();
+    }
+    store.restart();
+    let wanted = CommandsWanted { ticket_id: String::new(), progress: vec![], count_max: 9, before: None };
+    let page = store.ledger().commands(wanted).await.unwrap();
+    let told: Vec<_> = page.items.iter().map(|it| it.end.as_ref().unwrap().returned.clone()).collect();
+    assert_eq!(told, [None, None, None]);
+    let whole = store.ledger().command(CommandKey::Id(id(1))).await.unwrap().unwrap();
+    assert_eq!(whole.end.unwrap().returned, Some(returned()));
+}
+
 pub(crate) async fn unsettled(store: &mut Subject) {
     for of in 1..=3 {
         fresh(store.ledger().begin(command(of, "", 7)).await.unwrap());

@@ -7,9 +7,9 @@ use std::time::Duration;
 use deskgate::app::blip_metrics;
 use deskgate::blip::http::{HttpBlip, client};
 use deskgate::blip::policy::Rates;
-use deskgate::blip::{BlipApi, Caller};
+use deskgate::blip::{BlipApi, BlipError, Caller, Kind};
 use deskgate::grpc::pb;
-use deskgate::lime::{Command, LimeUri, Method};
+use deskgate::lime::{Command, LimeUri, Method, ReplyStatus};
 use pb::event::Payload;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
@@ -345,4 +345,25 @@ async fn notifications_arrive() {
     let receipt = json!({"id": "m-1", "to": "c@desk.msging.net", "event": "consumed"}).to_string();
     api.notification(receipt.into_bytes(), Instant::now() + PATIENCE).await.unwrap();
     assert_eq!(arrived(&world, "notifications").await, 1);
+}
+
+/// A close with labels is two calls: their turns are had together, and nobody's waiting comes between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_that_were_had_are_used_however_many_wait() {
+    let world = World::start().await;
+    let api = way(&world, Rates { messages: 2, notifications: 2, commands: 2 });
+    let far = Instant::now() + PATIENCE * 60;
+    let ready = Arc::clone(&api).turns(Kind::Command, 2, far).await.unwrap();
+    // More than could have their turns while we have patience.
+    let mut waiting: Vec<_> = (0..500).map(|_| api.turn(Kind::Command, far)).collect();
+    for turn in &mut waiting {
+        assert!(futures_util::poll!(turn).is_pending(), "the rate is used up");
+    }
+    for id in 0..2 {
+        ready.turn(Kind::Command, Instant::now() + PATIENCE).await.unwrap();
+        let answer = ready.command(&ping(id), Instant::now() + PATIENCE).await.unwrap();
+        assert!(matches!(answer.status, ReplyStatus::Success(_)), "{answer:?}");
+    }
+    let third = ready.command(&ping(3), Instant::now() + PATIENCE).await;
+    assert!(matches!(third, Err(BlipError::OverQuota { .. })), "{third:?}");
 }

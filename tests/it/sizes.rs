@@ -42,6 +42,7 @@ fn answer(command: &Value) -> String {
         let told = uri.split(['?', '&']).find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
         told.and_then(|told| told.parse().ok()).unwrap_or_default()
     };
+    let page = |items: &mut dyn Iterator<Item = Value>| json!({"items": items.skip(number("$skip")).take(number("$take")).collect::<Vec<_>>()});
     let long = || "x".repeat(1_000);
     let items = |name: &str| {
         let items: Vec<_> = (0..6_000).map(|at| json!({name: format!("{at}{}", long())})).collect();
@@ -51,13 +52,27 @@ fn answer(command: &Value) -> String {
         json!("x".repeat(number("bytes")))
     } else if uri.starts_with("/tickets/one/messages") {
         json!({"items": [json!({"id": "m", "direction": "sent", "type": "text/plain", "content": "x".repeat(5 << 20)})]})
+    } else if uri.starts_with("/tickets/heavy/messages") {
+        // As long as clients take, longer than is read, longer than clients take without what it says.
+        let said = |(at, (content, metadata)): (usize, (usize, usize))| {
+            json!({"id": format!("h{at}"), "direction": "sent", "type": "text/plain",
+                   "content": "x".repeat(content), "metadata": {"#x": "y".repeat(metadata)}})
+        };
+        let heavy = [(1, 1), (1, 1), (9 << 20, 1), (9 << 20, 1), (1, 1), (1, 5 << 20), (1, 1)];
+        page(&mut heavy.into_iter().enumerate().map(said))
+    } else if uri.starts_with("/tickets?") {
+        let listed =
+            |(at, bytes): (usize, usize)| json!({"id": format!("t{at}"), "outro": "x".repeat(bytes)});
+        page(&mut [1, 5 << 20, 1, 9 << 20].into_iter().enumerate().map(listed))
+    } else if uri.starts_with("/attendants") {
+        let person = |(at, bytes): (usize, usize)| json!({"identity": format!("a{at}@blip.ai"), "fullName": "x".repeat(bytes)});
+        page(&mut [1, 5 << 20, 1].into_iter().enumerate().map(person))
     } else if uri.contains("/messages") {
         let said = |at| {
             json!({"id": format!("m{at}"), "direction": "sent", "type": "text/plain",
                                "content": "x".repeat(MESSAGE_BYTES)})
         };
-        let items: Vec<_> = (0..MESSAGES).map(said).skip(number("$skip")).take(number("$take")).collect();
-        json!({"items": items})
+        page(&mut (0..MESSAGES).map(said))
     } else if uri.starts_with("/contacts") {
         let extras: serde_json::Map<_, _> = (0..6_000).map(|at| (format!("k{at}"), json!(long()))).collect();
         json!({"name": "x", "extras": extras})
@@ -107,22 +122,24 @@ impl World {
         Ok(self.tickets().await.execute_command(request).await?.into_inner())
     }
 
-    /// A whole conversation, page by page, as a client with the usual limits reads it; and how many pages it took.
-    async fn conversation(&self, bot: &str, ticket_id: &str) -> (Vec<pb::TicketMessage>, usize) {
+    /// A whole conversation, page by page, as a client with the usual limits reads it; how many pages it took, and
+    /// how many messages were left out.
+    async fn conversation(&self, bot: &str, ticket_id: &str) -> (Vec<pb::TicketMessage>, usize, u32) {
         let mut request = pb::ListMessagesRequest {
             ticket_id: ticket_id.to_owned(),
             bot: bot.to_owned(),
             ..Default::default()
         };
-        let (mut messages, mut pages) = (Vec::new(), 0);
+        let (mut messages, mut pages, mut left_out) = (Vec::new(), 0, 0);
         loop {
             let page = self.tickets().await.list_messages(request.clone()).await.unwrap().into_inner();
             assert!(page.encoded_len() <= PAGE_BYTES_MAX, "{}", page.encoded_len());
             pages += 1;
+            left_out += page.left_out;
             messages.extend(page.messages);
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
-                return (messages, pages);
+                return (messages, pages, left_out);
             }
         }
     }
@@ -144,7 +161,7 @@ async fn pages_end_before_clients_refuse_them() {
         let request = pb::SendRequest { ticket_id: ticket_id.clone(), text, ..Default::default() };
         world.tickets().await.send(request).await.unwrap();
     }
-    let (messages, pages) = world.conversation("", &ticket_id).await;
+    let (messages, pages, _) = world.conversation("", &ticket_id).await;
     let sent = messages.iter().filter(|message| message.content.as_ref().unwrap().media_type == "text/plain");
     let texts: Vec<_> = sent.map(|message| &text_of(message)[..1]).collect();
     assert_eq!((texts, pages), (vec!["o", "0", "1", "2", "3", "4"], 2));
@@ -253,17 +270,56 @@ async fn what_blip_answers_beyond_what_clients_take_is_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_of_any_length_is_read_whole() {
     let (world, _) = World::with_a_verbose_blip().await;
-    let (messages, pages) = world.conversation("grande", "t").await;
+    let (messages, pages, _) = world.conversation("grande", "t").await;
     let ids: Vec<_> = messages.iter().map(|message| message.message_id.clone()).collect();
     assert_eq!(ids, (0..MESSAGES).map(|at| format!("m{at}")).collect::<Vec<_>>());
     assert!(messages.iter().all(|message| text_of(message).len() == MESSAGE_BYTES) && pages > 4);
 
     // One that no client could take is told without what it says.
-    let (messages, _) = world.conversation("grande", "one").await;
+    let (messages, ..) = world.conversation("grande", "one").await;
     let content = messages[0].content.clone().unwrap();
     assert_eq!((messages.len(), messages[0].message_id.as_str()), (1, "m"));
     assert_eq!(content.media_type, "text/plain");
     let Some(pb::content::Kind::Json(value)) = content.kind else { panic!("not JSON: {content:?}") };
     let Some(prost_types::value::Kind::StringValue(text)) = value.kind else { panic!("no text") };
     assert!(text.contains("left out") && text.len() < 200, "{text}");
+}
+
+/// What nobody can be told stands in nobody's way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_can_be_told_is_left_out_of_a_list() {
+    let (world, _) = World::with_a_verbose_blip().await;
+    let (messages, _, left_out) = world.conversation("grande", "heavy").await;
+    let ids: Vec<_> = messages.iter().map(|message| message.message_id.as_str()).collect();
+    assert_eq!((ids, left_out), (vec!["h0", "h1", "h4", "h6"], 3));
+
+    for page_size in [1, 100] {
+        let bot = "grande".to_owned();
+        let mut request = pb::ListTicketsRequest { bot, fresh: true, page_size, ..Default::default() };
+        let (mut ids, mut left_out) = (Vec::new(), 0);
+        loop {
+            let page = world.tickets().await.list_tickets(request.clone()).await.unwrap().into_inner();
+            ids.extend(page.tickets.into_iter().map(|ticket| ticket.ticket_id));
+            left_out += page.left_out;
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((ids, left_out), (vec!["t0".to_owned(), "t2".to_owned()], 2));
+    }
+
+    let mut request = pb::ListAgentsRequest { bot: "grande".to_owned(), ..Default::default() };
+    let (mut agents, mut left_out) = (Vec::new(), 0);
+    loop {
+        let mut directory = DirectoryServiceClient::new(world.channel().await);
+        let page = directory.list_agents(request.clone()).await.unwrap().into_inner();
+        agents.extend(page.agents.into_iter().map(|agent| agent.agent_identity));
+        left_out += page.left_out;
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((agents, left_out), (vec!["a0@blip.ai".to_owned(), "a2@blip.ai".to_owned()], 1));
 }

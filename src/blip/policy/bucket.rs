@@ -61,12 +61,17 @@ impl Bucket {
         self.note(now);
     }
 
-    /// A call whose token `came` then goes only now: the window counts it from here on, and not from there.
-    pub fn went_late(&mut self, came: Instant, now: Instant) {
+    /// Whether a call whose token `came` then may go only now: the window counts it from here on, and not from there. Where
+    /// that would be too many, as others were held up with it, its token is lost, and it has to wait for another.
+    pub fn goes_late(&mut self, came: Instant, now: Instant) -> bool {
         if let Some(at) = self.granted.iter().rposition(|granted| *granted <= came) {
             self.granted.remove(at);
         }
-        self.note(now);
+        let goes = self.is_free(now);
+        if goes {
+            self.note(now);
+        }
+        goes
     }
 
     fn note(&mut self, now: Instant) {

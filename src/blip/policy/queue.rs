@@ -15,9 +15,13 @@ use super::{Caller, Urgency};
 
 /// Background calls have one part in so many of the rate, and one call a second at least.
 pub const BACKGROUND_PART: u32 = 4;
-/// How much of a call's time, at most, is left for the call itself by a turn that is promised: a tenth of it otherwise. A turn
-/// that slips then, by a late timer or for another caller's sake, is granted as long as there is any time.
+/// How much of a call's time, at most, is left for the call itself by a turn that is promised: a tenth of it otherwise, but
+/// never less than the least. A turn that slips then, by a late timer or for another caller's sake, is granted as long as
+/// that least time is left.
 const EXCHANGE_MAX: Duration = Duration::from_millis(500);
+/// What is left of a call's time, at the least, where its turn comes: with less it would be sent, and nobody would hear of its
+/// end. A call that goes at once waits for nothing, and its time is its caller's to choose.
+const EXCHANGE_MIN: Duration = Duration::from_millis(100);
 /// The shortest time after which who is turned away is asked to come again.
 const RETURN_MIN: Duration = Duration::from_millis(100);
 /// Calls that were turned away and told when to come, of whom it is remembered, so that each hears another time.
@@ -32,14 +36,15 @@ pub struct Place(u64);
 pub enum Verdict {
     /// Its turn has come, and its token is taken.
     Go,
-    /// Its turn comes too late, or it had to make room; there is room for it in this much time.
+    /// Its turn comes too late for a call, or it had to make room; there is room for it in this much time.
     TooLate(Duration),
 }
 
 #[derive(Debug)]
 struct Waiting {
     place: Place,
-    deadline: Instant,
+    /// Its turn must come before: from then on there is no time for the call.
+    until: Instant,
 }
 
 /// Everything that waits for one bot's rate of one envelope kind.
@@ -96,7 +101,7 @@ impl Queue {
         let place = Place(self.next_place);
         self.next_place = self.next_place.wrapping_add(1);
         self.waiting = self.waiting.saturating_add(1);
-        self.rows(*urgency).push(principal, Waiting { place, deadline });
+        self.rows(*urgency).push(principal, Waiting { place, until: latest(deadline, EXCHANGE_MIN) });
         Ok(Some(place))
     }
 
@@ -128,9 +133,9 @@ impl Queue {
         while let Some((urgency, turn)) = self.head(now)
             && turn <= now
         {
-            let Some((principal, Waiting { place, deadline })) = self.rows(urgency).pop() else { break };
+            let Some((principal, Waiting { place, until })) = self.rows(urgency).pop() else { break };
             self.waiting = self.waiting.saturating_sub(1);
-            if deadline <= now {
+            if until <= now {
                 let wait = self.turned_away(&Caller { principal, urgency }, now);
                 told.push((place, Verdict::TooLate(wait)));
                 continue;
@@ -172,9 +177,9 @@ impl Queue {
         self.waiting
     }
 
-    /// A call goes only now, whose turn came a while ago.
-    pub fn went_late(&mut self, came: Instant, now: Instant) {
-        self.bucket.went_late(came, now);
+    /// Whether a call may go only now, whose turn came a while ago; if not, its turn is lost.
+    pub fn goes_late(&mut self, came: Instant, now: Instant) -> bool {
+        self.bucket.goes_late(came, now)
     }
 
     /// Grants nothing before `until`: Blip said so.
@@ -299,13 +304,13 @@ impl Rows<Waiting> {
         displaced
     }
 
-    /// Those whose turn comes at their deadline or later; the others take one of the `turns` each.
+    /// Those whose turn comes too late; the others take one of the `turns` each.
     fn late(&self, turns: &mut Peekable<impl Iterator<Item = Instant>>) -> Vec<(Arc<str>, Place)> {
         let mut late = Vec::new();
         let mut rows: VecDeque<_> = self.0.iter().map(|row| (&row.principal, row.waiting.iter())).collect();
         while let Some((principal, mut row)) = rows.pop_front() {
             for waiting in row.by_ref() {
-                if turns.next_if(|turn| *turn < waiting.deadline).is_some() {
+                if turns.next_if(|turn| *turn < waiting.until).is_some() {
                     rows.push_back((principal, row));
                     break;
                 }
@@ -329,7 +334,12 @@ impl Rows<Waiting> {
 /// Until when a turn can be promised to a call.
 fn promised_by(now: Instant, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
-    deadline.checked_sub((left / 10).min(EXCHANGE_MAX)).unwrap_or(deadline)
+    latest(deadline, (left / 10).clamp(EXCHANGE_MIN, EXCHANGE_MAX))
+}
+
+/// Until when so much time is left before a deadline.
+fn latest(deadline: Instant, left: Duration) -> Instant {
+    deadline.checked_sub(left).unwrap_or(deadline)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::domain::{Fault, Fingerprint};
+use crate::domain::{ActionRequest, Fault, Fingerprint};
 use crate::store::CommandKey;
 use crate::store::rules::is_held;
 
@@ -90,6 +90,21 @@ impl Drop for Caller {
 }
 
 impl Inner {
+    /// What a caller hears for whom there is no room: what became of its command before, where that is known, else `fault`.
+    pub(super) async fn answer_at_once(
+        &self,
+        request: &ActionRequest,
+        fault: Fault,
+    ) -> Result<Done, DeskError> {
+        match self.earlier(request).await?.filter(|earlier| earlier.end.is_some()) {
+            Some(ended) => {
+                self.metrics.replayed();
+                self.answer(ended, true).await
+            }
+            None => Err(DeskError::Fault(fault)),
+        }
+    }
+
     /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,
     /// what is known of another that had its request id before, or that it began nothing, nor will. `named` is
     /// [`named`](super::run::named) of its request.

@@ -85,29 +85,59 @@ impl<'a> Carrier<'a> {
     }
 
     /// Looks whether the ticket is there, for an action that Blip would take for any address, where the log has never
-    /// seen the ticket.
+    /// seen the ticket. Where Blip does not tell in time, it is taken to be there.
     pub(super) async fn vouch(&mut self, state: &TicketState) -> Result<(), Outcome> {
-        if !matches!(self.action, Action::Send(_)) || state.last_sequence > 0 {
+        if !self.needs_vouching(state) {
             return Ok(());
         }
-        let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
         // Some of the time is for the action itself.
         let deadline = Instant::now() + LOOK_RESERVE.min(self.left() / 2);
-        let Ok(reply) = self.api.command(&command, deadline).await else { return Ok(()) };
-        match reply.status {
-            ReplyStatus::Success(resource) => {
-                let Some(ticket) = translate::ticket_in_reply(&resource) else { return Ok(()) };
+        self.whether_there(deadline).await.unwrap_or(Ok(()))
+    }
+
+    /// The same for an action that can wait until Blip tells: the fault is why it does not now.
+    pub(super) async fn vouch_patiently(
+        &mut self,
+        state: &TicketState,
+    ) -> Result<Result<(), Outcome>, Fault> {
+        if !self.needs_vouching(state) {
+            return Ok(Ok(()));
+        }
+        self.turn(Kind::Command, false).await.map_err(|error| fault_of(&error, ""))?;
+        self.whether_there(self.attempt_deadline()).await
+    }
+
+    fn needs_vouching(&self, state: &TicketState) -> bool {
+        matches!(self.action, Action::Send(_)) && state.last_sequence == 0
+    }
+
+    /// Whether the ticket is there, or how the action ends where it is not; a fault that passes where Blip does not tell.
+    async fn whether_there(&mut self, deadline: Instant) -> Result<Result<(), Outcome>, Fault> {
+        let command = translate::get_ticket(&format!("{}-look", self.id), self.ticket_id);
+        let fault = match self.api.command(&command, deadline).await {
+            Ok(Reply { status: ReplyStatus::Success(resource), .. }) => {
+                let Some(ticket) = translate::ticket_in_reply(&resource) else { return Ok(Ok(())) };
                 self.learn(&ticket);
                 let closed = ticket.status.is_terminal();
-                if closed { Err(Outcome::Failed(self.closed(&ticket, Vec::new()))) } else { Ok(()) }
+                return Ok(if closed {
+                    Err(Outcome::Failed(self.closed(&ticket, Vec::new())))
+                } else {
+                    Ok(())
+                });
             }
-            ReplyStatus::Failure(reason) => {
-                let fault = translate::refusal(self.action.method(), &command.uri.0, &reason);
-                let missing = fault.reason == "TICKET_NOT_FOUND";
-                if missing { Err(Outcome::Failed(fault.with("ticket_id", self.ticket_id))) } else { Ok(()) }
+            Ok(Reply { status: ReplyStatus::Failure(reason), .. }) => {
+                translate::refusal(self.action.method(), &command.uri.0, &reason)
             }
-            ReplyStatus::Pending => Ok(()),
+            Ok(Reply { status: ReplyStatus::Pending, .. }) => {
+                Fault::new("BLIP_UNAVAILABLE", "Blip did not answer").passing()
+            }
+            Err(error) => unread(&error, &command.uri.0),
+        };
+        if fault.reason == "TICKET_NOT_FOUND" {
+            return Ok(Err(Outcome::Failed(fault.with("ticket_id", self.ticket_id))));
         }
+        // What Blip refuses for good it will not tell later either.
+        if fault.frees_request_id { Err(fault) } else { Ok(Ok(())) }
     }
 
     /// Sends every step; ends with the action's outcome.

@@ -116,8 +116,10 @@ impl Carrier<'_> {
             translate::ticket_confirms(self.action, &ticket, self.known)
         };
         let closing = matches!(self.action, Action::Close { .. });
-        // Whatever becomes of the close, these are set, and whoever sent them may not have lived to hear it.
-        if closing && !ticket.status.is_terminal() && translate::has_labels(self.action, &ticket) {
+        // Whatever becomes of the close, these are set, and whoever sent them may not have lived to hear it. One that sets none
+        // has no part in those that are there.
+        let sets_labels = matches!(self.action, Action::Close { tags, .. } if !tags.is_empty());
+        if sets_labels && !ticket.status.is_terminal() && translate::has_labels(self.action, &ticket) {
             self.labels = Some(ticket.tags.clone());
         }
         // Its labels are set before it is closed, so this is not of our doing.

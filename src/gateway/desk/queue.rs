@@ -1,7 +1,8 @@
 //! Commands whose callers do not wait. They are durable when accepted, wait while Blip cannot be reached, go out one after
 //! the other on each ticket, and say by `command.settled` how they ended. None is marked as perhaps sent before it is
 //! about to be: whatever it has to wait for, the bot's rate too, it waits for before that mark, and after a try that did
-//! nothing the mark is taken off before it waits again.
+//! nothing the mark is taken off before it waits again. (Only where the store held up the mark itself, for so long that the turn is
+//! lost, it waits for another one with it.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ enum Ready {
     Due(Arc<dyn BlipApi>, Slot),
     /// It has its end without being sent.
     Ended(Box<Carried>),
-    /// There was no turn for it in time: try again so much later.
+    /// There was no turn for it in time, or Blip did not tell of its ticket: try again so much later.
     Later(Duration),
 }
 
@@ -196,7 +197,7 @@ impl Inner {
     }
 
     /// Waits for everything that must be before a queued command can be sent: its client's turn among the bot's, a Blip
-    /// that answers, and the bot's rate. It sends nothing.
+    /// that answers, and tells of the ticket where nothing else does, and the bot's rate. It sends nothing.
     async fn until_due(
         &self,
         bot: &Bot,
@@ -219,19 +220,20 @@ impl Inner {
         let deadline = Instant::now() + TRY_TIMEOUT;
         let api = Arc::clone(&bot.api).for_caller(Caller::client(&request.principal));
         let mut carrier = Carrier::new(self, api.as_ref(), &id, request, &state, record, deadline);
-        if let Err(outcome) = carrier.vouch(&state).await {
-            return Ok(Ready::Ended(Box::new(carried(uuid, request, &state, carrier, outcome))));
-        }
-        match Arc::clone(&api).turns(kind, steps.len(), deadline).await {
-            Ok(api) => Ok(Ready::Due(api, slot)),
-            Err(error) => {
-                let fault = fault_of(&error, "");
-                if is_silence(&fault) {
-                    bot.gate.silent();
-                }
-                Ok(Ready::Later(retry_after(&fault)))
+        let fault = match carrier.vouch_patiently(&state).await {
+            Ok(Ok(())) => match Arc::clone(&api).turns(kind, steps.len(), deadline).await {
+                Ok(api) => return Ok(Ready::Due(api, slot)),
+                Err(error) => fault_of(&error, ""),
+            },
+            Ok(Err(outcome)) => {
+                return Ok(Ready::Ended(Box::new(carried(uuid, request, &state, carrier, outcome))));
             }
+            Err(fault) => fault,
+        };
+        if is_silence(&fault) {
+            bot.gate.silent();
         }
+        Ok(Ready::Later(retry_after(&fault)))
     }
 
     /// Sends a command that is marked as perhaps sent, at once.

@@ -38,6 +38,8 @@ pub struct AtBlip<T> {
     pub items: Vec<(u64, T)>,
     /// The same for the next part; `None` at the end.
     pub next: Option<u64>,
+    /// Items that stood before `next` and could not be read.
+    pub left_out: u32,
 }
 
 /// A part of a ticket's conversation.
@@ -100,7 +102,8 @@ impl Desk {
     }
 
     /// Part of a list, gathered from as many of Blip's own pages as it takes: they end where one is not full. Where Blip
-    /// answers more than can be read, it is asked for less at a time.
+    /// answers more than can be read, it is asked for less at a time. One item that cannot be read by itself ends the part
+    /// before it, and is a part of its own, which leaves it out.
     async fn part<T>(
         &self,
         asker: Asker<'_>,
@@ -118,9 +121,12 @@ impl Desk {
             let command = command(&self.inner.ids.next().to_string(), page);
             let reply = match self.ask(asker, method, &command).await {
                 Ok(reply) => reply,
-                Err(DeskError::Fault(fault)) if fault.reason == carry::TOO_LARGE && take > 1 => {
+                Err(DeskError::Fault(fault)) if fault.reason == carry::TOO_LARGE => {
                     if !items.is_empty() {
                         break;
+                    }
+                    if take <= 1 {
+                        return Ok(AtBlip { items, next: Some(at.saturating_add(1)), left_out: 1 });
                     }
                     take_max = take / 2;
                     continue;
@@ -134,13 +140,13 @@ impl Desk {
                 items.extend(read(item).map(|item| (at, item)));
             }
             if got < take {
-                return Ok(AtBlip { items, next: None });
+                return Ok(AtBlip { items, next: None, left_out: 0 });
             }
             if items.len() >= count || bytes >= PART_BYTES_ENOUGH {
                 break;
             }
         }
-        Ok(AtBlip { items, next: Some(at) })
+        Ok(AtBlip { items, next: Some(at), left_out: 0 })
     }
 
     /// The answer to a caller's own LIME command that only reads: a type and a document, or nothing and null.

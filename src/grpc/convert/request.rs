@@ -29,6 +29,20 @@ pub(in crate::grpc) struct Asked {
     pub(in crate::grpc) request: ActionRequest,
     /// Only check it.
     pub(in crate::grpc) validate_only: bool,
+    /// Where it stands what Blip is to take.
+    pub(in crate::grpc) said: Said,
+}
+
+/// What of a request Blip was to take, where neither its method nor its ticket tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::grpc) enum Said {
+    /// They tell.
+    #[default]
+    AsUsual,
+    /// What is in this field.
+    In(&'static str),
+    /// The caller's own command, which only reads.
+    InCommand,
 }
 
 /// Reads an `Assign` of `principal`.
@@ -57,6 +71,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
     if metadata.contains_key("") {
         faults.add("metadata", "has a member without a name");
     }
+    let said = Said::In(if text.is_empty() { "content" } else { "text" });
     let (content, document) = match content::said(text, content) {
         Ok(said) => said,
         Err(Invalid::Fields(more)) => {
@@ -75,7 +90,7 @@ pub(in crate::grpc) fn send(request: pb::SendRequest, principal: String) -> Resu
         agent_identity: agent_identity_of(&agent),
     }));
     let asked = asked(&ticket_id, bot, action, options, principal, &mut faults);
-    faults.done(asked)
+    faults.done(Asked { said, ..asked })
 }
 
 /// Reads a `Close` of `principal`.
@@ -115,7 +130,7 @@ pub(super) fn asked(
     let ticket_id = canonical_ticket_id(ticket_id);
     let request =
         ActionRequest { bot, ticket_id, action, principal, request_id, if_ticket_sequence, accept_only };
-    Asked { request, validate_only }
+    Asked { request, validate_only, said: Said::AsUsual }
 }
 
 /// The ticket of a `GetTicket`: its id, its bot or nothing, and whether Blip is to be asked.

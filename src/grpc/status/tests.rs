@@ -8,7 +8,7 @@ use crate::store::{End, NewCommand};
 const LOG: LogId = LogId([7; 8]);
 
 fn about() -> About<'static> {
-    About { bot: "suporte", ticket_id: "t-1", log: LOG }
+    About { bot: "suporte", ticket_id: "t-1", log: LOG, said: Said::AsUsual }
 }
 
 fn record() -> CommandRecord {
@@ -138,8 +138,15 @@ fn blips_refusals_have_two_statuses() {
 
 #[test]
 fn where_blip_finds_fault_with_what_was_asked_a_field_is_named() {
+    let named = |status: Status| {
+        let told = status.get_details_bad_request().map(|told| told.field_violations).unwrap_or_default();
+        told.into_iter().map(|violation| violation.field).collect::<Vec<_>>().join(",")
+    };
+    let text = About { said: Said::In("text"), ..about() };
     for (method, code, uri, field) in [
         ("Send", 71, "", "content"),
+        ("Transfer", 64, "", "team"),
+        ("Transfer", 25, "", "agent"),
         ("Close", 64, "/tickets/change-status", "ticket_id"),
         ("Close", 64, "/tickets/t-1/change-tags", "tags"),
         ("ExecuteCommand", 27, "", "uri"),
@@ -150,10 +157,22 @@ fn where_blip_finds_fault_with_what_was_asked_a_field_is_named() {
         let mut record = record();
         record.command.method = method.to_owned();
         record.end = Some(End { outcome: Outcome::Failed(fault), attempts: 1, returned: None });
-        let status = of_desk(DeskError::Ended { record: Box::new(record), replayed: false }, about());
-        let told = status.get_details_bad_request().map(|told| told.field_violations).unwrap_or_default();
-        let fields: Vec<_> = told.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields.join(","), field, "{method} {code} {uri}");
+        let ended = || DeskError::Ended { record: Box::new(record.clone()), replayed: false };
+        assert_eq!(named(of_desk(ended(), about())), field, "{method} {code} {uri}");
+        let field = if field == "content" { "text" } else { field };
+        assert_eq!(named(of_desk(ended(), text)), field, "{method} {code} {uri}");
+    }
+    // What is only read; about a ticket, or about none.
+    let none = About { ticket_id: "", ..about() };
+    for (about, code, field) in [
+        (about(), 21, "ticket_id"),
+        (none, 21, ""),
+        (About { said: Said::In("customer_identity"), ..none }, 25, "customer_identity"),
+        (About { said: Said::InCommand, ..none }, 26, "to"),
+        (About { said: Said::InCommand, ..none }, 21, "uri"),
+    ] {
+        let fault = Fault::new("BLIP_REJECTED", "não").with("blip_code", &code);
+        assert_eq!(named(of_desk(DeskError::Fault(fault), about)), field, "{about:?} {code}");
     }
 }
 

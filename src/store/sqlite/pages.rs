@@ -7,7 +7,7 @@ use super::commands::{self, Checked};
 use super::{int, seq};
 use crate::domain::{Seq, Ticket};
 use crate::store::record;
-use crate::store::rules::LOOKED_AT_MAX;
+use crate::store::rules::{LOOKED_AT_MAX, listed};
 use crate::store::{CommandRecord, CommandsWanted, Page, TicketsWanted};
 
 /// Bytes of documents and requests from which a page takes no more in.
@@ -104,7 +104,7 @@ pub(super) fn commands(
         match checked {
             Ok(record) if wanted.wants(&record) => {
                 let bytes = record.command.memo.len();
-                gathering.take(record, bytes);
+                gathering.take(listed(record), bytes);
             }
             Ok(_) => {}
             Err(what) => return Ok(Err(what)),

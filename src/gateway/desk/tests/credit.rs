@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::domain::{NewTicket, OutboundMessage, Returned};
 
-fn send(request_id: &str) -> ActionRequest {
+pub(super) fn send(request_id: &str) -> ActionRequest {
     let message = OutboundMessage {
         content: crate::domain::translate::content_of(
             &crate::lime::MediaType::new("text/plain"),

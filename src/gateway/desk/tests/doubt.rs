@@ -117,6 +117,16 @@ async fn labels_that_were_set_are_told_though_the_close_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn labels_that_others_set_are_not_told_as_those_of_a_close_without_any() {
+    let open = || Ok(yes(json!({"id": "t", "status": "Open", "tags": ["alheia"]})));
+    let world = World::new(Faults::default(), [open(), open(), open()]);
+    world.store.begin(begun()).await.unwrap();
+    world.desk.recover();
+    assert!(matches!(world.end().await, Outcome::Unknown(_)));
+    assert_eq!(world.types().await, ["command.settled"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waited_before_a_restart_takes_its_room() {
     let memo = begun().memo.len();
     for (commands_max, bytes_max) in [(2, usize::MAX), (100, 2 * memo + memo / 2)] {

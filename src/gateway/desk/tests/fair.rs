@@ -78,7 +78,10 @@ async fn no_client_takes_all_the_room() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_that_left_leave_room_for_others() {
-    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
+    let answers = [Ok(yes(Value::Null))].into_iter().chain((0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), answers);
+    let done = ActionRequest { principal: "flood".to_owned(), ..request() };
+    world.desk.execute(done.clone(), soon()).await.unwrap();
     world.desk.execute(left_by("flood", 0), soon()).await.unwrap();
     let waits = ActionRequest { accept_only: false, ..left_by("flood", 0) };
     let mut left = 0;
@@ -94,6 +97,12 @@ async fn callers_that_left_leave_room_for_others() {
         assert!(left <= CALLS_MAX, "there is no end of it");
     }
     assert!(left > CALLS_MAX / 2, "{left}");
+    // What is known is told all the same, and what its request id is taken by.
+    let again = world.desk.execute(done.clone(), soon()).await.unwrap();
+    assert!(again.replayed && again.record.end.is_some(), "{again:?}");
+    let other = ActionRequest { action: Action::SetTags { tags: Vec::new() }, ..done };
+    let told = world.desk.execute(other, soon()).await;
+    assert!(matches!(told, Err(DeskError::Conflict(_))), "{told:?}");
     let other = world.desk.execute(left_by("crm", 0), soon()).await;
     assert!(other.is_ok(), "{other:?}");
     // Its time over, each gives back its room.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::{Method, RawCommand};
+use crate::lime::Reason;
 
 #[tokio::test(start_paused = true)]
 async fn a_command_of_the_callers_own_waits_for_its_ticket() {
@@ -88,4 +89,53 @@ async fn who_still_waits_at_the_end_is_told_what_is_known() {
     world.shutdown.drained().await;
     let key = CommandKey::Request { principal: String::new(), request_id: "other".to_owned() };
     assert_eq!((world.unsettled().await.len(), world.store.command(key).await), (0, Ok(None)));
+}
+
+/// One that asks something else under the same request id hears so at the end too.
+#[tokio::test(start_paused = true)]
+async fn who_waits_at_the_end_for_anothers_request_id_hears_of_the_conflict() {
+    let world = World::new(Faults::default(), []);
+    let takes = Duration::from_mins(1);
+    *world.blip.2.lock().unwrap() = takes;
+    let until = Instant::now() + takes * 9;
+    let send = |request_id| world.desk.execute(credit::send(request_id), until);
+    // The second is begun when the first has ended; the third, which waits for it, came before that.
+    let calls = async { tokio::join!(send("before"), send("r"), world.close(takes * 9)) };
+    let parting = async {
+        tokio::time::sleep(takes * 3 / 2).await;
+        world.shutdown.soft().cancel();
+        world.shutdown.parting().cancel();
+    };
+    let ((before, first, differs), ()) = tokio::join!(calls, parting);
+    before.unwrap();
+    let Err(DeskError::Fault(fault)) = first else { panic!("{first:?}") };
+    assert_eq!(fault.reason, "OUTCOME_UNKNOWN");
+    let Err(DeskError::Conflict(record)) = differs else { panic!("{differs:?}") };
+    assert_eq!((record.command.method.as_str(), record.command.request_id.as_str()), ("Send", "r"));
+    world.shutdown.drained().await;
+}
+
+/// Blip takes a message to any address: what is queued goes out only once Blip has told that the ticket is there.
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_to_a_ticket_never_seen_waits_until_blip_tells_of_it() {
+    let send = ActionRequest { accept_only: true, ..credit::send("r") };
+    let pong = || Ok(yes(Value::Null));
+    let reason = Reason { code: Some(67), description: "not found".to_owned() };
+    let missing = Reply { id: None, media_type: String::new(), status: ReplyStatus::Failure(reason) };
+    let reason = Reason { code: Some(41), description: "not now".to_owned() };
+    let busy = || Reply { status: ReplyStatus::Failure(reason.clone()), ..yes(Value::Null) };
+    for (told, reason) in [(missing, "TICKET_NOT_FOUND"), (yes(json!({"id": "t", "status": "Open"})), "")] {
+        let lost = || Err(BlipError::Unknown("reset".to_owned()));
+        let full = Err(BlipError::OverQuota { retry_after: Duration::from_secs(1) });
+        // After each without an answer Blip is asked whether it is there at all.
+        let answers = [pong(), lost(), pong(), full, Ok(busy()), pong(), lost(), pong(), Ok(told)];
+        let world = World::new(Faults::default(), answers);
+        world.desk.execute(send.clone(), Instant::now() + Duration::from_secs(10)).await.unwrap();
+        let end = world.end().await;
+        let failed = if let Outcome::Failed(fault) = &end { fault.reason.as_str() } else { "" };
+        assert_eq!(failed, reason, "{end:?}");
+        let asked = world.blip.1.lock().unwrap().clone();
+        assert_eq!(asked.iter().filter(|uri| *uri == "/ticket/t").count(), 5, "{asked:?}");
+        assert!(world.blip.0.lock().unwrap().is_empty());
+    }
 }
