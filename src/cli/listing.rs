@@ -14,12 +14,13 @@ pub(super) struct Listing {
     page_size: i32,
     limit: usize,
     shown: usize,
+    left_out: u32,
 }
 
 impl Listing {
     /// A list of `deskgate.v1` messages called `name`, in pages of `page_size`; `limit` is how many are wanted, 0 for all.
     pub(super) fn new(name: &'static str, json: bool, page_size: i32, limit: usize) -> anyhow::Result<Self> {
-        Ok(Self { json: json.then(Json::new).transpose()?, name, page_size, limit, shown: 0 })
+        Ok(Self { json: json.then(Json::new).transpose()?, name, page_size, limit, shown: 0, left_out: 0 })
     }
 
     /// How many to ask for next.
@@ -51,11 +52,26 @@ impl Listing {
         Ok(self.limit == 0 || self.shown < self.limit)
     }
 
-    /// The end of the list; says `nothing` where there was nothing to show.
+    /// Counts what a page could not tell.
+    pub(super) fn leave_out(&mut self, count: u32) {
+        self.left_out = self.left_out.saturating_add(count);
+    }
+
+    /// The end of the list; says `nothing` where there was nothing to show, and how many could not be.
     pub(super) fn end(self, nothing: &str) -> anyhow::Result<()> {
-        if self.shown == 0 {
+        tell_left_out(self.left_out)?;
+        if self.shown == 0 && self.left_out == 0 {
             writeln!(io::stderr(), "-- {nothing}")?;
         }
         Ok(())
+    }
+}
+
+/// Says of how many items a list tells nothing.
+pub(super) fn tell_left_out(count: u32) -> io::Result<()> {
+    match count {
+        0 => Ok(()),
+        1 => writeln!(io::stderr(), "-- 1 is left out: it is larger than an answer can be"),
+        _ => writeln!(io::stderr(), "-- {count} are left out: each is larger than an answer can be"),
     }
 }

@@ -259,6 +259,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
         request.page_size = listing.page_size();
         let page = client.list_tickets(request.clone()).await.map_err(|status| failed(&status))?.into_inner();
         request.page_token = page.next_page_token;
+        listing.leave_out(page.left_out);
         let goes_on = listing.show(
             &page.tickets,
             || row(&HEAD),

@@ -1,6 +1,7 @@
 //! Answers that clients can take: pages end before 4 MiB, what Blip answers beyond that is an error with a reason, and
 //! what it says of a failure is cut.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -322,4 +323,19 @@ async fn what_is_larger_than_can_be_told_is_left_out_of_a_list() {
         }
     }
     assert_eq!((agents, left_out), (vec!["a0@blip.ai".to_owned(), "a2@blip.ai".to_owned()], 1));
+
+    for (list, told) in [
+        (
+            ["tickets", "list", "--fresh"].as_slice(),
+            "-- 2 are left out: each is larger than an answer can be\n",
+        ),
+        (&["agents"], "-- 1 is left out: it is larger than an answer can be\n"),
+    ] {
+        let server = world.gateway.address("grpc");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deskgate"));
+        let done =
+            command.args(list).args(["--bot", "grande"]).env("DESKGATE_SERVER", server).output().unwrap();
+        assert!(done.status.success());
+        assert_eq!(String::from_utf8_lossy(&done.stderr), told);
+    }
 }
