@@ -8,6 +8,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::client::{Json, Server, failed, is_enough, tell};
+use super::listing::tell_left_out;
 use super::tail::printable;
 use crate::grpc::pb;
 use crate::grpc::pb::directory_service_client::DirectoryServiceClient;
@@ -58,15 +59,17 @@ pub(super) async fn agents(args: AgentsArgs) -> anyhow::Result<()> {
     let mut client = client(&shown.server).await?;
     let mut request =
         pb::ListAgentsRequest { bot: shown.bot.clone().unwrap_or_default(), ..Default::default() };
-    let mut found = Vec::new();
+    let (mut found, mut left_out) = (Vec::new(), 0_u32);
     loop {
         let page = client.list_agents(request.clone()).await.map_err(|status| refused(&status))?.into_inner();
         found.extend(page.agents);
+        left_out = left_out.saturating_add(page.left_out);
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             break;
         }
     }
+    tell_left_out(left_out)?;
     let same = |wanted: &Option<String>, is: &str| {
         wanted.as_ref().is_none_or(|wanted| wanted.to_lowercase() == is.to_lowercase())
     };

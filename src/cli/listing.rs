@@ -59,3 +59,11 @@ impl Listing {
         Ok(())
     }
 }
+
+/// Tells who watches what a list does not show, if there is any.
+pub(super) fn tell_left_out(left_out: u32) -> io::Result<()> {
+    if left_out == 0 {
+        return Ok(());
+    }
+    writeln!(io::stderr(), "-- {left_out} left out, each of them larger than can be told")
+}

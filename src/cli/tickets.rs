@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 
 use super::bulk::{self, CloseArgs};
 use super::client::{Json, Server, failed, is_enough, tell, time_of};
-use super::listing::Listing;
+use super::listing::{Listing, tell_left_out};
 use super::tail::printable;
 use crate::grpc::pb;
 use crate::grpc::pb::ticket_service_client::TicketServiceClient;
@@ -255,16 +255,19 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
         fresh,
         ..Default::default()
     };
+    let mut left_out = 0_u32;
     loop {
         request.page_size = listing.page_size();
         let page = client.list_tickets(request.clone()).await.map_err(|status| failed(&status))?.into_inner();
         request.page_token = page.next_page_token;
+        left_out = left_out.saturating_add(page.left_out);
         let goes_on = listing.show(
             &page.tickets,
             || row(&HEAD),
             |ticket| row(&columns(ticket).each_ref().map(String::as_str)),
         )?;
         if request.page_token.is_empty() || !goes_on {
+            tell_left_out(left_out)?;
             return listing.end("no tickets");
         }
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::operator::deskgate;
 use crate::support::{World, reason_of, ticket};
 
 /// The largest page, encoded.
@@ -322,4 +323,9 @@ async fn what_is_larger_than_can_be_told_is_left_out_of_a_list() {
         }
     }
     assert_eq!((agents, left_out), (vec!["a0@blip.ai".to_owned(), "a2@blip.ai".to_owned()], 1));
+
+    for args in [["tickets", "list", "--fresh", "--bot=grande"].as_slice(), &["agents", "--bot=grande"]] {
+        let (good, out, err) = deskgate(&world, args);
+        assert!(good && out.lines().count() == 3 && err.contains("left out"), "{args:?}: {out}{err}");
+    }
 }
