@@ -271,7 +271,7 @@ impl Desk {
             Ok(room) => room,
             Err(why) => {
                 let fault = run::no_time(&format!("there is no room for the call: {why}"));
-                return inner.answer_at_once(&request, fault).await;
+                return inner.answer_at_once(&request, fault, deadline).await;
             }
         };
         let call = Arc::new(Call::default());

@@ -90,19 +90,32 @@ impl Drop for Caller {
 }
 
 impl Inner {
-    /// What a caller hears for whom there is no room: what became of its command before, where that is known, else `fault`.
+    /// What a caller hears for whom there is no room: what is known of a command that has its request id, which may be under
+    /// way, else `fault`. It has no room to wait in either, so nothing here takes long.
     pub(super) async fn answer_at_once(
         &self,
         request: &ActionRequest,
         fault: Fault,
+        deadline: Instant,
     ) -> Result<Done, DeskError> {
-        match self.earlier(request).await?.filter(|earlier| earlier.end.is_some()) {
-            Some(ended) => {
-                self.metrics.replayed();
-                self.answer(ended, true).await
+        let by = deadline.min(Instant::now() + LAST_LOOK);
+        let Ok(earlier) = timeout_at(by, self.earlier(request)).await else {
+            return Err(DeskError::Fault(fault));
+        };
+        let Some(record) = earlier? else { return Err(DeskError::Fault(fault)) };
+        self.metrics.replayed();
+        let id = record.command.id;
+        let answer = async {
+            if request.accept_only {
+                self.accepted(record, true).await
+            } else {
+                self.answer(record, true).await
             }
-            None => Err(DeskError::Fault(fault)),
-        }
+        };
+        timeout_at(by, answer).await.unwrap_or_else(|_| {
+            let what = "the command was begun before, and what became of it could not be read in time; GetCommand tells it";
+            Err(DeskError::Fault(unknown(what).with("command_id", &id)))
+        })
     }
 
     /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,

@@ -108,7 +108,7 @@ impl Inner {
     }
 
     /// The answer to a caller that does not wait: whatever there is.
-    async fn accepted(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
+    pub(super) async fn accepted(&self, record: CommandRecord, replayed: bool) -> Result<Done, DeskError> {
         if record.end.is_some() {
             return self.answer(record, replayed).await;
         }

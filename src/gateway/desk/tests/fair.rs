@@ -76,17 +76,12 @@ async fn no_client_takes_all_the_room() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn callers_that_left_leave_room_for_others() {
-    let answers = [Ok(yes(Value::Null))].into_iter().chain((0..1_000).map(|_| silence()));
-    let world = World::new(Faults::default(), answers);
-    let done = ActionRequest { principal: "flood".to_owned(), ..request() };
-    world.desk.execute(done.clone(), soon()).await.unwrap();
-    world.desk.execute(left_by("flood", 0), soon()).await.unwrap();
+/// Takes all the room that "flood" has for calls, by callers that are gone at once.
+async fn fill(world: &World) {
     let waits = ActionRequest { accept_only: false, ..left_by("flood", 0) };
     let mut left = 0;
     loop {
-        // It waits for the ticket; its caller is gone at once.
+        // It waits for the ticket.
         match poll!(Box::pin(world.desk.execute(waits.clone(), soon()))) {
             Poll::Pending => left += 1,
             Poll::Ready(told) => {
@@ -97,6 +92,16 @@ async fn callers_that_left_leave_room_for_others() {
         assert!(left <= CALLS_MAX, "there is no end of it");
     }
     assert!(left > CALLS_MAX / 2, "{left}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_left_leave_room_for_others() {
+    let answers = [Ok(yes(Value::Null))].into_iter().chain((0..1_000).map(|_| silence()));
+    let world = World::new(Faults::default(), answers);
+    let done = ActionRequest { principal: "flood".to_owned(), ..request() };
+    world.desk.execute(done.clone(), soon()).await.unwrap();
+    world.desk.execute(left_by("flood", 0), soon()).await.unwrap();
+    fill(&world).await;
     // What is known is told all the same, and what its request id is taken by.
     let again = world.desk.execute(done.clone(), soon()).await.unwrap();
     assert!(again.replayed && again.record.end.is_some(), "{again:?}");
@@ -109,4 +114,33 @@ async fn callers_that_left_leave_room_for_others() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let told = world.desk.execute(left_by("flood", 1), soon()).await;
     assert!(told.is_ok(), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_nobody_hears_that_nothing_was_begun_of_what_was() {
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
+    let left = ActionRequest { request_id: "left".to_owned(), ..left_by("flood", 0) };
+    let first = world.desk.execute(left.clone(), soon()).await.unwrap();
+    fill(&world).await;
+    let again = world.desk.execute(left.clone(), soon()).await.unwrap();
+    assert!(again.replayed && again.record.command.id == first.record.command.id, "{again:?}");
+    let waits = ActionRequest { accept_only: false, ..left };
+    let told = world.desk.execute(waits, soon()).await;
+    assert!(
+        matches!(&told, Err(DeskError::Ended { record, replayed: true }) if record.command.id == first.record.command.id),
+        "it may be under way: {told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_nobody_waits_for_the_store() {
+    let world = World::new(Faults::default(), (0..1_000).map(|_| silence()));
+    world.desk.execute(left_by("flood", 0), soon()).await.unwrap();
+    fill(&world).await;
+    world.store.faults.lock().unwrap().looked_late = Duration::from_hours(1);
+    let asked = Instant::now();
+    let named = ActionRequest { request_id: "r".to_owned(), ..left_by("flood", 1) };
+    let told = world.desk.execute(named, soon()).await;
+    assert!(is_refused(&told), "{told:?}");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }
