@@ -1,8 +1,8 @@
 //! Commands whose callers do not wait. They are durable when accepted, wait while Blip cannot be reached, go out one after
 //! the other on each ticket, and say by `command.settled` how they ended. None is marked as perhaps sent before it is
 //! about to be: whatever it has to wait for, the bot's rate too, it waits for before that mark, and after a try that did
-//! nothing the mark is taken off before it waits again. (Only where the store held up the mark itself, for so long that the turn is
-//! lost, it waits for another one with it.)
+//! nothing the mark is taken off before it waits again. (Only where a turn is lost, it waits for
+//! another one with it: the store held up the mark itself, or a whole window's calls went between a command's two turns.)
 
 use std::sync::Arc;
 use std::time::Duration;
