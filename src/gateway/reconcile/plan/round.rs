@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::errand::{Errand, What};
@@ -51,6 +51,10 @@ pub struct Report {
 /// What a round asks Blip for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
+    /// As many living tickets as it says there are.
+    ListOfLiving,
+    /// The same of those that ended.
+    ListOfEnded,
     /// The ticket of this id.
     Ticket(String),
     /// Its conversation.
@@ -267,7 +271,12 @@ impl Planner {
         self.resume = None;
         if round.complete {
             let began = round.started.date;
-            self.covered = Some(self.covered.map_or(began, |covered| covered.max(began)));
+            let short =
+                [Part::ListOfLiving, Part::ListOfEnded].iter().any(|list| round.unread.contains(list));
+            // Perhaps a list is short indeed: the next ones look farther back, but not back to the first such round.
+            let back = if short { self.rules.lookback } else { SignedDuration::ZERO };
+            let upto = began.saturating_sub(back).unwrap_or(began);
+            self.covered = Some(self.covered.map_or(upto, |covered| covered.max(upto)));
         } else {
             self.look_back(round.since);
         }
@@ -333,14 +342,15 @@ const ROUNDS_UNREAD: u32 = 3;
 
 /// How many tickets these are.
 fn tickets_unread(unread: &BTreeSet<Part>, given_up: &BTreeSet<String>) -> usize {
-    let unread = unread.iter().map(|part| match part {
-        Part::Ticket(id) | Part::Conversation(id) => id,
+    let unread = unread.iter().filter_map(|part| match part {
+        Part::Ticket(id) | Part::Conversation(id) => Some(id),
+        Part::ListOfLiving | Part::ListOfEnded => None,
     });
     unread.chain(given_up).collect::<BTreeSet<_>>().len()
 }
 
 /// The date of an instant that is `date` now; kept here as rounds are measured in both.
-pub(super) fn later(now: Now, by: jiff::SignedDuration) -> Instant {
+pub(super) fn later(now: Now, by: SignedDuration) -> Instant {
     let by = Duration::try_from(by).unwrap_or_default();
     now.at.checked_add(by).unwrap_or(now.at)
 }
