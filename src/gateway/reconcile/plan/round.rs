@@ -264,22 +264,14 @@ impl Planner {
             return None;
         }
         let mut round = self.round.take()?;
+        let listed = round.complete && !round.broken_off;
         if !round.broken_off {
             round.complete &= self.is_all_given(&round);
         }
-        round.complete &= self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
+        let believed = self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
+        round.complete &= believed;
         self.resume = None;
-        if round.complete {
-            let began = round.started.date;
-            let short =
-                [Part::ListOfLiving, Part::ListOfEnded].iter().any(|list| round.unread.contains(list));
-            // Perhaps a list is short indeed: the next ones look farther back, but not back to the first such round.
-            let back = if short { self.rules.lookback } else { SignedDuration::ZERO };
-            let upto = began.saturating_sub(back).unwrap_or(began);
-            self.covered = Some(self.covered.map_or(upto, |covered| covered.max(upto)));
-        } else {
-            self.look_back(round.since);
-        }
+        self.cover(&round, listed && believed);
         // Somebody may have given it another key meanwhile: that is seen to each minute.
         let more = u32::from(!refused);
         self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(more) };
@@ -300,6 +292,26 @@ impl Planner {
             unread: tickets_unread(&round.unread, &std::mem::take(&mut self.given_up)),
             complete: round.complete,
         })
+    }
+
+    /// Notes up to when everything that ended is known after a round, and how far the next one looks back; `listed` is
+    /// whether its lists can be believed.
+    fn cover(&mut self, round: &Round, listed: bool) {
+        let is_list = |part: &Part| matches!(part, Part::ListOfLiving | Part::ListOfEnded);
+        // What ended is known also where some conversations are missing: those are asked for again by themselves.
+        let is_known = |part: &Part| matches!(part, Part::Conversation(_));
+        let ends_known = listed && round.given > 0 && round.unread.iter().all(is_known);
+        let whole = round.complete && !round.unread.iter().any(is_list);
+        let began = round.started.date;
+        // Perhaps a list is short indeed: the next ones look farther back, but not back to the first such round.
+        let back = if whole { SignedDuration::ZERO } else { self.rules.lookback };
+        let upto = began.saturating_sub(back).unwrap_or(began);
+        if round.complete || ends_known {
+            self.covered = Some(self.covered.map_or(upto, |covered| covered.max(upto)));
+        }
+        if !round.complete {
+            self.look_back(if ends_known { round.since.max(upto) } else { round.since });
+        }
     }
 
     fn is_conversation_left(&self, round: &Round) -> bool {

@@ -98,3 +98,38 @@ fn an_empty_list_of_many_is_never_whole_where_nothing_is_given() {
     assert_eq!(model.planner.covered(), None);
     assert!(round(&mut model, |_| None).complete);
 }
+
+/// In each round Blip fails to give another conversation: no round is whole, and yet none lists what ended days ago.
+#[test]
+fn conversations_that_are_missing_do_not_make_lists_longer_and_longer() {
+    let mut model = Model::new(5);
+    for _ in 0..20 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    let began = model.now.date;
+    let (turn, reach) = (std::cell::Cell::new(0), std::cell::Cell::new(SignedDuration::ZERO));
+    while model.now.date.duration_since(began) < SignedDuration::from_hours(72) {
+        turn.set((turn.get() + 1) % 20);
+        let now = model.now.date;
+        let report = round(&mut model, |ask| match ask {
+            Ask::Closed { since, .. } => {
+                reach.set(now.duration_since(*since));
+                None
+            }
+            Ask::Said { id, .. } if *id == format!("t{:05}", turn.get()) => Some(Answer::Refused {
+                code: Some(61),
+                description: "Unable to perform operation".to_owned(),
+            }),
+            _ => None,
+        });
+        assert!(!report.complete && report.unread == 1, "{report:?}");
+    }
+    assert!(reach.get() < SignedDuration::from_hours(26), "{:?}", reach.get());
+    // What comes and ends meanwhile is found.
+    model.open(false);
+    model.end(20, false);
+    model.pass(Duration::from_hours(5));
+    assert!(round(&mut model, |_| None).complete);
+    model.check();
+}
