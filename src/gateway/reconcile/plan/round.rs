@@ -46,6 +46,8 @@ pub struct Report {
     pub unread: usize,
     /// It was carried to its end.
     pub complete: bool,
+    /// It went on where an earlier process had broken off: what that one had read, it did not read again.
+    pub resumed: bool,
 }
 
 /// What a round asks Blip for.
@@ -270,7 +272,7 @@ impl Planner {
         }
         let believed = self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
         round.complete &= believed;
-        self.resume = None;
+        let resumed = self.resume.take().is_some();
         self.cover(&round, listed && believed);
         // Somebody may have given it another key meanwhile: that is seen to each minute.
         let more = u32::from(!refused);
@@ -291,6 +293,7 @@ impl Planner {
             left_out: round.left_out,
             unread: tickets_unread(&round.unread, &std::mem::take(&mut self.given_up)),
             complete: round.complete,
+            resumed,
         })
     }
 
