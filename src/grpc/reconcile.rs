@@ -138,6 +138,7 @@ fn report_to_pb(report: &Report) -> pb::ReconcileReport {
         left_out,
         unread,
         complete,
+        resumed: _,
     } = report;
     let count = |count: &usize| u64::try_from(*count).unwrap_or(u64::MAX);
     pb::ReconcileReport {

@@ -349,7 +349,8 @@ impl Bot {
             bot = %self.name, number, seconds, asked, listed, checked, conversations, left_out, unread, complete,
             "a round of reading Blip back is over"
         );
-        if report.complete {
+        // The rest of a round says nothing of what was read before.
+        if report.complete && !report.resumed {
             let over = self.watchdog().round_done(report.started);
             self.tell_alert(over).await;
         }

@@ -115,10 +115,15 @@ impl Planner {
             round.skip = if count >= take { seen.saturating_sub(overlap) } else { seen };
             return true;
         }
-        // Of what it did not bring there is more, if it is full, or if more are told of than were listed.
-        let has_more = is_cut || count >= take || total.is_some_and(|total| total > before);
-        let ends_early = count == 0 && more;
-        round.complete &= !(ends_early || (goes_on && has_more));
+        // Of what it did not bring there is more, if it is full, or if more are told of than were listed. That may be a
+        // wrong number: where it always is, rounds are whole without it.
+        let is_short = if count == 0 { more } else { goes_on && total.is_some_and(|total| total > before) };
+        if goes_on && (is_cut || count >= take) {
+            round.complete = false;
+        } else if is_short {
+            let ended = round.phase == Phase::Closed;
+            round.unread.insert(if ended { Part::ListOfEnded } else { Part::ListOfLiving });
+        }
         false
     }
 

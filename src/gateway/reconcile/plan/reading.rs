@@ -159,6 +159,13 @@ impl Planner {
         errand.tried_before().is_some_and(|before| self.reader.has_seen_since(before))
     }
 
+    /// Whether another errand waits that came to nothing, and will read as much: one for each time that a ticket is given to
+    /// another agent would be many.
+    fn is_tried_again(&self, errand: &Errand) -> bool {
+        let as_much = |other: &Errand| other.what == What::Ended || other.what == errand.what;
+        self.errands.of(&errand.ticket_id).any(|other| other.tries > 0 && as_much(other))
+    }
+
     /// A conversation could not be read: it is tried later, a few times. Those of living tickets come with each round.
     /// Whether it will be. How far the log is followed does not wait for it: it is noted by itself.
     fn try_again(&mut self, now: Now, id: &str) -> bool {
@@ -168,7 +175,11 @@ impl Planner {
             What::Arrived => What::Arrived,
             What::Ended | What::Found { .. } => What::Ended,
         };
-        if let Some(again) = (Errand { what, position: None, ..errand.clone() }).again(now) {
+        let again = Errand { what, position: None, ..errand.clone() };
+        if self.is_tried_again(&again) {
+            return true;
+        }
+        if let Some(again) = again.again(now) {
             self.run_errand(again);
             return true;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::errand::{Errand, What};
@@ -46,11 +46,17 @@ pub struct Report {
     pub unread: usize,
     /// It was carried to its end.
     pub complete: bool,
+    /// It went on where an earlier process had broken off: what that one had read, it did not read again.
+    pub resumed: bool,
 }
 
 /// What a round asks Blip for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
+    /// As many living tickets as it says there are.
+    ListOfLiving,
+    /// The same of those that ended.
+    ListOfEnded,
     /// The ticket of this id.
     Ticket(String),
     /// Its conversation.
@@ -260,17 +266,14 @@ impl Planner {
             return None;
         }
         let mut round = self.round.take()?;
+        let listed = round.complete && !round.broken_off;
         if !round.broken_off {
             round.complete &= self.is_all_given(&round);
         }
-        round.complete &= self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
-        self.resume = None;
-        if round.complete {
-            let began = round.started.date;
-            self.covered = Some(self.covered.map_or(began, |covered| covered.max(began)));
-        } else {
-            self.look_back(round.since);
-        }
+        let believed = self.reader.round_ended(round.listed.len(), round.left_out, round.complete);
+        round.complete &= believed;
+        let resumed = self.resume.take().is_some();
+        self.cover(&round, listed && believed);
         // Somebody may have given it another key meanwhile: that is seen to each minute.
         let more = u32::from(!refused);
         self.incomplete = if round.complete { 0 } else { self.incomplete.saturating_add(more) };
@@ -290,7 +293,28 @@ impl Planner {
             left_out: round.left_out,
             unread: tickets_unread(&round.unread, &std::mem::take(&mut self.given_up)),
             complete: round.complete,
+            resumed,
         })
+    }
+
+    /// Notes up to when everything that ended is known after a round, and how far the next one looks back; `listed` is
+    /// whether its lists can be believed.
+    fn cover(&mut self, round: &Round, listed: bool) {
+        let is_list = |part: &Part| matches!(part, Part::ListOfLiving | Part::ListOfEnded);
+        // What ended is known also where some conversations are missing: those are asked for again by themselves.
+        let is_known = |part: &Part| matches!(part, Part::Conversation(_));
+        let ends_known = listed && round.given > 0 && round.unread.iter().all(is_known);
+        let whole = round.complete && !round.unread.iter().any(is_list);
+        let began = round.started.date;
+        // Perhaps a list is short indeed: the next ones look farther back, but not back to the first such round.
+        let back = if whole { SignedDuration::ZERO } else { self.rules.lookback };
+        let upto = began.saturating_sub(back).unwrap_or(began);
+        if round.complete || ends_known {
+            self.covered = Some(self.covered.map_or(upto, |covered| covered.max(upto)));
+        }
+        if !round.complete {
+            self.look_back(if ends_known { round.since.max(upto) } else { round.since });
+        }
     }
 
     fn is_conversation_left(&self, round: &Round) -> bool {
@@ -333,14 +357,15 @@ const ROUNDS_UNREAD: u32 = 3;
 
 /// How many tickets these are.
 fn tickets_unread(unread: &BTreeSet<Part>, given_up: &BTreeSet<String>) -> usize {
-    let unread = unread.iter().map(|part| match part {
-        Part::Ticket(id) | Part::Conversation(id) => id,
+    let unread = unread.iter().filter_map(|part| match part {
+        Part::Ticket(id) | Part::Conversation(id) => Some(id),
+        Part::ListOfLiving | Part::ListOfEnded => None,
     });
     unread.chain(given_up).collect::<BTreeSet<_>>().len()
 }
 
 /// The date of an instant that is `date` now; kept here as rounds are measured in both.
-pub(super) fn later(now: Now, by: jiff::SignedDuration) -> Instant {
+pub(super) fn later(now: Now, by: SignedDuration) -> Instant {
     let by = Duration::try_from(by).unwrap_or_default();
     now.at.checked_add(by).unwrap_or(now.at)
 }

@@ -160,3 +160,29 @@ async fn a_message_found_after_a_later_deletion_is_flagged() {
     assert!(found.flags.order_uncertain, "{found:?}");
     world.stop().await;
 }
+
+/// What is read after a restart is the rest of a round: that it is as it should be ends no alert. A whole round does.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_round_ends_no_alert() {
+    let world = world(true, false, None);
+    let document = json!({"id": "t", "status": "Waiting", "storageDate": ago(50).to_string()});
+    *world.blip.ticket.lock().unwrap() = Some((document, vec![began("t", 50)]));
+    world.log.append(webhook(ticket("t", 50))).await.unwrap();
+    world.asked_after(Duration::from_mins(1)).await;
+    let (log, blip, parts) = (Arc::clone(&world.log), Arc::clone(&world.blip), world.parts.clone());
+    world.stop().await;
+    // As an earlier process that had raised an alert, and read this ticket's conversation in a round that it did not end.
+    let noted = json!({"raised": ["WEBHOOKS_MISSING:lost"], "resume": "u"}).to_string();
+    log.write_note("suporte", noted).await.unwrap();
+    let next = World::started(Parts { shutdown: Shutdown::new(), ..parts }, log, blip);
+    next.asked_after(Duration::from_mins(1)).await;
+    assert!(next.reconcilers.bots["suporte"].has_read(), "a round is over");
+    let alerts = async || {
+        let told = told(&next.log).await;
+        told.iter().filter(|event| matches!(event.payload, Payload::GatewayAlert { .. })).count()
+    };
+    assert_eq!(alerts().await, 0);
+    next.asked_after(Duration::from_mins(16)).await;
+    assert_eq!(alerts().await, 1);
+    next.stop().await;
+}

@@ -160,3 +160,37 @@ fn a_step_costs_little_however_many_errands_wait() {
     println!("10,000 errands wait: {steps} steps took {:?}", began.elapsed());
     assert_eq!(model.planner.errands.len(), 10_000);
 }
+
+/// A ticket goes from one agent to the next while its conversation is refused: it is asked for again once, not once for each.
+#[test]
+fn what_is_asked_for_again_is_so_once_for_a_ticket() {
+    let mut model = Model::new(5);
+    for _ in 0..3 {
+        model.open(true);
+    }
+    model.say(0, false);
+    model.pass(Duration::from_hours(2));
+    let refuse = |ask: &Ask| said_of(ask, 0).then(|| refused(61));
+    for _ in 0..10 {
+        model.assign(0, true);
+        model.pass(Duration::from_mins(1));
+        model.planner.demand(model.now, None);
+        round(&mut model, refuse);
+    }
+    let left = |model: &Model| model.planner.loose_ends().filter(|it| it.ticket_id == "t00000").count();
+    assert_eq!(left(&model), 1);
+    model.end(0, true);
+    for _ in 0..3 {
+        model.pass(Duration::from_mins(1));
+        model.planner.demand(model.now, None);
+        round(&mut model, refuse);
+    }
+    assert!(model.planner.loose_ends().any(|it| it.what == What::Ended), "that it ended is not forgotten");
+    assert!(left(&model) <= 2, "it is read once more as it ended");
+    let until = model.now.date + SignedDuration::from_hours(5);
+    while model.now.date < until {
+        round(&mut model, |_| None);
+    }
+    assert_eq!(left(&model), 0);
+    model.check();
+}

@@ -38,3 +38,102 @@ fn an_empty_page_where_more_is_told_of_cuts_a_list() {
         model.check();
     }
 }
+
+/// Lists whose total is always too large: it is looked at more than once, and then rounds are whole all the same. What is
+/// asked for meanwhile reaches back no farther with each of them.
+#[test]
+fn a_total_that_is_always_too_large_does_not_fail_rounds_for_ever() {
+    for one_page_more in [false, true] {
+        let mut model = Model::new(5);
+        for _ in 0..6 {
+            model.open(true);
+        }
+        model.end(5, false);
+        model.pass(Duration::from_hours(2));
+        model.restart(None);
+        let last = model.answer(&Ask::Living { skip: 0, take: 100 });
+        let too_large = |ask: &Ask, real: Answer| match real {
+            Answer::Tickets { tickets, count: 0, .. } if one_page_more && tickets.is_empty() => {
+                match (ask, &last) {
+                    // After its end a list begins anew.
+                    (Ask::Living { .. }, Answer::Tickets { tickets, count, .. }) => {
+                        Answer::Tickets { tickets: tickets.clone(), count: *count, total: Some(5_000) }
+                    }
+                    _ => Answer::Tickets { tickets, count: 0, total: Some(5_000) },
+                }
+            }
+            Answer::Tickets { tickets, count, .. } => Answer::Tickets { tickets, count, total: Some(5_000) },
+            other @ (Answer::Ticket(_)
+            | Answer::Said { .. }
+            | Answer::Refused { .. }
+            | Answer::KeyRefused
+            | Answer::Failed { .. }) => other,
+        };
+        let told: Vec<_> = (0..5).map(|_| round_with(&mut model, too_large)).collect();
+        let whole: Vec<_> = told.iter().map(|it| it.complete).collect();
+        assert_eq!(whole, [false, false, true, true, true], "{one_page_more}: {told:?}");
+        assert!(told.iter().all(|it| it.unread == 0), "no ticket is missing: {told:?}");
+        let day = SignedDuration::from_hours(24);
+        for _ in 0..200 {
+            round_with(&mut model, too_large);
+        }
+        let reach = model.now.date.duration_since(model.planner.covered().unwrap());
+        assert!(reach < day + SignedDuration::from_hours(1), "{reach:?}");
+        assert!(reach > day - SignedDuration::from_hours(1), "should there be more, it is found: {reach:?}");
+        assert_eq!(model.planner.owed(), None);
+        assert!(round(&mut model, |_| None).complete);
+        assert!(
+            model.now.date.duration_since(model.planner.covered().unwrap()) < SignedDuration::from_mins(1)
+        );
+        model.check();
+    }
+}
+
+/// Where nothing else is given either, an empty list of many says nothing, however often.
+#[test]
+fn an_empty_list_of_many_is_never_whole_where_nothing_is_given() {
+    let mut model = Model::new(5);
+    model.pass(Duration::from_hours(2));
+    for _ in 0..6 {
+        let report =
+            round_with(&mut model, |_, _| Answer::Tickets { tickets: Vec::new(), count: 0, total: Some(50) });
+        assert!(!report.complete, "{report:?}");
+    }
+    assert_eq!(model.planner.covered(), None);
+    assert!(round(&mut model, |_| None).complete);
+}
+
+/// In each round Blip fails to give another conversation: no round is whole, and yet none lists what ended days ago.
+#[test]
+fn conversations_that_are_missing_do_not_make_lists_longer_and_longer() {
+    let mut model = Model::new(5);
+    for _ in 0..20 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    let began = model.now.date;
+    let (turn, reach) = (std::cell::Cell::new(0), std::cell::Cell::new(SignedDuration::ZERO));
+    while model.now.date.duration_since(began) < SignedDuration::from_hours(72) {
+        turn.set((turn.get() + 1) % 20);
+        let now = model.now.date;
+        let report = round(&mut model, |ask| match ask {
+            Ask::Closed { since, .. } => {
+                reach.set(now.duration_since(*since));
+                None
+            }
+            Ask::Said { id, .. } if *id == format!("t{:05}", turn.get()) => Some(Answer::Refused {
+                code: Some(61),
+                description: "Unable to perform operation".to_owned(),
+            }),
+            Ask::Living { .. } | Ask::Ticket { .. } | Ask::Said { .. } => None,
+        });
+        assert!(!report.complete && report.unread == 1, "{report:?}");
+    }
+    assert!(reach.get() < SignedDuration::from_hours(26), "{:?}", reach.get());
+    // What comes and ends meanwhile is found.
+    model.open(false);
+    model.end(20, false);
+    model.pass(Duration::from_hours(5));
+    assert!(round(&mut model, |_| None).complete);
+    model.check();
+}
