@@ -146,8 +146,8 @@ fn broken_off(report: &pb::ReconcileReport, trouble: &str) -> String {
         (trouble, _) => printable(trouble),
     };
     format!(
-        "the round was not carried to its end: {why}. The next one looks as far back; it begins by itself soon, or with this \
-         command where reconcile.enabled is false"
+        "the round was not carried to its end: {why}. The next one looks back for what is missing; it begins by itself soon, or with \
+         this command where reconcile.enabled is false"
     )
 }
 

@@ -45,9 +45,11 @@ fn answered(ask: &Ask, resource: &Value) -> Answer {
             total: translate::total_of(resource),
         },
         Ask::Ticket { .. } => Answer::Ticket(translate::ticket_in_reply(resource).map(Box::new)),
-        Ask::Said { .. } => {
-            Answer::Said { items: translate::items_of_thread(resource), count: translate::items_in(resource) }
-        }
+        Ask::Said { .. } => Answer::Said {
+            items: translate::items_of_thread(resource),
+            count: translate::items_in(resource),
+            total: translate::total_of(resource),
+        },
     }
 }
 

@@ -63,6 +63,8 @@ pub enum Answer {
         items: Vec<ThreadItem>,
         /// How many items the page has.
         count: usize,
+        /// How many Blip says there are.
+        total: Option<usize>,
     },
     /// Blip refuses it.
     Refused {

@@ -52,6 +52,15 @@ impl Reading {
             && !earlier.any(is_bounded)
     }
 
+    /// Whether there is more behind a page that is not full, up to which `seen` items came: by what Blip says of their
+    /// number, or else as the ticket itself, which is the oldest of its own, was not among them.
+    fn goes_on(&self, id: &str, seen: usize, total: Option<usize>) -> bool {
+        match total {
+            Some(total) => total > seen,
+            None => self.items.iter().all(|item| item.begins.as_deref() != Some(id)),
+        }
+    }
+
     /// Whether it belongs to a ticket that a round found.
     pub(super) fn is_found(&self) -> bool {
         matches!(self.errand.what, What::Found { .. })
@@ -86,8 +95,8 @@ impl Planner {
         whose: Whose,
         answer: Answer,
     ) -> Vec<Finding> {
-        let (items, count) = match answer {
-            Answer::Said { items, count } => (items, count),
+        let (items, count, total) = match answer {
+            Answer::Said { items, count, total } => (items, count, total),
             Answer::Refused { code, .. } => {
                 let gone = code == Some(NOT_FOUND);
                 let errand = self.readings.get(id).map(Reading::errand);
@@ -112,10 +121,12 @@ impl Planner {
         };
         let past = items.iter().any(|item| item.date < reading.floor);
         let floor = reading.floor;
+        let is_news = items.iter().any(|item| reading.items.iter().all(|known| known.id != item.id));
         // Where other tickets began is to be known, however long ago that was.
         reading.items.extend(items.into_iter().filter(|item| item.date >= floor || item.begins.is_some()));
         reading.pages = reading.pages.saturating_add(1);
-        reading.whole = count < ITEMS_MAX;
+        reading.whole =
+            count < ITEMS_MAX && !(is_news && reading.goes_on(id, skip.saturating_add(count), total));
         let more = !reading.whole && (!past || reading.wants_the_ticket_before());
         if more && reading.pages < PAGES_MAX {
             let next = Ask::Said { id: id.to_owned(), skip: skip.saturating_add(count) };

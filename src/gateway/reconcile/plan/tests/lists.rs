@@ -137,3 +137,50 @@ fn conversations_that_are_missing_do_not_make_lists_longer_and_longer() {
     assert!(round(&mut model, |_| None).complete);
     model.check();
 }
+
+/// However small Blip makes the pages of a conversation, and whether or not it tells of how many items it is.
+#[test]
+fn a_conversation_in_small_pages_is_read_to_its_beginning() {
+    for total in [None, Some(51), Some(500)] {
+        let mut model = Model::new(5);
+        model.open(false);
+        for _ in 0..50 {
+            model.pass(Duration::from_mins(1));
+            model.say(0, false);
+        }
+        model.pass(Duration::from_hours(2));
+        let report = round_with(&mut model, |_, real| {
+            if let Answer::Said { mut items, count, .. } = real {
+                items.truncate(20);
+                Answer::Said { items, count: count.min(20), total }
+            } else {
+                real
+            }
+        });
+        assert!(report.complete, "{report:?}");
+        model.check();
+    }
+}
+
+/// One that has the same page for whatever part is asked for has an end all the same.
+#[test]
+fn a_conversation_that_repeats_itself_has_an_end() {
+    let mut model = Model::new(5);
+    model.open(true);
+    model.say(0, true);
+    model.pass(Duration::from_hours(2));
+    model.end(0, true);
+    let asked = std::cell::Cell::new(0);
+    let again = std::cell::RefCell::new(None);
+    let report = round_with(&mut model, |ask, real| match (ask, real) {
+        (Ask::Said { .. }, real @ Answer::Said { .. }) => {
+            asked.set(asked.get() + 1);
+            let Answer::Said { items, count, .. } = again.borrow_mut().get_or_insert(real).clone() else {
+                unreachable!("it is a conversation")
+            };
+            Answer::Said { items, count, total: Some(1_000) }
+        }
+        (_, real) => real,
+    });
+    assert!(report.complete && (2..=4).contains(&asked.get()), "{report:?} after {} questions", asked.get());
+}

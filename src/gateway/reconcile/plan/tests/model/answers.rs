@@ -52,7 +52,7 @@ impl Model {
                 thread.reverse();
                 let items: Vec<_> = thread.into_iter().skip(*skip).take(ITEMS_MAX).collect();
                 let count = items.len();
-                Answer::Said { items: items_of_thread(&json!({"items": items})), count }
+                Answer::Said { items: items_of_thread(&json!({"items": items})), count, total: None }
             }
         }
     }
@@ -72,7 +72,7 @@ impl Model {
             (3, Ask::Living { .. } | Ask::Closed { .. }) => {
                 Answer::Tickets { tickets: Vec::new(), count: 0, total: None }
             }
-            (3, Ask::Said { .. }) => Answer::Said { items: Vec::new(), count: 0 },
+            (3, Ask::Said { .. }) => Answer::Said { items: Vec::new(), count: 0, total: None },
             (3, Ask::Ticket { .. }) => Answer::Ticket(None),
             (4, Ask::Ticket { .. }) => {
                 let mut other = self.documents(|ticket| ticket.status.is_terminal());
