@@ -17,6 +17,9 @@ use super::{DeskError, Done, Inner, unknown};
 /// How long a last word may look for what is known: it must be said before the edge has to say that nothing is.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
+/// What whoever repeats a call hears that has not begun a command yet, nor ended.
+pub(super) const FIRST_RUNS: &str = "the first request with this id still runs";
+
 /// What a command and its caller know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Call {
@@ -99,10 +102,16 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Done, DeskError> {
         let by = deadline.min(Instant::now() + LAST_LOOK);
+        let named = !request.request_id.is_empty();
         let Ok(earlier) = timeout_at(by, self.earlier(request)).await else {
-            return Err(DeskError::Fault(fault));
+            let what = "it could not be read in time whether an earlier call with this request_id began a command; GetCommand tells it";
+            return Err(DeskError::Fault(if named { unknown(what) } else { fault }));
         };
-        let Some(record) = earlier? else { return Err(DeskError::Fault(fault)) };
+        let Some(record) = earlier? else {
+            let key = (request.principal.clone(), request.request_id.clone());
+            let first_runs = named && self.requests.try_turn(key).is_none();
+            return Err(DeskError::Fault(if first_runs { unknown(FIRST_RUNS) } else { fault }));
+        };
         self.metrics.replayed();
         let id = record.command.id;
         let answer = async {

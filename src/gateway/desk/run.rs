@@ -13,7 +13,7 @@ use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
 use super::super::lanes::Turn;
-use super::call::{Call, stopping};
+use super::call::{Call, FIRST_RUNS, stopping};
 use super::carry::Carrier;
 use super::echo::{Deed, echo, labelled, read_back, settled};
 use super::{DeskError, Done, Inner, unknown};
@@ -162,7 +162,7 @@ impl Inner {
         self.earlier(request).await?;
         match timeout_at(deadline, self.requests.turn(key)).await {
             Ok(turn) => Ok(Some(turn)),
-            Err(_) => Err(DeskError::Fault(unknown("the first request with this id still runs"))),
+            Err(_) => Err(DeskError::Fault(unknown(FIRST_RUNS))),
         }
     }
 

@@ -192,6 +192,8 @@ impl Bot {
         }
         *self.watchdog() =
             Watchdog::new(self.parts.settings.silence, self.parts.clock.now(), note.usual, &note.raised);
+        let blind = self.watchdog().blind();
+        self.planner().suspect(blind);
         self.began_at.store(tail, Ordering::Relaxed);
         *self.followed.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(note.followed.unwrap_or(tail).min(tail));
@@ -305,8 +307,8 @@ impl Bot {
         for ticket in given_up {
             tracing::warn!(
                 bot = %self.name, ticket,
-                "Blip did not give this ticket's conversation for three days: what was said in it that no webhook told, and no \
-                 later reading shows, is not in the log"
+                "Blip did not give this ticket's conversation in time, which is three days from when it was said: what no \
+                 webhook told of it, and no later reading shows, is not in the log"
             );
         }
         for finding in findings {

@@ -212,10 +212,21 @@ impl Planner {
         self.due = Some(now.at);
         // Whoever asks has perhaps just mended what was wrong.
         self.paused = None;
+        // And is to have a whole round, not the rest of one that an earlier process left.
+        if self.round.is_none() {
+            self.resume = None;
+        }
         if let Some(since) = since {
             self.look_back(since);
         }
         self.number.saturating_add(1)
+    }
+
+    /// What an earlier process knew to be wrong with reading: it is so until something is read that tells otherwise.
+    pub fn suspect(&mut self, fault: Option<ReaderFault>) {
+        if let Some(fault) = fault {
+            self.reader.fault(fault);
+        }
     }
 
     /// A round is to begin soon; nobody waits for it.
@@ -343,6 +354,9 @@ impl Planner {
     pub fn take_over(&mut self, before: &Self) {
         self.number = before.number;
         self.due = before.due.or(before.round.as_ref().map(|round| round.started.at));
+        if before.is_asked() {
+            self.resume = None;
+        }
         if let Some(since) = before.owed() {
             self.look_back(since);
         }

@@ -100,6 +100,11 @@ impl Watchdog {
         &self.usual
     }
 
+    /// Why Blip cannot be read, where that was told and is not over.
+    pub(super) fn blind(&self) -> Option<ReaderFault> {
+        self.blind
+    }
+
     /// The alerts that are raised, each with its cause, to be noted.
     pub(super) fn raised(&self) -> Vec<String> {
         let [missing, blind] = REASONS;

@@ -186,6 +186,13 @@ impl Planner {
             What::Arrived => What::Arrived,
             What::Ended | What::Found { .. } => What::Ended,
         };
+        // Of one that nobody had seen, what is older than can be told again is never told once its ticket is.
+        let oldest = now.date.saturating_sub(self.rules.window).unwrap_or(now.date);
+        let too_old = |created: Timestamp| created < oldest;
+        let unseen = matches!(errand.what, What::Found { unseen: true, .. });
+        if unseen && errand.created.is_some_and(too_old) && self.given_up.insert(id.to_owned()) {
+            self.to_tell.push(id.to_owned());
+        }
         let again = Errand { what, position: None, ..errand.clone() };
         if self.is_tried_again(&again) {
             return true;

@@ -302,7 +302,10 @@ impl Planner {
     fn cover(&mut self, round: &Round, listed: bool) {
         let is_list = |part: &Part| matches!(part, Part::ListOfLiving | Part::ListOfEnded);
         // What ended is known also where some conversations are missing: those are asked for again by themselves.
-        let is_known = |part: &Part| matches!(part, Part::Conversation(_));
+        // A list that only a number calls short, and has for long, is as good as whole.
+        let tolerated = |part: &Part| self.unread.get(part).is_some_and(|rounds| *rounds >= ROUNDS_UNREAD);
+        let is_known =
+            |part: &Part| matches!(part, Part::Conversation(_)) || (is_list(part) && tolerated(part));
         let ends_known = listed && round.given > 0 && round.unread.iter().all(is_known);
         let whole = round.complete && !round.unread.iter().any(is_list);
         let began = round.started.date;

@@ -186,3 +186,30 @@ async fn the_rest_of_a_round_ends_no_alert() {
     assert_eq!(alerts().await, 1);
     next.stop().await;
 }
+
+/// That Blip cannot be read is known from before a restart, and over only when it was read.
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_end_that_blip_cannot_be_read() {
+    let world = world(true, false, None);
+    world.asked_after(Duration::from_mins(1)).await;
+    let (log, blip, parts) = (Arc::clone(&world.log), Arc::clone(&world.blip), world.parts.clone());
+    world.stop().await;
+    let document = json!({"id": "t", "status": "Waiting", "storageDate": ago(50).to_string()});
+    log.append(webhook(ticket("t", 50))).await.unwrap();
+    blip.mute.store(true, Ordering::Relaxed);
+    let noted = json!({"raised": ["RECONCILIATION_BLIND:nothing_found"]}).to_string();
+    log.write_note("suporte", noted).await.unwrap();
+    let next = World::started(Parts { shutdown: Shutdown::new(), ..parts }, log, blip);
+    let alerts = async || {
+        let told = told(&next.log).await;
+        told.iter().filter(|event| matches!(event.payload, Payload::GatewayAlert { .. })).count()
+    };
+    next.asked_after(Duration::from_mins(2)).await;
+    assert!(next.reconcilers.bots["suporte"].has_read(), "a round is over");
+    assert_eq!(alerts().await, 0);
+    *next.blip.ticket.lock().unwrap() = Some((document, vec![began("t", 50)]));
+    next.blip.mute.store(false, Ordering::Relaxed);
+    next.asked_after(Duration::from_mins(16)).await;
+    assert_eq!(alerts().await, 1);
+    next.stop().await;
+}

@@ -111,3 +111,22 @@ fn what_is_given_later_in_a_round_is_not_missing() {
     assert_eq!((report.complete, report.unread), (true, 0), "{report:?}");
     model.check();
 }
+
+/// A ticket that nobody had seen is told of though its conversation is refused; what was said in it before the time in which
+/// it can be told is lost then, and that is said.
+#[test]
+fn what_an_old_ticket_found_late_loses_is_told() {
+    let mut model = Model::new(5);
+    model.open(false);
+    model.say(0, false);
+    model.pass(Duration::from_hours(100));
+    let refuse = |ask: &Ask| {
+        let refused =
+            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
+        matches!(ask, Ask::Said { .. }).then(refused)
+    };
+    let unread = round(&mut model, refuse).unread;
+    assert_eq!((unread, model.planner.take_given_up()), (1, vec!["t00000".to_owned()]));
+    let unread = round(&mut model, |_| None).unread;
+    assert_eq!((unread, model.planner.take_given_up()), (0, Vec::new()));
+}

@@ -184,3 +184,50 @@ fn a_conversation_that_repeats_itself_has_an_end() {
     });
     assert!(report.complete && (2..=4).contains(&asked.get()), "{report:?} after {} questions", asked.get());
 }
+
+/// A list that only its wrong number calls short does not make that otherwise.
+#[test]
+fn nor_do_they_where_a_number_is_wrong_as_well() {
+    let mut model = Model::new(5);
+    for _ in 0..20 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    let began = model.now.date;
+    let (turn, reach) = (std::cell::Cell::new(0), std::cell::Cell::new(SignedDuration::ZERO));
+    while model.now.date.duration_since(began) < SignedDuration::from_hours(72) {
+        turn.set((turn.get() + 1) % 20);
+        let now = model.now.date;
+        round_with(&mut model, |ask, real| match (ask, real) {
+            (Ask::Said { id, .. }, _) if *id == format!("t{:05}", turn.get()) => {
+                Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() }
+            }
+            (ask, Answer::Tickets { tickets, count, .. }) => {
+                if let Ask::Closed { since, .. } = ask {
+                    reach.set(now.duration_since(*since));
+                }
+                Answer::Tickets { tickets, count, total: Some(5_000) }
+            }
+            (_, real) => real,
+        });
+    }
+    assert!(reach.get() < SignedDuration::from_hours(26), "{:?}", reach.get());
+}
+
+/// Whoever asks for a round has a whole one, and not the rest of one that an earlier process left.
+#[test]
+fn a_round_that_is_asked_for_is_no_rest_of_another() {
+    let mut model = Model::new(5);
+    for _ in 0..3 {
+        model.open(true);
+    }
+    model.pass(Duration::from_hours(2));
+    assert!(round(&mut model, |_| None).complete);
+    model.say(0, false);
+    model.pass(Duration::from_hours(2));
+    model.restart(Some("t00002".to_owned()));
+    model.planner.demand(model.now, None);
+    let report = round(&mut model, |_| None);
+    assert!(report.complete && !report.resumed, "{report:?}");
+    model.check();
+}
