@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
+use super::{client, tail};
+
 /// What the gateway said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) struct Failure {
@@ -36,7 +38,7 @@ impl Failure {
             violations.unwrap_or_default().into_iter().map(|at| (at.field, at.description)).collect();
         let call = status.metadata().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
         Self {
-            message: super::client::said_by(status),
+            message: client::said_by(status),
             code: format!("{:?}", status.code()),
             reason,
             metadata,
@@ -50,7 +52,7 @@ impl Failure {
         let command = self.metadata.get("command_id").map(|id| format!("command_id={id}"));
         let facts = [self.reason.clone(), command.unwrap_or_default()];
         let facts = facts.into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(", ");
-        let message = super::tail::printable(&self.message);
+        let message = tail::printable(&self.message);
         if facts.is_empty() { message } else { format!("{message} ({})", steady(&facts)) }
     }
 
@@ -100,7 +102,7 @@ pub(super) fn json_of(error: &anyhow::Error) -> String {
     json!({ "error": told }).to_string()
 }
 
-/// What others wrote must not steer a terminal, nor begin a line.
+/// What others wrote, whole.
 fn steady(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    tail::steady(text).collect()
 }

@@ -317,15 +317,16 @@ fn content(content: Option<&pb::Content>) -> String {
 
 /// A text without line breaks, control characters or great length: a customer's words must not steer a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(TEXT_CHARS_MAX)
-        .collect();
+    let mut line: String = steady(text).take(TEXT_CHARS_MAX).collect();
     if text.chars().nth(TEXT_CHARS_MAX).is_some() {
         line.push('…');
     }
     line
+}
+
+/// What others wrote, however long: it must not steer a terminal, nor begin a line.
+pub(super) fn steady(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter })
 }
 
 #[cfg(test)]

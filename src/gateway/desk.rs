@@ -276,8 +276,8 @@ impl Desk {
         };
         let call = Arc::new(Call::default());
         let _caller = Caller(Arc::clone(&call));
-        let named = run::named(&request);
-        let run = Arc::clone(inner).run((request, memo), inner_deadline, Arc::clone(&call));
+        let request = Arc::new(request);
+        let run = Arc::clone(inner).run((Arc::clone(&request), memo), inner_deadline, Arc::clone(&call));
         let run = async move {
             let answer = run.await;
             drop(room);
@@ -287,7 +287,7 @@ impl Desk {
             // What is there to be told is told.
             biased;
             ended = timeout_at(deadline, inner.shutdown.spawn(run)) => ended,
-            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, named).await,
+            () = inner.shutdown.parting().cancelled() => return inner.last_word(&call, &request).await,
         };
         let told = match ended {
             Ok(Ok(answer)) => return answer,

@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::domain::{ActionRequest, Fault, Fingerprint};
-use crate::store::CommandKey;
-use crate::store::rules::is_held;
+use crate::domain::{ActionRequest, Fault};
 
+use super::run::name_of;
 use super::{DeskError, Done, Inner, unknown};
 
 /// How long a last word may look for what is known: it must be said before the edge has to say that nothing is.
@@ -102,14 +101,13 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Done, DeskError> {
         let by = deadline.min(Instant::now() + LAST_LOOK);
-        let named = !request.request_id.is_empty();
+        let name = name_of(request);
         let Ok(earlier) = timeout_at(by, self.earlier(request)).await else {
             let what = "it could not be read in time whether an earlier call with this request_id began a command; GetCommand tells it";
-            return Err(DeskError::Fault(if named { unknown(what) } else { fault }));
+            return Err(DeskError::Fault(if name.is_some() { unknown(what) } else { fault }));
         };
         let Some(record) = earlier? else {
-            let key = (request.principal.clone(), request.request_id.clone());
-            let first_runs = named && self.requests.try_turn(key).is_none();
+            let first_runs = name.is_some_and(|name| self.requests.try_turn(name).is_none());
             return Err(DeskError::Fault(if first_runs { unknown(FIRST_RUNS) } else { fault }));
         };
         self.metrics.replayed();
@@ -128,13 +126,8 @@ impl Inner {
     }
 
     /// What a caller hears that still waits when the process is about to give up: that the end of its command is not known,
-    /// what is known of another that had its request id before, or that it began nothing, nor will. `named` is
-    /// [`named`](super::run::named) of its request.
-    pub(super) async fn last_word(
-        &self,
-        call: &Call,
-        named: Option<(CommandKey, Fingerprint)>,
-    ) -> Result<Done, DeskError> {
+    /// what is known of another that had its request id before, or that it began nothing, nor will.
+    pub(super) async fn last_word(&self, call: &Call, request: &ActionRequest) -> Result<Done, DeskError> {
         let ends = "GetCommand tells it after the next start";
         let unfinished = |id: Uuid| {
             let what = format!("the gateway stops before the command's end is known; {ends}");
@@ -143,19 +136,16 @@ impl Inner {
         if let Some(id) = call.dismiss() {
             return unfinished(id);
         }
-        let Some((key, asked)) = named else { return Err(DeskError::Fault(stopping())) };
         let by = Instant::now() + LAST_LOOK;
-        let record = match timeout_at(by, self.ledger.command(key)).await {
-            Ok(Ok(Some(record))) if is_held(&record, self.clock.now()) => record,
-            Ok(Ok(_)) => return Err(DeskError::Fault(stopping())),
+        let record = match timeout_at(by, self.earlier(request)).await {
+            Ok(Ok(Some(record))) => record,
+            Ok(Ok(None)) => return Err(DeskError::Fault(stopping())),
+            Ok(Err(conflict @ DeskError::Conflict(_))) => return Err(conflict),
             Ok(Err(_)) | Err(_) => {
                 let what = "the gateway stops before it is known whether an earlier call with this request_id began a command";
                 return Err(DeskError::Fault(unknown(format!("{what}; {ends}"))));
             }
         };
-        if record.command.fingerprint != asked {
-            return Err(DeskError::Conflict(Box::new(record)));
-        }
         let id = record.command.id;
         timeout_at(by, self.answer(record, true)).await.unwrap_or_else(|_| unfinished(id))
     }

@@ -64,19 +64,19 @@ impl Inner {
     /// Records a command, and leaves it to be done.
     pub(super) async fn accept(
         self: Arc<Self>,
-        (request, memo): (ActionRequest, String),
+        (request, memo): (&ActionRequest, String),
         deadline: Instant,
         call: &Call,
     ) -> Result<Done, DeskError> {
-        if let Some(earlier) = self.earlier(&request).await? {
+        if let Some(earlier) = self.earlier(request).await? {
             self.metrics.replayed();
             return self.accepted(earlier, true).await;
         }
-        let command = new_command(self.ids.next(), &request, memo);
+        let command = new_command(self.ids.next(), request, memo);
         let room = self.room.try_take(&command.bot, &command.principal, command.memo.len());
         let told = |why| format!("there is no room for the command, see commands.queue_max: {why}");
         let room = room.map_err(|why| DeskError::Fault(no_time(&told(why))))?;
-        let lane = lane_of(&request);
+        let lane = lane_of(request);
         let (_door, place) = match lane {
             None => (None, None),
             Some(lane) => {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::blip::Caller;
-use crate::domain::{ActionRequest, Fault, Fingerprint, NewEvent, Outcome, Returned, Ticket, TicketState};
+use crate::domain::{ActionRequest, Fault, NewEvent, Outcome, Returned, Ticket, TicketState};
 use crate::store::rules::is_held;
 use crate::store::{AppendError, Begun, CommandKey, CommandRecord, End, Health, NewCommand};
 
@@ -43,13 +43,13 @@ impl Inner {
     /// Begins, carries out and settles a command, or answers what became of it before.
     pub(super) async fn run(
         self: Arc<Self>,
-        (request, memo): (ActionRequest, String),
+        (request, memo): (Arc<ActionRequest>, String),
         deadline: Instant,
         call: Arc<Call>,
     ) -> Result<Done, DeskError> {
         self.until_ready(deadline).await?;
         if request.accept_only {
-            return self.accept((request, memo), deadline, &call).await;
+            return self.accept((&request, memo), deadline, &call).await;
         }
         let _request_turn = self.request_turn(&request, deadline).await?;
         let ticket_turn = match lane_of(&request).map(|lane| self.tickets.try_turn(lane)) {
@@ -152,15 +152,12 @@ impl Inner {
         request: &ActionRequest,
         deadline: Instant,
     ) -> Result<Option<Turn>, DeskError> {
-        if request.request_id.is_empty() {
-            return Ok(None);
-        }
-        let key = (request.principal.clone(), request.request_id.clone());
-        if let Some(turn) = self.requests.try_turn(key.clone()) {
+        let Some(name) = name_of(request) else { return Ok(None) };
+        if let Some(turn) = self.requests.try_turn(name.clone()) {
             return Ok(Some(turn));
         }
         self.earlier(request).await?;
-        match timeout_at(deadline, self.requests.turn(key)).await {
+        match timeout_at(deadline, self.requests.turn(name)).await {
             Ok(turn) => Ok(Some(turn)),
             Err(_) => Err(DeskError::Fault(unknown(FIRST_RUNS))),
         }
@@ -201,8 +198,8 @@ impl Inner {
 
     /// The command an earlier request of this id began, so that its repetition need not wait for the ticket.
     pub(super) async fn earlier(&self, request: &ActionRequest) -> Result<Option<CommandRecord>, DeskError> {
-        let Some(key) = key_of(request) else { return Ok(None) };
-        let found = self.ledger.command(key).await?;
+        let Some((principal, request_id)) = name_of(request) else { return Ok(None) };
+        let found = self.ledger.command(CommandKey::Request { principal, request_id }).await?;
         match found {
             Some(record) if !is_held(&record, self.clock.now()) => Ok(None),
             Some(record) if record.command.fingerprint != request.fingerprint() => {
@@ -371,16 +368,10 @@ pub(super) fn no_time(why: &str) -> Fault {
     Fault::new("QUOTA_EXCEEDED", why).with("retry_after_ms", &1000).passing()
 }
 
-/// What a command is found again by that was named by its caller.
-pub(super) fn key_of(request: &ActionRequest) -> Option<CommandKey> {
+/// What a request is known by that its caller named: the caller, and the name.
+pub(super) fn name_of(request: &ActionRequest) -> Option<(String, String)> {
     let ActionRequest { principal, request_id, .. } = request;
-    (!request_id.is_empty())
-        .then(|| CommandKey::Request { principal: principal.clone(), request_id: request_id.clone() })
-}
-
-/// The same, with what tells the request from another under this name.
-pub(super) fn named(request: &ActionRequest) -> Option<(CommandKey, Fingerprint)> {
-    key_of(request).map(|key| (key, request.fingerprint()))
+    (!request_id.is_empty()).then(|| (principal.clone(), request_id.clone()))
 }
 
 /// A command to be recorded; `memo` is the request as [`memo::write`](super::memo::write) wrote it.

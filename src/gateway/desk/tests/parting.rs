@@ -14,10 +14,10 @@ fn said(told: Result<Done, DeskError>) -> Fault {
 async fn what_was_not_recorded_was_not_begun() {
     for fault in [AppendError::Full, AppendError::Busy, AppendError::Unavailable("told to fail".to_owned())] {
         let world = World::new(Faults { beginning: [fault].into(), ..Faults::default() }, []);
-        let call = Call::default();
+        let (call, unnamed) = (Call::default(), ActionRequest { request_id: String::new(), ..request() });
         world.desk.inner.begin(begun(), &call).await.unwrap_err();
         assert_eq!(call.begun(), None, "no command has this id");
-        let told = world.desk.inner.last_word(&call, None).await;
+        let told = world.desk.inner.last_word(&call, &unnamed).await;
         assert_eq!(said(told).reason, "STREAM_DRAINING");
     }
     let world = World::new(Faults::default(), []);
@@ -77,10 +77,10 @@ async fn what_cannot_be_looked_up_in_time_is_not_known() {
 async fn a_request_id_of_another_request_is_told_as_such() {
     let world = World::new(Faults::default(), []);
     world.store.begin(begun()).await.unwrap();
-    let told = world.desk.inner.last_word(&Call::default(), run::named(&request())).await;
+    let told = world.desk.inner.last_word(&Call::default(), &request()).await;
     assert!(matches!(told, Err(DeskError::Ended { replayed: true, .. })), "{told:?}");
     let other = ActionRequest { ticket_id: "other".to_owned(), ..request() };
-    let told = world.desk.inner.last_word(&Call::default(), run::named(&other)).await;
+    let told = world.desk.inner.last_word(&Call::default(), &other).await;
     assert!(matches!(told, Err(DeskError::Conflict(_))), "{told:?}");
 }
 

@@ -241,6 +241,16 @@ fn round_with(model: &mut Model, way: impl Fn(&Ask, Answer) -> Answer) -> Report
     panic!("the round does not end");
 }
 
+/// An errand after the `n`th ticket.
+fn errand(model: &Model, n: usize, what: What, position: Option<u64>) -> Errand {
+    Errand { ticket_id: format!("t{n:05}"), from: model.now.at, created: None, what, position, tries: 0 }
+}
+
+/// What Blip says that cannot do something.
+fn refused(code: i64) -> Answer {
+    Answer::Refused { code: Some(code), description: "Unable to perform operation".to_owned() }
+}
+
 fn unanswered() -> Answer {
     Answer::Failed { retry_after: Duration::ZERO, asked: true }
 }
@@ -251,12 +261,7 @@ fn unanswered() -> Answer {
 fn a_ticket_that_is_not_given_leaves_the_round_incomplete() {
     let not_named =
         || Answer::Ticket(Some(Box::new(Ticket { id: "t00099".to_owned(), ..Ticket::default() })));
-    for given in [
-        unanswered,
-        || Answer::Ticket(None),
-        not_named,
-        || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() },
-    ] {
+    for given in [unanswered, || Answer::Ticket(None), not_named, || refused(61)] {
         let mut model = Model::new(5);
         for n in 0..5 {
             model.open(n > 0);
@@ -349,9 +354,7 @@ fn how_far_back_was_asked_for_is_kept_until_it_was_done() {
             None
         };
         model.planner.demand(model.now, Some(since));
-        let refused =
-            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
-        assert!(!round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(refused)).complete);
+        assert!(!round(&mut model, |ask| matches!(ask, Ask::Living { .. }).then(|| refused(61))).complete);
         if automatic {
             model.pass(Duration::from_mins(2));
         } else {

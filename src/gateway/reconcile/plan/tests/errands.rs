@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn errand(model: &Model, n: usize, what: What, position: Option<u64>) -> Errand {
-    Errand { ticket_id: format!("t{n:05}"), from: model.now.at, created: None, what, position, tries: 0 }
-}
-
-fn refused(code: i64) -> Answer {
-    Answer::Refused { code: Some(code), description: "Unable to perform operation".to_owned() }
-}
-
 fn said_of(ask: &Ask, n: usize) -> bool {
     matches!(ask, Ask::Said { id, .. } if *id == format!("t{n:05}"))
 }

@@ -11,20 +11,9 @@ fn a_conversation_that_is_given_up_is_told() {
     }
     model.pass(Duration::from_hours(2));
     model.end(0, true);
-    let errand = Errand {
-        ticket_id: "t00000".to_owned(),
-        from: model.now.at,
-        created: None,
-        what: What::Ended,
-        position: None,
-        tries: 0,
-    };
-    model.planner.run_errand(errand);
-    let refuse = |ask: &Ask| {
-        let refused =
-            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
-        matches!(ask, Ask::Said { id, .. } if id == "t00000").then(refused)
-    };
+    let ended = errand(&model, 0, What::Ended, None);
+    model.planner.run_errand(ended);
+    let refuse = |ask: &Ask| matches!(ask, Ask::Said { id, .. } if id == "t00000").then(|| refused(61));
     let (mut told, mut counted) = (Vec::new(), 0);
     let began = model.now.at;
     for _ in 0..2_000 {
@@ -102,10 +91,7 @@ fn what_is_given_later_in_a_round_is_not_missing() {
     let first = std::cell::Cell::new(true);
     let report = round(&mut model, |ask| {
         let is_it = matches!(ask, Ask::Said { id, .. } if id == "t00000");
-        (is_it && first.replace(false)).then(|| Answer::Refused {
-            code: Some(61),
-            description: "Unable to perform operation".to_owned(),
-        })
+        (is_it && first.replace(false)).then(|| refused(61))
     });
     assert!(!first.get());
     assert_eq!((report.complete, report.unread), (true, 0), "{report:?}");
@@ -120,11 +106,7 @@ fn what_an_old_ticket_found_late_loses_is_told() {
     model.open(false);
     model.say(0, false);
     model.pass(Duration::from_hours(100));
-    let refuse = |ask: &Ask| {
-        let refused =
-            || Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() };
-        matches!(ask, Ask::Said { .. }).then(refused)
-    };
+    let refuse = |ask: &Ask| matches!(ask, Ask::Said { .. }).then(|| refused(61));
     let unread = round(&mut model, refuse).unread;
     assert_eq!((unread, model.planner.take_given_up()), (1, vec!["t00000".to_owned()]));
     let unread = round(&mut model, |_| None).unread;

@@ -103,33 +103,41 @@ fn an_empty_list_of_many_is_never_whole_where_nothing_is_given() {
     assert!(round(&mut model, |_| None).complete);
 }
 
-/// In each round Blip fails to give another conversation: no round is whole, and yet none lists what ended days ago.
-#[test]
-fn conversations_that_are_missing_do_not_make_lists_longer_and_longer() {
-    let mut model = Model::new(5);
+/// Rounds of three days, in each of which Blip fails to give another conversation, and says of lists that they have `total`
+/// items where that is not what they have. How far back the last one listed what ended.
+fn conversations_in_turn_are_missing(model: &mut Model, total: Option<usize>) -> SignedDuration {
     for _ in 0..20 {
         model.open(true);
     }
     model.pass(Duration::from_hours(2));
     let began = model.now.date;
     let (turn, reach) = (std::cell::Cell::new(0), std::cell::Cell::new(SignedDuration::ZERO));
-    while model.now.date.duration_since(began) < SignedDuration::from_hours(72) {
+    loop {
         turn.set((turn.get() + 1) % 20);
         let now = model.now.date;
-        let report = round(&mut model, |ask| match ask {
-            Ask::Closed { since, .. } => {
-                reach.set(now.duration_since(*since));
-                None
+        let report = round_with(model, |ask, real| match (ask, real) {
+            (Ask::Said { id, .. }, _) if *id == format!("t{:05}", turn.get()) => refused(61),
+            (ask, Answer::Tickets { tickets, count, total: real }) => {
+                if let Ask::Closed { since, .. } = ask {
+                    reach.set(now.duration_since(*since));
+                }
+                Answer::Tickets { tickets, count, total: total.or(real) }
             }
-            Ask::Said { id, .. } if *id == format!("t{:05}", turn.get()) => Some(Answer::Refused {
-                code: Some(61),
-                description: "Unable to perform operation".to_owned(),
-            }),
-            Ask::Living { .. } | Ask::Ticket { .. } | Ask::Said { .. } => None,
+            (_, real) => real,
         });
         assert!(!report.complete && report.unread == 1, "{report:?}");
+        if model.now.date.duration_since(began) >= SignedDuration::from_hours(72) {
+            return reach.get();
+        }
     }
-    assert!(reach.get() < SignedDuration::from_hours(26), "{:?}", reach.get());
+}
+
+/// No round is whole, and yet none lists what ended days ago.
+#[test]
+fn conversations_that_are_missing_do_not_make_lists_longer_and_longer() {
+    let mut model = Model::new(5);
+    let reach = conversations_in_turn_are_missing(&mut model, None);
+    assert!(reach < SignedDuration::from_hours(26), "{reach:?}");
     // What comes and ends meanwhile is found.
     model.open(false);
     model.end(20, false);
@@ -188,30 +196,8 @@ fn a_conversation_that_repeats_itself_has_an_end() {
 /// A list that only its wrong number calls short does not make that otherwise.
 #[test]
 fn nor_do_they_where_a_number_is_wrong_as_well() {
-    let mut model = Model::new(5);
-    for _ in 0..20 {
-        model.open(true);
-    }
-    model.pass(Duration::from_hours(2));
-    let began = model.now.date;
-    let (turn, reach) = (std::cell::Cell::new(0), std::cell::Cell::new(SignedDuration::ZERO));
-    while model.now.date.duration_since(began) < SignedDuration::from_hours(72) {
-        turn.set((turn.get() + 1) % 20);
-        let now = model.now.date;
-        round_with(&mut model, |ask, real| match (ask, real) {
-            (Ask::Said { id, .. }, _) if *id == format!("t{:05}", turn.get()) => {
-                Answer::Refused { code: Some(61), description: "Unable to perform operation".to_owned() }
-            }
-            (ask, Answer::Tickets { tickets, count, .. }) => {
-                if let Ask::Closed { since, .. } = ask {
-                    reach.set(now.duration_since(*since));
-                }
-                Answer::Tickets { tickets, count, total: Some(5_000) }
-            }
-            (_, real) => real,
-        });
-    }
-    assert!(reach.get() < SignedDuration::from_hours(26), "{:?}", reach.get());
+    let reach = conversations_in_turn_are_missing(&mut Model::new(5), Some(5_000));
+    assert!(reach < SignedDuration::from_hours(26), "{reach:?}");
 }
 
 /// Whoever asks for a round has a whole one, and not the rest of one that an earlier process left.
