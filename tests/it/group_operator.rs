@@ -115,7 +115,7 @@ async fn a_shell_script_is_a_consumer() {
         }
         assert!(began.elapsed() < crate::support::PATIENCE, "{status}");
     }
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    signal(&child, "-TERM");
     let ended = child.wait_with_output();
     let ended = ended.unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
@@ -170,6 +170,19 @@ fn consume(world: &World, exec: &str) -> Child {
         .unwrap()
 }
 
+/// A signal to it alone.
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// What takes one event, and ends once there is a file `go`.
+fn patient(world: &World) -> String {
+    let folder = world.folder.path().display();
+    format!(
+        "cd {folder}; touch begun; while ! test -e go; do sleep 0.02; done; echo $DESKGATE_ATTEMPT >> out"
+    )
+}
+
 /// Ctrl-C: everything in the foreground hears it.
 fn interrupt(child: &Child) {
     let everything = format!("-{}", child.id());
@@ -196,10 +209,7 @@ async fn an_interrupt_lets_what_runs_end_and_a_second_one_ends_it() {
     let path = |name: &str| world.folder.path().join(name);
     good(&world, &["groups", "create", "crm", "--from", "earliest"]);
     assert_eq!(world.post(message("t1", "m1", "Olá")).await, 200);
-    let script = format!(
-        "cd {}; touch begun; while ! test -e go; do sleep 0.02; done; echo $DESKGATE_ATTEMPT >> out",
-        world.folder.path().display()
-    );
+    let script = patient(&world);
     let mut child = consume(&world, &script);
     until("it runs", || path("begun").exists()).await;
     interrupt(&child);
@@ -220,7 +230,7 @@ async fn an_interrupt_lets_what_runs_end_and_a_second_one_ends_it() {
     let mut said = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
     assert!(said.any(|line| line.unwrap().contains("waiting for 1 that run")), "nothing is waited for");
     // The terminal is closed: that counts as much.
-    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    signal(&child, "-HUP");
     assert!(child.wait().unwrap().success());
     let sleeper = fs::read_to_string(path("sleeper")).unwrap();
     let state = || fs::read_to_string(format!("/proc/{}/stat", sleeper.trim())).unwrap_or_default();
@@ -234,13 +244,8 @@ async fn a_terminal_that_is_closed_lets_what_runs_end() {
     let path = |name: &str| world.folder.path().join(name);
     good(&world, &["groups", "create", "crm", "--from", "earliest"]);
     assert_eq!(world.post(message("t1", "m1", "Olá")).await, 200);
-    let script = format!(
-        "cd {}; touch begun; while ! test -e go; do sleep 0.02; done; echo $DESKGATE_ATTEMPT >> out",
-        world.folder.path().display()
-    );
-    let hang_up = |child: &Child| {
-        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
-    };
+    let script = patient(&world);
+    let hang_up = |child: &Child| signal(child, "-HUP");
     let mut child = consume(&world, &script);
     until("it runs", || path("begun").exists()).await;
     // Nobody reads any more.
